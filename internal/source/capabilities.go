@@ -1,0 +1,47 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Capabilities is a set of needs that a source meets.
+type Capabilities uint8
+
+// The needs, as users name them in `require`.
+const (
+	RTT        Capabilities = 1 << iota // round-trip times of each connection
+	Bytes                               // bytes each way of each connection
+	Closes                              // the last sample of each connection that closes
+	Processes                           // what joins a socket with its process
+	Namespaces                          // sockets of other network namespaces or vnets
+)
+
+var capabilityNames = []string{"rtt", "bytes", "closes", "processes", "namespaces"}
+
+// String lists the set as users name it: "rtt, bytes".
+func (c Capabilities) String() string {
+	var names []string
+	for i, name := range capabilityNames {
+		if c&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Missing returns what of want the set does not have.
+func (c Capabilities) Missing(want Capabilities) Capabilities { return want &^ c }
+
+// ParseCapability turns a name as in `require` into a set of one.
+func ParseCapability(name string) (Capabilities, error) {
+	for i, n := range capabilityNames {
+		if n == name {
+			return 1 << i, nil
+		}
+	}
+	return 0, fmt.Errorf("got %q, takes %s", name, strings.Join(capabilityNames, ", "))
+}

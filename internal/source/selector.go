@@ -1,0 +1,238 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Auto is the name that asks for the best source that opens.
+const Auto = "auto"
+
+// A worse source is used for minRetry before the better ones are tried again,
+// and for twice as long after each time that a better one came back only to be
+// lost within maxRetry: the log and the series must not flap.
+const (
+	minRetry = time.Minute
+	maxRetry = time.Hour
+)
+
+// maxFailures is how many dumps in a row may fail before a source that opens
+// well but cannot be read is given up.
+const maxFailures = 3
+
+// Selector holds the source in use, takes the next when it is lost, and comes
+// back when a better one opens.
+type Selector struct {
+	wanted   []Factory // those that the user's choice allows, best first
+	unfit    []string  // why the others are not among them
+	require  Capabilities
+	log      *zap.Logger
+	onChange func(from, to string)
+
+	current  Source
+	rank     int
+	since    time.Time // when current was taken
+	failures int
+	retry    time.Duration
+	retryAt  time.Time
+}
+
+// Choice is what the user asked for.
+type Choice struct {
+	// Name is Auto or a source's name.
+	Name string
+	// Require refuses sources without these capabilities.
+	Require Capabilities
+}
+
+// Check tells, without opening anything, whether the choice can be met by the
+// given sources at their best.
+func (c Choice) Check(factories []Factory) error {
+	if c.Name != Auto && !slices.ContainsFunc(factories, func(f Factory) bool { return f.Name == c.Name }) {
+		return fmt.Errorf("source: got %q, takes %s", c.Name, strings.Join(append([]string{Auto}, Names(factories)...), ", "))
+	}
+	wanted, unfit := c.among(factories)
+	if len(factories) > 0 && len(wanted) == 0 {
+		return fmt.Errorf("require: got %s, which no source that `source: %s` allows gives (%s)", c.Require, c.Name, strings.Join(unfit, "; "))
+	}
+	return nil
+}
+
+// among returns the factories that meet the choice, best first, and why the
+// others do not.
+func (c Choice) among(factories []Factory) (wanted []Factory, unfit []string) {
+	for _, f := range factories {
+		switch lacks := f.Capabilities.Missing(c.Require); {
+		case c.Name != Auto && f.Name != c.Name:
+			unfit = append(unfit, f.Name+": not asked for")
+		case lacks != 0:
+			unfit = append(unfit, fmt.Sprintf("%s: gives %s, not %s", f.Name, f.Capabilities, lacks))
+		default:
+			wanted = append(wanted, f)
+		}
+	}
+	slices.SortStableFunc(wanted, func(a, b Factory) int { return b.Rank - a.Rank })
+	return wanted, unfit
+}
+
+// Names lists the factories' names, best first.
+func Names(factories []Factory) []string {
+	ranked, _ := Choice{Name: Auto}.among(factories)
+	names := make([]string, len(ranked))
+	for i, f := range ranked {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// NewSelector returns a selector that has opened nothing yet. onChange is told
+// of each change; a name is empty where there is no source.
+func NewSelector(factories []Factory, choice Choice, log *zap.Logger, onChange func(from, to string)) *Selector {
+	wanted, unfit := choice.among(factories)
+	return &Selector{wanted: wanted, unfit: unfit, require: choice.Require, log: log, onChange: onChange, retry: minRetry}
+}
+
+// Open takes the best source that opens now.
+func (s *Selector) Open(ctx context.Context, now time.Time) error {
+	src, rank, lacks := s.openFrom(ctx, s.wanted)
+	if src == nil {
+		return fmt.Errorf("no source of TCP sockets can be opened: %s", strings.Join(append(lacks, s.unfit...), "; "))
+	}
+	s.use("", src, rank, now)
+	s.log.Info("TCP sockets are read by "+src.Name(),
+		zap.String("source", src.Name()),
+		zap.Stringer("gives", src.Capabilities()),
+		zap.Strings("others", append(append(lacks, s.worseThan(rank)...), s.unfit...)))
+	return nil
+}
+
+// Current is the source in use, nil if none is.
+func (s *Selector) Current() Source { return s.current }
+
+// TryBetter comes back to a better source if one is due to be tried and opens.
+// It tells whether the source changed.
+func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
+	if now.Before(s.retryAt) || (s.current != nil && s.rank == s.wanted[0].Rank) {
+		return false
+	}
+	s.retryAt = now.Add(s.retry)
+	better := s.wanted
+	if s.current != nil {
+		better = slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Rank <= s.rank })
+	}
+	src, rank, _ := s.openFrom(ctx, better)
+	if src == nil {
+		return false
+	}
+	from := s.name()
+	s.close()
+	s.use(from, src, rank, now)
+	s.log.Info("TCP sockets are read by "+src.Name()+" again", zap.String("source", src.Name()), zap.String("instead_of", from))
+	return true
+}
+
+// Succeeded notes that the current source could be read.
+func (s *Selector) Succeeded() { s.failures = 0 }
+
+// Failed is told that the current source could not be read. It opens it anew,
+// or takes the next one, and returns whether there is a source to go on with
+// at once.
+func (s *Selector) Failed(ctx context.Context, now time.Time, cause error) bool {
+	failed := s.name()
+	s.failures++
+	s.close()
+	if now.Sub(s.since) < maxRetry {
+		s.retry = min(2*s.retry, maxRetry)
+	} else {
+		s.retry = minRetry
+	}
+
+	if s.failures < maxFailures {
+		same := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name != failed })
+		if src, rank, _ := s.openFrom(ctx, same); src != nil {
+			s.current, s.rank = src, rank
+			// One that opens but does not read is not tried twice in one scrape.
+			return false
+		}
+	}
+
+	others := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name == failed })
+	src, rank, lacks := s.openFrom(ctx, others)
+	if src == nil {
+		s.retryAt = now // each scrape tries again
+		s.onChange(failed, "")
+		s.log.Error("TCP sockets cannot be read by "+failed+" any more, and nothing else opens; each scrape tries again",
+			zap.Error(cause), zap.Strings("others", lacks))
+		return false
+	}
+	s.use(failed, src, rank, now)
+	s.log.Warn("TCP sockets are read by "+src.Name()+" now: "+failed+" is lost",
+		zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), zap.Error(cause))
+	return true
+}
+
+// Close closes the source in use.
+func (s *Selector) Close() error {
+	if s.current == nil {
+		return nil
+	}
+	err := s.current.Close()
+	s.current = nil
+	return err
+}
+
+func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Source, rank int, lacks []string) {
+	for _, f := range factories {
+		src, err := f.Open(ctx)
+		if err != nil {
+			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
+			continue
+		}
+		if missing := src.Capabilities().Missing(s.require); missing != 0 {
+			err := errors.Join(fmt.Errorf("gives %s here, not %s", src.Capabilities(), missing), src.Close())
+			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
+			continue
+		}
+		return src, f.Rank, lacks
+	}
+	return nil, 0, lacks
+}
+
+// worseThan says which wanted sources were not tried.
+func (s *Selector) worseThan(rank int) []string {
+	var names []string
+	for _, f := range s.wanted {
+		if f.Rank < rank {
+			names = append(names, fmt.Sprintf("%s: ranks lower, gives %s", f.Name, f.Capabilities))
+		}
+	}
+	return names
+}
+
+func (s *Selector) use(from string, src Source, rank int, now time.Time) {
+	s.current, s.rank, s.since, s.failures = src, rank, now, 0
+	s.retryAt = now.Add(s.retry)
+	s.onChange(from, src.Name())
+}
+
+func (s *Selector) name() string {
+	if s.current == nil {
+		return ""
+	}
+	return s.current.Name()
+}
+
+func (s *Selector) close() {
+	if s.current == nil {
+		return
+	}
+	if err := s.Close(); err != nil {
+		s.log.Warn("closing a source of TCP sockets", zap.Error(err))
+	}
+}

@@ -1,0 +1,123 @@
+// Package source is where TCP sockets and counters come from: the interface
+// that each kernel interface is read through, what each can tell, and the
+// choice among them at start and while running.
+//
+// Decoding is separate from reading in every source: parsers take bytes and
+// build on any system, only the thin reader beside them is tied to one.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// Source reads one kernel interface. It is used by one goroutine at a time.
+type Source interface {
+	// Name is what users type after `source:`.
+	Name() string
+
+	// Capabilities are what the opened source gives on this host, which may be
+	// less than its kind can.
+	Capabilities() Capabilities
+
+	// Sockets visits every TCP socket once, save for those that open, close or
+	// change state meanwhile. The Socket is reused: visit copies what it keeps.
+	//
+	// It returns [ErrInterrupted] if the kernel says that the dump is not
+	// consistent (dump again), a [*PartialError] if it went to its end but not
+	// all of it could be read, visit's error if visit returned one, and any other
+	// error if the dump failed on the way.
+	Sockets(ctx context.Context, visit func(*tcp.Socket) error) error
+
+	// Counters returns the system-wide numbers that this host has. With an error
+	// it returns those that could be read.
+	Counters(ctx context.Context) (tcp.Counters, error)
+
+	// Close gives back what the source holds.
+	Close() error
+}
+
+// Factory makes one kind of source.
+type Factory struct {
+	// Name is what users type after `source:`.
+	Name string
+	// Rank orders the choice of `source: auto`: higher is better.
+	Rank int
+	// Capabilities are what this kind of source gives at its best.
+	Capabilities Capabilities
+	// Open opens the source and tries it. Its error says what is missing and how
+	// to grant it.
+	Open func(ctx context.Context) (Source, error)
+}
+
+// ErrInterrupted says that sockets came and went in a way that made the
+// kernel's dump inconsistent. What was visited is real but may be incomplete
+// or told twice; another dump may do better.
+var ErrInterrupted = errors.New("the kernel says that the dump was interrupted and may be inconsistent")
+
+// PartialError says that a dump went to its end, but that some of it could not
+// be read. All the rest was visited.
+type PartialError struct {
+	// Type is one of the Error… constants below.
+	Type string
+	// Count is how many messages, records or lines were lost.
+	Count int
+	// First is what was wrong with the first of them.
+	First error
+}
+
+// The values of error.type in the receiver's own telemetry.
+const (
+	ErrorDecode      = "decode"      // malformed record
+	ErrorTruncated   = "truncated"   // longer than the buffer
+	ErrorInterrupted = "interrupted" // inconsistent dump
+	ErrorOpen        = "open"        // could not be opened
+	ErrorRead        = "read"        // the dump failed on the way
+	ErrorCounters    = "counters"    // system-wide counters
+)
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%d not readable (%s), the first: %v", e.Count, e.Type, e.First)
+}
+
+func (e *PartialError) Unwrap() error { return e.First }
+
+// Losses collects what a dump could not read.
+type Losses struct {
+	decode, truncated PartialError
+}
+
+// Decode notes a malformed record.
+func (l *Losses) Decode(err error) { l.decode.add(err) }
+
+// Truncated notes a message that was longer than the buffer.
+func (l *Losses) Truncated(err error) { l.truncated.add(err) }
+
+// Err returns what was lost since the last Reset, nil if nothing was.
+func (l *Losses) Err() error {
+	var errs []error
+	if l.decode.Count > 0 {
+		e := l.decode
+		e.Type = ErrorDecode
+		errs = append(errs, &e)
+	}
+	if l.truncated.Count > 0 {
+		e := l.truncated
+		e.Type = ErrorTruncated
+		errs = append(errs, &e)
+	}
+	return errors.Join(errs...)
+}
+
+// Reset forgets all losses.
+func (l *Losses) Reset() { *l = Losses{} }
+
+func (e *PartialError) add(err error) {
+	if e.Count == 0 {
+		e.First = err
+	}
+	e.Count++
+}
