@@ -115,15 +115,16 @@ func (s *Selector) Open(ctx context.Context, now time.Time) error {
 // Current is the source in use, nil if none is.
 func (s *Selector) Current() Source { return s.current }
 
-// TryBetter comes back to a better source if one is due to be tried and opens.
-// It tells whether the source changed.
+// TryBetter comes back to a better source if one is due to be tried and opens;
+// without a source, one is due at every call. It tells whether the source
+// changed.
 func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
-	if now.Before(s.retryAt) || (s.current != nil && s.rank == s.wanted[0].Rank) {
-		return false
-	}
-	s.retryAt = now.Add(s.retry)
 	better := s.wanted
 	if s.current != nil {
+		if now.Before(s.retryAt) {
+			return false
+		}
+		s.retryAt = now.Add(s.retry)
 		better = slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Rank <= s.rank })
 	}
 	src, rank, _ := s.openFrom(ctx, better)
@@ -165,7 +166,6 @@ func (s *Selector) Failed(ctx context.Context, now time.Time, cause error) bool 
 	others := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name == failed })
 	src, rank, lacks := s.openFrom(ctx, others)
 	if src == nil {
-		s.retryAt = now // each scrape tries again
 		s.onChange(failed, "")
 		s.log.Error("TCP sockets cannot be read by "+failed+" any more, and nothing else opens; each scrape tries again",
 			zap.Error(cause), zap.Strings("others", lacks))

@@ -121,3 +121,22 @@ func (e *PartialError) add(err error) {
 	}
 	e.Count++
 }
+
+// Partials returns every [PartialError] in err.
+func Partials(err error) []*PartialError {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *PartialError:
+		return []*PartialError{e}
+	case interface{ Unwrap() []error }:
+		var all []*PartialError
+		for _, one := range e.Unwrap() {
+			all = append(all, Partials(one)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		return Partials(e.Unwrap())
+	}
+	return nil
+}

@@ -64,20 +64,3 @@ func (s State) PeerFinReceived() bool {
 func (s State) OwnFinAcked() bool {
 	return s == FinWait2 || s == TimeWait
 }
-
-// linuxStates are the states by the numbers of Linux's <net/tcp_states.h>,
-// which netlink and /proc show. Number 0 is none; 12 is NEW_SYN_RECV, an
-// embryo that is not a socket yet.
-var linuxStates = [...]State{
-	1: Established, 2: SynSent, 3: SynReceived, 4: FinWait1, 5: FinWait2, 6: TimeWait,
-	7: Closed, 8: CloseWait, 9: LastAck, 10: Listen, 11: Closing, 12: SynReceived,
-}
-
-// LinuxState returns the state that Linux gives the number n, and whether
-// there is one.
-func LinuxState(n uint64) (State, bool) {
-	if n == 0 || n >= uint64(len(linuxStates)) {
-		return 0, false
-	}
-	return linuxStates[n], true
-}

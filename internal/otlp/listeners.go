@@ -1,0 +1,98 @@
+package otlp
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// listener is what one process listens to at one address and port: one socket,
+// or several that share it (SO_REUSEPORT), summed.
+type listener struct {
+	process      *process.Process
+	local        netip.AddrPort
+	networkType  string
+	usage, limit uint64
+	fields       tcp.Fields // that all of them know
+}
+
+// AddListener adds a listening socket to those that the next System writes.
+func (w *Writer) AddListener(c *table.Connection) {
+	w.listeners = append(w.listeners, listener{
+		process:     c.Owner.Process,
+		local:       c.Local,
+		networkType: networkType(&c.Socket),
+		usage:       uint64(c.QueueLength),
+		limit:       uint64(c.QueueLimit),
+		fields:      c.Fields,
+	})
+}
+
+// writeListeners writes the listeners, a resource for each process, and forgets
+// them.
+func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
+	slices.SortFunc(w.listeners, func(a, b listener) int {
+		return cmp.Or(compareProcesses(a.process, b.process), a.local.Compare(b.local))
+	})
+	merged := w.listeners[:0]
+	for _, l := range w.listeners {
+		if n := len(merged); n > 0 && merged[n-1].process == l.process && merged[n-1].local == l.local {
+			merged[n-1].usage += l.usage
+			merged[n-1].limit += l.limit
+			merged[n-1].fields &= l.fields
+			continue
+		}
+		merged = append(merged, l)
+	}
+	for rest := merged; len(rest) > 0; {
+		owner := rest[0].process
+		n := slices.IndexFunc(rest, func(l listener) bool { return l.process != owner })
+		if n < 0 {
+			n = len(rest)
+		}
+		if resource, wanted := w.resources.of(owner); wanted {
+			metrics := pmetric.NewMetricSlice()
+			writeQueue(metrics, w.listenerUsage, rest[:n], tcp.FieldQueueLength, now, func(l *listener) uint64 { return l.usage })
+			writeQueue(metrics, w.listenerLimit, rest[:n], tcp.FieldQueueLimit, now, func(l *listener) uint64 { return l.limit })
+			if metrics.Len() > 0 {
+				metrics.MoveAndAppendTo(w.scope(md, resource))
+			}
+		}
+		rest = rest[n:]
+	}
+	clear(w.listeners)
+	w.listeners = w.listeners[:0]
+}
+
+func writeQueue(metrics pmetric.MetricSlice, prototype pmetric.Metric, listeners []listener, needs tcp.Field, now time.Time, value func(*listener) uint64) {
+	known := func(l listener) bool { return l.fields.Has(needs) }
+	if prototype.Name() == "" || !slices.ContainsFunc(listeners, known) {
+		return
+	}
+	m := metrics.AppendEmpty()
+	prototype.CopyTo(m)
+	for i := range listeners {
+		l := &listeners[i]
+		if !known(*l) {
+			continue
+		}
+		dp := points(m).AppendEmpty()
+		dp.SetTimestamp(pcommon.NewTimestampFromTime(now))
+		dp.SetIntValue(int64(value(l)))
+		attrs := dp.Attributes()
+		attrs.EnsureCapacity(4)
+		attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
+		attrs.PutStr("network.type", l.networkType)
+		attrs.PutStr("network.local.address", l.local.Addr().String())
+		attrs.PutInt("network.local.port", int64(l.local.Port()))
+	}
+}

@@ -1,0 +1,68 @@
+package otlp
+
+import (
+	"cmp"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/receiver"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+)
+
+// creationTime is ISO 8601 with what the kernel's clock ticks tell.
+const creationTime = "2006-01-02T15:04:05.00Z"
+
+// resources makes the resource of each process.
+type resources struct {
+	builder *metadata.ResourceBuilder
+	// filter applies metrics_include and metrics_exclude: it emits its one metric
+	// only for a resource that passes them.
+	filter *metadata.MetricsBuilder
+}
+
+func newResources(cfg metadata.ResourceAttributesConfig, set receiver.Settings) resources {
+	one := metadata.MetricsBuilderConfig{ResourceAttributes: cfg}
+	one.Metrics.SystemNetworkTCPOrphans.Enabled = true
+	return resources{builder: metadata.NewResourceBuilder(cfg), filter: metadata.NewMetricsBuilder(one, set)}
+}
+
+// of returns the resource of a process, or the host's for nil, and whether the
+// user's filters let it pass.
+func (r *resources) of(p *process.Process) (res pcommon.Resource, wanted bool) {
+	if p != nil {
+		r.builder.SetProcessPid(int64(p.PID))
+		r.builder.SetProcessParentPid(int64(p.ParentPID))
+		r.builder.SetProcessCreationTime(p.Created.UTC().Round(10 * time.Millisecond).Format(creationTime))
+		set(r.builder.SetProcessExecutableName, p.Executable)
+		set(r.builder.SetProcessCommand, p.Command)
+		set(r.builder.SetProcessOwner, p.Owner)
+		set(r.builder.SetProcessLinuxCgroup, p.Cgroup)
+		set(r.builder.SetContainerID, p.ContainerID)
+	}
+	res = r.builder.Emit()
+	r.filter.RecordSystemNetworkTCPOrphansDataPoint(0, 0)
+	return res, r.filter.Emit(metadata.WithResource(res)).ResourceMetrics().Len() > 0
+}
+
+// set sets what is known.
+func set(setter func(string), value string) {
+	if value != "" {
+		setter(value)
+	}
+}
+
+// compareProcesses brings those of one process together, and those of none
+// first.
+func compareProcesses(p, q *process.Process) int {
+	switch {
+	case p == q:
+		return 0
+	case p == nil:
+		return -1
+	case q == nil:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(p.PID, q.PID), p.Created.Compare(q.Created))
+}

@@ -1,0 +1,107 @@
+package otlp
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// States is the number of sockets in each state.
+type States [tcp.NumStates]int64
+
+// System returns the host's own numbers and the listeners that were added since
+// the last call. states is nil where they are not known.
+func (w *Writer) System(counters *tcp.Counters, states *States, now time.Time) pmetric.Metrics {
+	ts := pcommon.NewTimestampFromTime(now)
+	for c, record := range systemRecorders {
+		if v, ok := counters.Get(tcp.Counter(c)); ok {
+			record(w.system, ts, int64(v))
+		}
+	}
+	if states != nil {
+		for s, n := range states {
+			// No kernel lists all its closed sockets: a 0 would be made up.
+			if n > 0 || tcp.State(s) != tcp.Closed {
+				w.system.RecordSystemNetworkConnectionCountDataPoint(ts, n, stateAttributes[s], metadata.AttributeNetworkTransportTCP)
+			}
+		}
+	}
+	md := w.system.Emit()
+	w.writeListeners(md, now)
+	return md
+}
+
+var stateAttributes = [tcp.NumStates]metadata.AttributeNetworkConnectionState{
+	tcp.Closed:      metadata.AttributeNetworkConnectionStateClosed,
+	tcp.Listen:      metadata.AttributeNetworkConnectionStateListen,
+	tcp.SynSent:     metadata.AttributeNetworkConnectionStateSynSent,
+	tcp.SynReceived: metadata.AttributeNetworkConnectionStateSynReceived,
+	tcp.Established: metadata.AttributeNetworkConnectionStateEstablished,
+	tcp.CloseWait:   metadata.AttributeNetworkConnectionStateCloseWait,
+	tcp.FinWait1:    metadata.AttributeNetworkConnectionStateFinWait1,
+	tcp.Closing:     metadata.AttributeNetworkConnectionStateClosing,
+	tcp.LastAck:     metadata.AttributeNetworkConnectionStateLastAck,
+	tcp.FinWait2:    metadata.AttributeNetworkConnectionStateFinWait2,
+	tcp.TimeWait:    metadata.AttributeNetworkConnectionStateTimeWait,
+}
+
+// recorder records one counter as the metric and attribute that it is.
+type recorder func(mb *metadata.MetricsBuilder, ts pcommon.Timestamp, v int64)
+
+// with makes a recorder of a metric with one attribute.
+func with[A any](record func(*metadata.MetricsBuilder, pcommon.Timestamp, int64, A), attribute A) recorder {
+	return func(mb *metadata.MetricsBuilder, ts pcommon.Timestamp, v int64) { record(mb, ts, v, attribute) }
+}
+
+type builder = metadata.MetricsBuilder
+
+var systemRecorders = [tcp.NumCounters]recorder{
+	tcp.OpensClient:           with((*builder).RecordSystemNetworkTCPConnectionOpensDataPoint, metadata.AttributeTCPRoleClient),
+	tcp.OpensServer:           with((*builder).RecordSystemNetworkTCPConnectionOpensDataPoint, metadata.AttributeTCPRoleServer),
+	tcp.AttemptsFailed:        (*builder).RecordSystemNetworkTCPConnectionAttemptsFailedDataPoint,
+	tcp.ConnectionResets:      (*builder).RecordSystemNetworkTCPConnectionResetsDataPoint,
+	tcp.SegmentsReceived:      with((*builder).RecordSystemNetworkTCPSegmentsDataPoint, metadata.AttributeNetworkIoDirectionReceive),
+	tcp.SegmentsSent:          with((*builder).RecordSystemNetworkTCPSegmentsDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
+	tcp.Retransmits:           (*builder).RecordSystemNetworkTCPRetransmitsDataPoint,
+	tcp.RetransmitsSYN:        (*builder).RecordSystemNetworkTCPRetransmitsSynDataPoint,
+	tcp.ErrorsChecksum:        with((*builder).RecordSystemNetworkTCPErrorsDataPoint, "checksum"),
+	tcp.ErrorsHeader:          with((*builder).RecordSystemNetworkTCPErrorsDataPoint, "header"),
+	tcp.ResetsSent:            with((*builder).RecordSystemNetworkTCPResetsDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
+	tcp.AcceptQueueOverflows:  (*builder).RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint,
+	tcp.ListenDrops:           (*builder).RecordSystemNetworkTCPListenDropsDataPoint,
+	tcp.SYNCookiesSent:        with((*builder).RecordSystemNetworkTCPSynCookiesDataPoint, metadata.AttributeTCPSynCookieEventSent),
+	tcp.SYNCookiesReceived:    with((*builder).RecordSystemNetworkTCPSynCookiesDataPoint, metadata.AttributeTCPSynCookieEventReceived),
+	tcp.SYNCookiesFailed:      with((*builder).RecordSystemNetworkTCPSynCookiesDataPoint, metadata.AttributeTCPSynCookieEventFailed),
+	tcp.SYNQueueResets:        (*builder).RecordSystemNetworkTCPSynQueueResetsDataPoint,
+	tcp.TimeoutsRetransmit:    with((*builder).RecordSystemNetworkTCPTimeoutsDataPoint, metadata.AttributeTCPTimerRetransmit),
+	tcp.TimeoutsPersist:       with((*builder).RecordSystemNetworkTCPTimeoutsDataPoint, metadata.AttributeTCPTimerPersist),
+	tcp.TimeoutsKeepalive:     with((*builder).RecordSystemNetworkTCPTimeoutsDataPoint, metadata.AttributeTCPTimerKeepalive),
+	tcp.DropsTimeout:          (*builder).RecordSystemNetworkTCPConnectionDropsTimeoutDataPoint,
+	tcp.KeepaliveProbes:       (*builder).RecordSystemNetworkTCPKeepaliveProbesDataPoint,
+	tcp.WindowProbesSent:      with((*builder).RecordSystemNetworkTCPWindowProbesDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
+	tcp.WindowProbesReceived:  with((*builder).RecordSystemNetworkTCPWindowProbesDataPoint, metadata.AttributeNetworkIoDirectionReceive),
+	tcp.SACKRecoveries:        (*builder).RecordSystemNetworkTCPSackRecoveriesDataPoint,
+	tcp.SACKRetransmits:       (*builder).RecordSystemNetworkTCPSackRetransmitsDataPoint,
+	tcp.DSACKsReceived:        (*builder).RecordSystemNetworkTCPDsackReceivedDataPoint,
+	tcp.SpuriousRetransmits:   (*builder).RecordSystemNetworkTCPSpuriousRetransmitsDataPoint,
+	tcp.LossProbes:            (*builder).RecordSystemNetworkTCPLossProbesDataPoint,
+	tcp.DelayedACKs:           (*builder).RecordSystemNetworkTCPDelayedAcksDataPoint,
+	tcp.DuplicateACKs:         (*builder).RecordSystemNetworkTCPDuplicateAcksDataPoint,
+	tcp.OutOfOrder:            (*builder).RecordSystemNetworkTCPOutOfOrderDataPoint,
+	tcp.OutOfOrderDrops:       (*builder).RecordSystemNetworkTCPOutOfOrderDropsDataPoint,
+	tcp.PAWSDrops:             (*builder).RecordSystemNetworkTCPPawsDropsDataPoint,
+	tcp.ChallengeACKs:         (*builder).RecordSystemNetworkTCPChallengeAcksDataPoint,
+	tcp.BadSYNs:               (*builder).RecordSystemNetworkTCPBadSynDataPoint,
+	tcp.ECNCESent:             with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
+	tcp.ECNCEReceived:         with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionReceive),
+	tcp.TimeWaitRecycled:      (*builder).RecordSystemNetworkTCPTimeWaitRecycledDataPoint,
+	tcp.FinWait2Drops:         (*builder).RecordSystemNetworkTCPFinwait2DropsDataPoint,
+	tcp.MemoryPressures:       (*builder).RecordSystemNetworkTCPMemoryPressuresDataPoint,
+	tcp.ZeroWindowsAdvertised: (*builder).RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint,
+	tcp.Orphans:               (*builder).RecordSystemNetworkTCPOrphansDataPoint,
+	tcp.MemoryUsage:           (*builder).RecordSystemNetworkTCPMemoryUsageDataPoint,
+}

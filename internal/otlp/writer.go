@@ -1,0 +1,134 @@
+// Package otlp writes what the table and the sources know as OTLP metrics. It
+// is the only package that imports pdata.
+//
+// Metrics of the host go through the generated builder. Those of connections
+// and listeners are written by hand: each connection has a start time of its
+// own, and the generated builder has but one. Names, units, kinds and the
+// user's choice of metrics come from metadata.yaml either way.
+package otlp
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+)
+
+// Writer writes metrics. It is used by one goroutine at a time.
+type Writer struct {
+	version   string
+	schemaURL string
+	resources resources
+	system    *metadata.MetricsBuilder
+
+	instruments []instrument
+	endpoints   []endpoint // reused, of the batch being written
+
+	listenerUsage, listenerLimit pmetric.Metric // of no name if disabled
+	listeners                    []listener     // reused
+}
+
+// NewWriter returns a writer of the metrics that cfg enables, for a host that
+// booted at the given time.
+func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot time.Time) *Writer {
+	prototypes, schemaURL := prototypes(cfg, set)
+	w := &Writer{
+		version:       set.BuildInfo.Version,
+		schemaURL:     schemaURL,
+		resources:     newResources(cfg.ResourceAttributes, set),
+		system:        metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
+		listenerUsage: pmetric.NewMetric(),
+		listenerLimit: pmetric.NewMetric(),
+	}
+	for _, in := range instruments() {
+		if prototype, enabled := prototypes[in.name]; enabled {
+			in.prototype = prototype
+			w.instruments = append(w.instruments, in)
+		}
+	}
+	if m, enabled := prototypes[metadata.MetricsInfo.TCPListenerQueueUsage.Name]; enabled {
+		w.listenerUsage = m
+	}
+	if m, enabled := prototypes[metadata.MetricsInfo.TCPListenerQueueLimit.Name]; enabled {
+		w.listenerLimit = m
+	}
+	return w
+}
+
+// scope adds a resource and returns where its metrics go.
+func (w *Writer) scope(md pmetric.Metrics, resource pcommon.Resource) pmetric.MetricSlice {
+	rm := md.ResourceMetrics().AppendEmpty()
+	resource.CopyTo(rm.Resource())
+	rm.SetSchemaUrl(w.schemaURL)
+	scope := rm.ScopeMetrics().AppendEmpty()
+	scope.Scope().SetName(metadata.ScopeName)
+	scope.Scope().SetVersion(w.version)
+	return scope.Metrics()
+}
+
+// prototypes returns an empty metric, complete but for its points, for each
+// metric of connections and listeners that cfg enables: the generated builder
+// is the one that knows their descriptions, units and kinds.
+func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byName map[string]pmetric.Metric, schemaURL string) {
+	const (
+		transport = metadata.AttributeNetworkTransportTCP
+		typ       = metadata.AttributeNetworkTypeIpv4
+		direction = metadata.AttributeNetworkIoDirectionTransmit
+	)
+	cfg.ResourceAttributes = metadata.ResourceAttributesConfig{}
+	mb := metadata.NewMetricsBuilder(cfg, set)
+	mb.RecordTCPConnectionAckedDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionAgeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPConnectionBufferLimitDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionBufferUsageDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionCongestionWindowDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionDeliveryRateDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionEcnCeDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionIdleDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPIdleEventDataSent)
+	mb.RecordTCPConnectionIoDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionLostDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionMssDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionOutOfOrderDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionPacingRateDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRetransmitIoDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRetransmitsDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRtoDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRttDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRttMinDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionRttVariationDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionSegmentsDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionSlowStartThresholdDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionSpuriousRetransmitsDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionTimeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPLimitedByNone)
+	mb.RecordTCPConnectionTimeoutsDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionUnsentDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPConnectionWindowDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
+	mb.RecordTCPConnectionZeroWindowsDataPoint(0, 0, transport, typ, "", 0, "", 0)
+	mb.RecordTCPListenerQueueLimitDataPoint(0, 0, transport, typ, "", 0)
+	mb.RecordTCPListenerQueueUsageDataPoint(0, 0, transport, typ, "", 0)
+
+	byName = make(map[string]pmetric.Metric)
+	rms := mb.Emit().ResourceMetrics()
+	if rms.Len() == 0 { // all of them are disabled
+		return byName, ""
+	}
+	metrics := rms.At(0).ScopeMetrics().At(0).Metrics()
+	for i := range metrics.Len() {
+		m := pmetric.NewMetric()
+		metrics.At(i).CopyTo(m)
+		points(m).RemoveIf(func(pmetric.NumberDataPoint) bool { return true })
+		byName[m.Name()] = m
+	}
+	return byName, rms.At(0).SchemaUrl()
+}
+
+// points returns the points of a gauge or a sum.
+func points(m pmetric.Metric) pmetric.NumberDataPointSlice {
+	if m.Type() == pmetric.MetricTypeSum {
+		return m.Sum().DataPoints()
+	}
+	return m.Gauge().DataPoints()
+}

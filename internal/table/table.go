@@ -1,0 +1,218 @@
+// Package table remembers every live connection between scrapes: what it was
+// last seen to be, since when it exists, how much it did since the scrape
+// before, and who owns it.
+package table
+
+import (
+	"iter"
+	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// Connection is one connection or listener: its last sample and what only
+// memory knows. Counters are unwrapped: they never fall.
+type Connection struct {
+	tcp.Socket
+
+	// Delta is what the connection did since the dump before the last.
+	Delta Delta
+	// FirstSeen is when the first dump that had it began.
+	FirstSeen time.Time
+	// Start is a time at which its counters were 0: the dump that did not have
+	// it yet or, for what the first dump found, the host's boot.
+	Start time.Time
+
+	// Owner is the process that holds it, if one is known; else Reason says why
+	// none is.
+	Owner  process.Owner
+	Reason process.Reason
+
+	pass  uint32 // the last dump that had it
+	place int    // its index in Table.live
+}
+
+// Delta is how much counters grew between two dumps. For a connection that the
+// first dump found it is zero: nobody knows what was before.
+type Delta struct {
+	BytesSent     uint64
+	BytesReceived uint64
+	Retransmits   uint64
+}
+
+// Table holds the live connections. It is used by one goroutine at a time.
+type Table struct {
+	boot  time.Time
+	index map[tcp.Identity]*Connection
+	live  []*Connection
+	spare []*Connection // closed ones, to be used again
+
+	pass     uint32
+	began    time.Time // of the dump under way
+	complete time.Time // when the last complete dump began; zero before the first
+	seen     int       // of live, in the dump under way
+	cursor   int       // where in live the next record probably is
+
+	freed  []process.Owner
+	claims []process.Claim
+}
+
+// New returns an empty table for a host that booted at the given time.
+func New(boot time.Time) *Table {
+	return &Table{boot: boot, index: make(map[tcp.Identity]*Connection)}
+}
+
+// Begin starts a dump.
+func (t *Table) Begin(now time.Time) {
+	t.pass++
+	t.began, t.seen, t.cursor = now, 0, 0
+	t.freed = t.freed[:0]
+}
+
+// Observe takes a record of the dump under way into the table. The same
+// connection may come twice; the later record counts.
+func (t *Table) Observe(s *tcp.Socket) *Connection {
+	c := t.find(s.ID)
+	if c != nil && c.replacedBy(s) {
+		t.remove(c)
+		c = nil
+	}
+	if c == nil {
+		return t.add(s)
+	}
+	if c.pass != t.pass {
+		c.pass, c.Delta = t.pass, Delta{}
+		t.seen++
+	}
+	if s.Inode == 0 && c.Inode != 0 {
+		t.free(c)
+	}
+	c.update(s)
+	return c
+}
+
+// End ends the dump under way. After a complete one, whatever it did not have
+// is closed; an incomplete one proves nothing of what is missing.
+func (t *Table) End(complete bool) {
+	if !complete {
+		return
+	}
+	t.complete = t.began
+	if t.seen == len(t.live) {
+		return
+	}
+	// Backwards, since remove fills the gap from the end.
+	for i := len(t.live) - 1; i >= 0; i-- {
+		if c := t.live[i]; c.pass != t.pass {
+			t.remove(c)
+		}
+	}
+}
+
+// Reset forgets all connections, as when another source with other identities
+// takes over.
+func (t *Table) Reset() {
+	clear(t.index)
+	t.live, t.spare, t.freed = nil, nil, nil
+	t.complete = time.Time{}
+}
+
+// Len returns the number of live connections.
+func (t *Table) Len() int { return len(t.live) }
+
+// All iterates over the connections that the last dump had, in no order that
+// means anything. After an incomplete dump the table remembers more.
+func (t *Table) All() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		for _, c := range t.live {
+			if c.pass == t.pass && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Freed returns the descriptors that gave up their sockets in the last dump.
+// The slice is good until the next Begin.
+func (t *Table) Freed() []process.Owner { return t.freed }
+
+// Claims returns a claim for every connection whose owner is not known but
+// may be, those included whose owner is stale. Answers go straight into the
+// table. The slice is good until the next call.
+func (t *Table) Claims(stale func(*process.Process) bool) []process.Claim {
+	t.claims = t.claims[:0]
+	for _, c := range t.live {
+		if c.Owner.Process != nil {
+			if !stale(c.Owner.Process) {
+				continue
+			}
+			t.free(c)
+		}
+		if c.Inode == 0 {
+			c.Reason = process.ReasonNoOwner
+			continue
+		}
+		t.claims = append(t.claims, process.Claim{Inode: c.Inode, Owner: &c.Owner, Reason: &c.Reason})
+	}
+	return t.claims
+}
+
+// find looks first where the last dump had the next record: kernels walk their
+// tables in an order that hardly changes, and comparing is cheaper than
+// hashing.
+func (t *Table) find(id tcp.Identity) *Connection {
+	if t.cursor < len(t.live) {
+		if c := t.live[t.cursor]; c.ID == id {
+			t.cursor++
+			return c
+		}
+	}
+	c, ok := t.index[id]
+	if ok {
+		t.cursor = c.place + 1
+	}
+	return c
+}
+
+func (t *Table) add(s *tcp.Socket) *Connection {
+	var c *Connection
+	if n := len(t.spare); n > 0 {
+		c, t.spare = t.spare[n-1], t.spare[:n-1]
+	} else {
+		c = new(Connection)
+	}
+	*c = Connection{Socket: *s, FirstSeen: t.began, Start: t.boot, pass: t.pass, place: len(t.live)}
+	if !t.complete.IsZero() {
+		c.Start = t.complete
+		c.Delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
+	}
+	t.live = append(t.live, c)
+	t.index[s.ID] = c
+	t.seen++
+	return c
+}
+
+func (t *Table) remove(c *Connection) {
+	t.free(c)
+	if c.pass == t.pass {
+		t.seen--
+	}
+	delete(t.index, c.ID)
+	last := t.live[len(t.live)-1]
+	t.live[c.place], last.place = last, c.place
+	t.live[len(t.live)-1] = nil
+	t.live = t.live[:len(t.live)-1]
+	if len(t.spare) <= len(t.live)/8 {
+		t.spare = append(t.spare, c)
+	}
+}
+
+// free takes the connection's owner away and remembers the descriptor: a new
+// socket may be found there.
+func (t *Table) free(c *Connection) {
+	if c.Owner.Process != nil {
+		t.freed = append(t.freed, c.Owner)
+	}
+	c.Owner, c.Reason = process.Owner{}, ""
+}

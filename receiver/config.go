@@ -1,0 +1,235 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// Config is what users type under `receivers: tcp_stats:`.
+type Config struct {
+	// CollectionInterval is the time from one scrape to the next. The other
+	// intervals are multiples of it.
+	CollectionInterval time.Duration `mapstructure:"collection_interval"`
+	// InitialDelay is the time from the start to the first scrape.
+	InitialDelay time.Duration `mapstructure:"initial_delay"`
+	// Timeout cuts a scrape short; what it had is written. 0: no limit.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// Source is "auto" or the name of the kernel interface to read.
+	Source string `mapstructure:"source"`
+	// Require refuses sources without these capabilities.
+	Require []string `mapstructure:"require"`
+
+	Process     ProcessConfig     `mapstructure:"process"`
+	Filter      FilterConfig      `mapstructure:"filter"`
+	Connections ConnectionsConfig `mapstructure:"connections"`
+	System      SystemConfig      `mapstructure:"system"`
+
+	metadata.MetricsBuilderConfig `mapstructure:",squash"`
+}
+
+// ProcessConfig says how sockets are joined with processes.
+type ProcessConfig struct {
+	// Attribution looks for the owners of sockets at all.
+	Attribution bool `mapstructure:"attribution"`
+	// RefreshInterval is the least time between two walks over all processes.
+	RefreshInterval time.Duration `mapstructure:"refresh_interval"`
+}
+
+// ConnectionsConfig says which connections get series of their own.
+type ConnectionsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Interval is the time between two writings; 0: every scrape.
+	Interval time.Duration `mapstructure:"interval"`
+	// Limit is how many connections are written at most; 0: all.
+	Limit int `mapstructure:"limit"`
+	// OrderBy says which connections the limit keeps.
+	OrderBy string `mapstructure:"order_by"`
+	// BatchSize is the number of connections handed to the pipeline at a time.
+	BatchSize int `mapstructure:"batch_size"`
+}
+
+// SystemConfig says whether and how often the host's own numbers are written:
+// counters, sockets per state, listeners.
+type SystemConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Interval is the time between two writings; 0: every scrape.
+	Interval time.Duration `mapstructure:"interval"`
+}
+
+// createDefaultConfig holds all defaults.
+func createDefaultConfig() *Config {
+	return &Config{
+		CollectionInterval: 10 * time.Second,
+		InitialDelay:       time.Second,
+		Source:             source.Auto,
+		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second},
+		Connections: ConnectionsConfig{
+			Limit:     1000,
+			OrderBy:   table.ByIO.String(),
+			BatchSize: 500,
+		},
+		System:               SystemConfig{Enabled: true},
+		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
+	}
+}
+
+// Validate implements confmap.Validator for what concerns several sections;
+// each section validates itself.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.CollectionInterval <= 0 {
+		errs = append(errs, fmt.Errorf("collection_interval: got %s, takes more than 0s", c.CollectionInterval))
+	}
+	errs = append(errs,
+		notNegative("initial_delay", c.InitialDelay),
+		notNegative("timeout", c.Timeout),
+		c.multiple("connections::interval", c.Connections.Interval),
+		c.multiple("system::interval", c.System.Interval),
+	)
+	if c.Filter.Executables.any() && !c.Process.Attribution {
+		errs = append(errs, errors.New("filter::executables: got conditions while process::attribution is false, takes none then: executables are known by attribution only"))
+	}
+	require, err := c.require()
+	if err != nil {
+		errs = append(errs, err)
+	} else if err := (source.Choice{Name: c.Source, Require: require}).Check(sources()); err != nil {
+		errs = append(errs, fmt.Errorf("%w, on %s", err, runtime.GOOS))
+	}
+	return errors.Join(errs...)
+}
+
+// multiple checks that an interval falls on scrapes.
+func (c *Config) multiple(key string, interval time.Duration) error {
+	if err := notNegative(key, interval); err != nil {
+		return err
+	}
+	if c.CollectionInterval > 0 && interval%c.CollectionInterval != 0 {
+		return fmt.Errorf("%s: got %s, takes a multiple of collection_interval (%s) or 0s for every scrape", key, interval, c.CollectionInterval)
+	}
+	return nil
+}
+
+func (c *Config) require() (source.Capabilities, error) {
+	var (
+		all  source.Capabilities
+		errs []error
+	)
+	for _, name := range c.Require {
+		one, err := source.ParseCapability(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("require: %w", err))
+		}
+		all |= one
+	}
+	return all, errors.Join(errs...)
+}
+
+// Validate implements confmap.Validator.
+func (c *ProcessConfig) Validate() error {
+	return notNegative("refresh_interval", c.RefreshInterval)
+}
+
+// Validate implements confmap.Validator.
+func (c *ConnectionsConfig) Validate() error {
+	var errs []error
+	if c.Limit < 0 {
+		errs = append(errs, fmt.Errorf("limit: got %d, takes a number of connections, or 0 for all of them", c.Limit))
+	}
+	if _, err := table.ParseOrder(c.OrderBy); err != nil {
+		errs = append(errs, fmt.Errorf("order_by: %w", err))
+	}
+	if c.BatchSize < 1 {
+		errs = append(errs, fmt.Errorf("batch_size: got %d, takes a number of connections from 1 up", c.BatchSize))
+	}
+	return errors.Join(errs...)
+}
+
+func notNegative(key string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s: got %s, takes 0s or more", key, d)
+	}
+	return nil
+}
+
+// FilterConfig says which connections are wanted. One that fails a condition
+// is not written; the counts of sockets per state do not know of it.
+type FilterConfig struct {
+	// States are names as in network.connection.state; none: every state.
+	States []string `mapstructure:"states"`
+	// LocalPorts and PeerPorts are ports (443) and ranges (8000-8999).
+	LocalPorts []any `mapstructure:"local_ports"`
+	PeerPorts  []any `mapstructure:"peer_ports"`
+	// PeerCIDRs are networks of the peers.
+	PeerCIDRs PatternsConfig `mapstructure:"peer_cidrs"`
+	// Executables are names, or regular expressions between slashes.
+	Executables PatternsConfig `mapstructure:"executables"`
+}
+
+// PatternsConfig keeps what one of Include matches, or everything if there is
+// none, save for what one of Exclude matches.
+type PatternsConfig struct {
+	Include []string `mapstructure:"include"`
+	Exclude []string `mapstructure:"exclude"`
+}
+
+func (c *PatternsConfig) any() bool { return len(c.Include)+len(c.Exclude) > 0 }
+
+// Validate implements confmap.Validator.
+func (c *FilterConfig) Validate() error {
+	_, errSockets := c.sockets()
+	_, errExecutables := c.executables()
+	return errors.Join(errSockets, errExecutables)
+}
+
+// sockets returns the conditions that a socket meets by itself.
+func (c *FilterConfig) sockets() (source.Filter, error) {
+	var (
+		f    source.Filter
+		errs []error
+	)
+	note := func(key string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	for _, name := range c.States {
+		state, err := tcp.ParseState(name)
+		note("states", err)
+		f.States = append(f.States, state)
+	}
+	for _, text := range c.LocalPorts {
+		ports, err := source.ParsePortRange(fmt.Sprint(text))
+		note("local_ports", err)
+		f.LocalPorts = append(f.LocalPorts, ports)
+	}
+	for _, text := range c.PeerPorts {
+		ports, err := source.ParsePortRange(fmt.Sprint(text))
+		note("peer_ports", err)
+		f.PeerPorts = append(f.PeerPorts, ports)
+	}
+	for _, text := range c.PeerCIDRs.Include {
+		prefix, err := source.ParsePrefix(text)
+		note("peer_cidrs::include", err)
+		f.PeerInclude = append(f.PeerInclude, prefix)
+	}
+	for _, text := range c.PeerCIDRs.Exclude {
+		prefix, err := source.ParsePrefix(text)
+		note("peer_cidrs::exclude", err)
+		f.PeerExclude = append(f.PeerExclude, prefix)
+	}
+	return f, errors.Join(errs...)
+}
+
+// executables returns the condition on the owner's executable.
+func (c *FilterConfig) executables() (executables, error) {
+	include, errInclude := parsePatterns("executables::include", c.Executables.Include)
+	exclude, errExclude := parsePatterns("executables::exclude", c.Executables.Exclude)
+	return executables{include, exclude}, errors.Join(errInclude, errExclude)
+}

@@ -1,0 +1,22 @@
+package receiver
+
+import (
+	"context"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/receiver"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+)
+
+// NewFactory returns the factory of the receiver tcp_stats.
+func NewFactory() receiver.Factory {
+	return receiver.NewFactory(metadata.Type,
+		func() component.Config { return createDefaultConfig() },
+		receiver.WithMetrics(createMetrics, metadata.MetricsStability))
+}
+
+func createMetrics(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
+	return newTCPStats(cfg.(*Config), set, next, sources()), nil
+}

@@ -1,0 +1,342 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver"
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// maxDumps is how often a dump is made in one scrape if the kernel says that
+// it was interrupted.
+const maxDumps = 3
+
+// scraper does what one scrape does: dump, attribute, write.
+type scraper struct {
+	cfg         *Config
+	log         *zap.Logger
+	next        consumer.Metrics
+	telemetry   *telemetry
+	order       table.Order
+	filter      source.Filter
+	executables executables
+
+	selector *source.Selector
+	table    *table.Table
+	resolver *process.Resolver // nil without attribution
+	writer   *otlp.Writer
+
+	connectionsTier, systemTier tier
+
+	states otlp.States         // of the last dump
+	kept   []*table.Connection // reused: those that are written
+	denied bool                // some processes could not be looked into
+}
+
+// due is what a scrape is to write.
+type due struct{ connections, system bool }
+
+func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) (*scraper, error) {
+	// Validate has refused all that cannot be parsed.
+	order, errOrder := table.ParseOrder(cfg.Connections.OrderBy)
+	filter, errFilter := cfg.Filter.sockets()
+	executables, errExecutables := cfg.Filter.executables()
+	require, errRequire := cfg.require()
+	if err := errors.Join(errOrder, errFilter, errExecutables, errRequire); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	boot, err := process.BootTime()
+	if err != nil {
+		set.Logger.Warn("the host's boot time is not known: counters of connections that are older than the receiver start with it", zap.Error(err))
+		boot = now
+	}
+	t, err := newTelemetry(set)
+	if err != nil {
+		return nil, err
+	}
+	s := &scraper{
+		cfg:             cfg,
+		log:             set.Logger,
+		next:            next,
+		telemetry:       t,
+		order:           order,
+		filter:          filter,
+		executables:     executables,
+		table:           table.New(boot),
+		writer:          otlp.NewWriter(cfg.MetricsBuilderConfig, set, boot),
+		connectionsTier: newTier(cfg.Connections.Interval, cfg.CollectionInterval),
+		systemTier:      newTier(cfg.System.Interval, cfg.CollectionInterval),
+	}
+	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)
+	if err := s.selector.Open(ctx, now); err != nil {
+		t.shutdown()
+		return nil, err
+	}
+	if cfg.Process.Attribution {
+		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: cfg.Process.RefreshInterval})
+		if err != nil {
+			set.Logger.Warn("sockets cannot be joined with their processes", zap.Error(err))
+		}
+	}
+	return s, nil
+}
+
+// close gives back what the scraper holds.
+func (s *scraper) close() error {
+	err := s.selector.Close()
+	if s.resolver != nil {
+		err = errors.Join(err, s.resolver.Close())
+	}
+	s.telemetry.shutdown()
+	return err
+}
+
+// sourceChanged forgets the connections: their identities are the other
+// source's.
+func (s *scraper) sourceChanged(from, to string) {
+	s.table.Reset()
+	s.telemetry.sourceChanged(from, to)
+}
+
+// scrape reads and writes what is due. What fails costs only its own part.
+func (s *scraper) scrape(ctx context.Context, due due) {
+	if !due.connections && !due.system {
+		return
+	}
+	readCtx, cancel := ctx, context.CancelFunc(func() {})
+	if s.cfg.Timeout > 0 {
+		readCtx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
+	}
+	defer cancel()
+	s.selector.TryBetter(readCtx, time.Now())
+
+	var errs []error
+	var states *otlp.States
+	if due.connections || s.wantsSockets() {
+		whole, err := s.dump(readCtx)
+		if whole {
+			states = &s.states
+		}
+		errs = append(errs, err, s.attribute(readCtx))
+	}
+	if due.connections {
+		errs = append(errs, s.writeConnections(ctx))
+	}
+	if due.system {
+		errs = append(errs, s.writeSystem(ctx, readCtx, states))
+	}
+	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
+		s.log.Warn("the scrape is partial", zap.Error(err))
+	}
+}
+
+// wantsSockets tells whether the host's own numbers need a dump.
+func (s *scraper) wantsSockets() bool {
+	return s.cfg.Metrics.SystemNetworkConnectionCount.Enabled || s.wantsListeners()
+}
+
+func (s *scraper) wantsListeners() bool {
+	return s.cfg.System.Enabled && (s.cfg.Metrics.TCPListenerQueueUsage.Enabled || s.cfg.Metrics.TCPListenerQueueLimit.Enabled)
+}
+
+// dump reads the sockets into the table. If the source is lost it goes on with
+// the next one. whole tells whether every socket was visited, save for those
+// that err says could not be read.
+func (s *scraper) dump(ctx context.Context) (whole bool, err error) {
+	defer s.telemetry.phase(s.selector, metadata.AttributePhaseDump)()
+	for {
+		src := s.selector.Current()
+		if src == nil {
+			return false, errors.New("no source of TCP sockets is open")
+		}
+		err := s.dumpFrom(ctx, src)
+		s.telemetry.sourceErrors(src.Name(), err)
+		var partial *source.PartialError
+		switch {
+		case err == nil, errors.Is(err, source.ErrInterrupted), errors.As(err, &partial):
+			s.selector.Succeeded()
+			return true, wrap(src, err)
+		case ctx.Err() != nil:
+			return false, wrap(src, err)
+		case !s.selector.Failed(ctx, time.Now(), err):
+			return false, wrap(src, err)
+		}
+	}
+}
+
+func wrap(src source.Source, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("source %s: %w", src.Name(), err)
+}
+
+// dumpFrom makes one dump, and another if the kernel says that it was
+// interrupted.
+func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
+	var err error
+	for range maxDumps {
+		s.states = otlp.States{}
+		s.table.Begin(time.Now())
+		err = src.Sockets(ctx, s.visit)
+		if !errors.Is(err, source.ErrInterrupted) {
+			break
+		}
+	}
+	s.table.End(err == nil)
+	var seen int64
+	for _, n := range s.states {
+		seen += n
+	}
+	s.telemetry.sockets(src.Name(), seen)
+	return err
+}
+
+// visit counts a socket and, if it is wanted, takes it into the table. What is
+// filtered out costs neither a place there nor a look for its process.
+func (s *scraper) visit(socket *tcp.Socket) error {
+	s.states[socket.State]++
+	wanted := s.cfg.Connections.Enabled
+	if socket.State == tcp.Listen {
+		wanted = s.wantsListeners()
+	}
+	if wanted && s.filter.Match(socket) {
+		s.table.Observe(socket)
+	}
+	return nil
+}
+
+// attribute joins the sockets in the table with their processes.
+func (s *scraper) attribute(ctx context.Context) error {
+	if s.resolver == nil {
+		return nil
+	}
+	defer s.telemetry.phase(s.selector, metadata.AttributePhaseAttribute)()
+	now := time.Now()
+	stale, errStale := s.resolver.Stale(ctx, now)
+	claims := s.table.Claims(func(p *process.Process) bool { return stale[p] })
+	stats, errResolve := s.resolver.Resolve(ctx, now, s.table.Freed(), claims)
+	if denied := stats.Denied > 0 || stats.Hidden; stats.Walked && denied != s.denied {
+		s.denied = denied
+		if denied {
+			s.log.Warn("the sockets of some processes have no owner: their descriptors may not be read "+
+				"(grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions)",
+				zap.Int("denied", stats.Denied), zap.Int("read", stats.Processes))
+		} else {
+			s.log.Info("the descriptors of all processes may be read")
+		}
+	}
+	unattributed := make(map[process.Reason]int64, 3)
+	for c := range s.table.All() {
+		if c.Owner.Process == nil {
+			unattributed[c.Reason]++
+		}
+	}
+	s.telemetry.unattributed(unattributed)
+	if err := errors.Join(errStale, errResolve); err != nil {
+		return fmt.Errorf("join sockets with processes: %w", err)
+	}
+	return nil
+}
+
+// wanted tells whether the owner of a connection or listener passes the filter.
+func (s *scraper) wanted(c *table.Connection) bool {
+	if !s.executables.any() {
+		return true
+	}
+	if c.Owner.Process == nil {
+		return s.executables.match("")
+	}
+	return s.executables.match(c.Owner.Process.Executable)
+}
+
+func (s *scraper) writeConnections(ctx context.Context) error {
+	stop := s.telemetry.phase(s.selector, metadata.AttributePhaseSelect)
+	kept, left := s.table.Top(s.kept[:0], s.order, s.cfg.Connections.Limit, func(c *table.Connection) bool {
+		return c.State != tcp.Listen && s.wanted(c)
+	})
+	stop()
+	s.telemetry.dropped(metadata.AttributeReasonLimit, left)
+
+	defer s.telemetry.phase(s.selector, metadata.AttributePhaseWrite)()
+	var errs []error
+	unsent := len(kept)
+	err := s.writer.Connections(kept, s.cfg.Connections.BatchSize, time.Now(), func(batch pmetric.Metrics, connections int) error {
+		err := s.send(ctx, batch)
+		if consumererror.IsPermanent(err) {
+			// Something in this batch: the next may pass.
+			s.telemetry.dropped(metadata.AttributeReasonPipeline, connections)
+			errs = append(errs, err)
+			err = nil
+		}
+		if err == nil {
+			unsent -= connections
+		}
+		return err
+	})
+	if err != nil {
+		// The pipeline takes no more now: do not press.
+		s.telemetry.dropped(metadata.AttributeReasonPipeline, unsent)
+		errs = append(errs, err)
+	}
+	clear(kept)
+	s.kept = kept
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("hand connections to the pipeline: %w", err)
+	}
+	return nil
+}
+
+func (s *scraper) writeSystem(ctx, readCtx context.Context, states *otlp.States) error {
+	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
+	var counters tcp.Counters
+	var errCounters error
+	if src := s.selector.Current(); src != nil {
+		counters, errCounters = src.Counters(readCtx)
+		if errCounters != nil {
+			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
+			errCounters = fmt.Errorf("read the host's TCP counters: %w", errCounters)
+		}
+	}
+	if s.wantsListeners() {
+		for c := range s.table.All() {
+			if c.State == tcp.Listen && s.wanted(c) {
+				s.writer.AddListener(c)
+			}
+		}
+	}
+	err := s.send(ctx, s.writer.System(&counters, states, time.Now()))
+	if err != nil {
+		err = fmt.Errorf("hand the host's numbers to the pipeline: %w", err)
+	}
+	return errors.Join(errCounters, err)
+}
+
+// send hands a batch to the pipeline and waits until it took it.
+func (s *scraper) send(ctx context.Context, md pmetric.Metrics) error {
+	points := md.DataPointCount()
+	if points == 0 {
+		return nil
+	}
+	ctx = s.telemetry.obsreport.StartMetricsOp(ctx)
+	err := s.next.ConsumeMetrics(ctx, md)
+	s.telemetry.obsreport.EndMetricsOp(ctx, metadata.Type.String(), points, err)
+	if err == nil {
+		s.telemetry.points(points)
+	}
+	return err
+}

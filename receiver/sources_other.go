@@ -1,0 +1,8 @@
+//go:build !linux
+
+package receiver
+
+import "github.com/netpulse/tcpstatsreceiver/internal/source"
+
+// sources are the kernel interfaces of this system: none is known yet.
+func sources() []source.Factory { return nil }
