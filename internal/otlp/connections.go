@@ -117,7 +117,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 			}
 			s.set(dp, e.connection, now)
 			attrs := dp.Attributes()
-			attrs.EnsureCapacity(8)
+			attrs.EnsureCapacity(7)
 			attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
 			attrs.PutStr("network.type", e.networkType)
 			attrs.PutStr("network.local.address", e.localAddr)

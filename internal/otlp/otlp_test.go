@@ -1,0 +1,355 @@
+package otlp
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var (
+	boot  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	began = boot.Add(time.Hour)
+	now   = began.Add(20 * time.Second)
+)
+
+// everything enables all metrics and resource attributes.
+func everything() metadata.MetricsBuilderConfig {
+	cfg := metadata.NewDefaultMetricsBuilderConfig()
+	enable(reflect.ValueOf(&cfg.Metrics).Elem())
+	enable(reflect.ValueOf(&cfg.ResourceAttributes).Elem())
+	return cfg
+}
+
+func enable(settings reflect.Value) {
+	for i := range settings.NumField() {
+		settings.Field(i).FieldByName("Enabled").SetBool(true)
+	}
+}
+
+func newWriter(cfg metadata.MetricsBuilderConfig) *Writer {
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.BuildInfo.Version = "1.2.3"
+	return NewWriter(cfg, set, boot)
+}
+
+// full is a socket of which everything is known: each value is another one.
+func full() tcp.Socket {
+	s := tcp.Socket{
+		ID:    tcp.Identity{Cookie: 1},
+		Local: netip.MustParseAddrPort("192.0.2.1:443"), Peer: netip.MustParseAddrPort("198.51.100.7:50000"),
+		State: tcp.Established,
+	}
+	for f := range tcp.NumFields {
+		s.Fields = s.Fields.With(f)
+	}
+	v := reflect.ValueOf(&s).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); v.Type().Field(i).Name {
+		case "ID", "Local", "Peer", "Inode", "UID", "State", "Fields":
+		default:
+			if f.CanInt() {
+				f.SetInt(int64(time.Duration(i) * time.Millisecond))
+			} else {
+				f.SetUint(uint64(1000 + i))
+			}
+		}
+	}
+	s.BusyTime = s.ReceiveWindowLimited + s.SendBufferLimited + time.Second
+	return s
+}
+
+var nginx = &process.Process{
+	PID: 812, ParentPID: 1, Executable: "nginx", Command: "nginx:", Owner: "www-data",
+	Created: boot.Add(1234560 * time.Millisecond), Cgroup: "/system.slice/nginx.service", ContainerID: strings.Repeat("0f", 32),
+}
+
+func connection(s tcp.Socket, p *process.Process) *table.Connection {
+	return &table.Connection{Socket: s, FirstSeen: began, Start: began.Add(-10 * time.Second), Owner: process.Owner{Process: p}}
+}
+
+func collect(t *testing.T, w *Writer, size int, connections ...*table.Connection) []pmetric.Metrics {
+	t.Helper()
+	var batches []pmetric.Metrics
+	require.NoError(t, w.Connections(connections, size, now, func(md pmetric.Metrics, _ int) error {
+		batches = append(batches, md)
+		return nil
+	}))
+	return batches
+}
+
+// golden compares with a file of OTLP/JSON, indented so that a difference can
+// be read. The contrib module's helper of that name needs a newer pdata than
+// the one we pin.
+func golden(t *testing.T, md pmetric.Metrics) {
+	t.Helper()
+	raw, err := (&pmetric.JSONMarshaler{}).MarshalMetrics(md)
+	require.NoError(t, err)
+	var tree any
+	require.NoError(t, json.Unmarshal(raw, &tree))
+	got, err := json.MarshalIndent(tree, "", " ")
+	require.NoError(t, err)
+	got = append(got, '\n')
+	file := filepath.Join("testdata", strings.ReplaceAll(t.Name(), "/", "_")+".json")
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+}
+
+// names maps each metric to its number of points.
+func names(md pmetric.Metrics) map[string]int {
+	all := make(map[string]int)
+	for _, rm := range md.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, m := range sm.Metrics().All() {
+				all[m.Name()] += points(m).Len()
+			}
+		}
+	}
+	return all
+}
+
+func TestGolden(t *testing.T) {
+	t.Run("connections", func(t *testing.T) {
+		v6 := full()
+		v6.Local, v6.Peer = netip.MustParseAddrPort("[fe80::1%eth0]:22"), netip.MustParseAddrPort("[fe80::2%eth0]:1025")
+		timeWait := tcp.Socket{State: tcp.TimeWait, Local: netip.MustParseAddrPort("192.0.2.1:443"), Peer: netip.MustParseAddrPort("198.51.100.8:50001")}
+		batches := collect(t, newWriter(everything()), 10, connection(full(), nginx), connection(timeWait, nil), connection(v6, nginx))
+		require.Len(t, batches, 1)
+		golden(t, batches[0])
+	})
+	t.Run("system", func(t *testing.T) {
+		w := newWriter(everything())
+		var counters tcp.Counters
+		for c := range tcp.NumCounters {
+			counters.Set(c, uint64(1000+int(c)))
+		}
+		var states States
+		for s := range states {
+			states[s] = int64(s)
+		}
+		listener := tcp.Socket{State: tcp.Listen, Local: netip.MustParseAddrPort("[::]:443"), QueueLength: 3, QueueLimit: 511}
+		listener.Fields = listener.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
+		w.AddListener(connection(listener, nginx))
+		golden(t, w.System(&counters, &states, now))
+	})
+}
+
+// metadata.yaml and the code must name the same metrics: none is left out, none
+// is written that nobody can switch off.
+func TestEveryMetricIsWritten(t *testing.T) {
+	want := make(map[string]bool)
+	cfgType := reflect.TypeFor[metadata.MetricsConfig]()
+	for i := range cfgType.NumField() {
+		want[cfgType.Field(i).Tag.Get("mapstructure")] = true
+	}
+	w := newWriter(everything())
+	var counters tcp.Counters
+	for c := range tcp.NumCounters {
+		counters.Set(c, 1)
+	}
+	listener := full()
+	listener.State = tcp.Listen
+	w.AddListener(connection(listener, nil))
+	got := make(map[string]bool)
+	for name := range names(w.System(&counters, &States{}, now)) {
+		got[name] = true
+	}
+	for name := range names(collect(t, w, 1, connection(full(), nil))[0]) {
+		got[name] = true
+	}
+	assert.Equal(t, want, got)
+}
+
+// Each value is written once: no two series of a metric are told from the same
+// field by mistake.
+func TestEveryFieldIsWritten(t *testing.T) {
+	md := collect(t, newWriter(everything()), 1, connection(full(), nil))[0]
+	seen := make(map[string]string)
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		for _, dp := range points(m).All() {
+			value := fmt.Sprint(dp.IntValue(), dp.DoubleValue())
+			assert.Empty(t, seen[value], "%s has the value of %s", m.Name(), seen[value])
+			seen[value] = m.Name()
+		}
+	}
+	// All but the accept queue, BusyTime (as none, less its parts) and age.
+	assert.Len(t, seen, int(tcp.NumFields)-2+1)
+}
+
+func TestWhatIsNotKnownIsNotWritten(t *testing.T) {
+	w := newWriter(everything())
+	bare := tcp.Socket{Local: netip.MustParseAddrPort("192.0.2.1:1"), Peer: netip.MustParseAddrPort("192.0.2.2:2"), State: tcp.TimeWait}
+	assert.Equal(t, map[string]int{"tcp.connection.age": 1}, names(collect(t, w, 1, connection(bare, nil))[0]))
+
+	var counters tcp.Counters
+	counters.Set(tcp.OpensServer, 0)
+	assert.Equal(t, map[string]int{"system.network.tcp.connection.opens": 1}, names(w.System(&counters, nil, now)), "0 was counted, the rest was not")
+	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount())
+	// All states are counted but closed, of which no kernel lists all.
+	assert.Equal(t, int(tcp.NumStates)-1, w.System(&tcp.Counters{}, &States{}, now).DataPointCount())
+}
+
+func TestTimestamps(t *testing.T) {
+	md := collect(t, newWriter(everything()), 1, connection(full(), nil))[0]
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		for _, dp := range points(m).All() {
+			assert.Equal(t, pcommon.NewTimestampFromTime(now), dp.Timestamp(), m.Name())
+			want := pcommon.Timestamp(0)
+			if m.Type() == pmetric.MetricTypeSum && m.Sum().IsMonotonic() {
+				assert.Equal(t, pmetric.AggregationTemporalityCumulative, m.Sum().AggregationTemporality())
+				want = pcommon.NewTimestampFromTime(began.Add(-10 * time.Second))
+			}
+			assert.Equal(t, want, dp.StartTimestamp(), m.Name())
+			_, hasState := dp.Attributes().Get("network.connection.state")
+			assert.Equal(t, m.Name() == "tcp.connection.age", hasState, "%s: a state would make a new series at every change", m.Name())
+		}
+	}
+}
+
+func TestSwitchedOff(t *testing.T) {
+	cfg := metadata.NewDefaultMetricsBuilderConfig()
+	cfg.Metrics.TCPConnectionRtt.Enabled = false
+	cfg.ResourceAttributes.ProcessOwner.Enabled = false
+	md := collect(t, newWriter(cfg), 1, connection(full(), nginx))[0]
+	assert.NotContains(t, names(md), "tcp.connection.rtt")
+	assert.Contains(t, names(md), "tcp.connection.io")
+	assert.NotContains(t, names(md), "tcp.connection.rto", "off by default")
+	attrs := md.ResourceMetrics().At(0).Resource().Attributes().AsRaw()
+	assert.NotContains(t, attrs, "process.owner")
+	assert.Equal(t, int64(812), attrs["process.pid"])
+
+	none := metadata.MetricsBuilderConfig{}
+	w := newWriter(none)
+	assert.Empty(t, collect(t, w, 1, connection(full(), nginx)))
+	w.AddListener(connection(full(), nginx))
+	var counters tcp.Counters
+	counters.Set(tcp.OpensServer, 1)
+	assert.Zero(t, w.System(&counters, &States{}, now).DataPointCount())
+}
+
+// metrics_include and metrics_exclude of resource attributes work as for
+// generated metrics.
+func TestResourceFilters(t *testing.T) {
+	cfg := metadata.NewDefaultMetricsBuilderConfig()
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{
+		"process.executable.name": map[string]any{"metrics_exclude": []any{map[string]any{"regexp": "^ngi"}}},
+	}).Unmarshal(&cfg.ResourceAttributes))
+	w := newWriter(cfg)
+	curl := &process.Process{PID: 99, Executable: "curl"}
+	batches := collect(t, w, 1, connection(full(), nginx), connection(full(), curl), connection(full(), nil))
+	require.Len(t, batches, 2, "an empty batch is not sent")
+	for _, md := range batches {
+		attrs := md.ResourceMetrics().At(0).Resource().Attributes().AsRaw()
+		assert.NotEqual(t, "nginx", attrs["process.executable.name"])
+	}
+	listener := full()
+	listener.State = tcp.Listen
+	w.AddListener(connection(listener, nginx))
+	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount())
+}
+
+func TestBatches(t *testing.T) {
+	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+	var connections []*table.Connection
+	for i := range 10 {
+		c := connection(full(), []*process.Process{nil, nginx}[i%2])
+		c.Peer = netip.AddrPortFrom(c.Peer.Addr(), uint16(i+1))
+		connections = append(connections, c)
+	}
+	var sizes []int
+	var resources int
+	require.NoError(t, w.Connections(connections, 4, now, func(md pmetric.Metrics, n int) error {
+		sizes = append(sizes, n)
+		resources += md.ResourceMetrics().Len()
+		assert.Equal(t, n, names(md)["tcp.connection.rtt"])
+		return nil
+	}))
+	assert.Equal(t, []int{4, 4, 2}, sizes)
+	assert.Equal(t, 4, resources, "those of one process are together: only the middle batch has two")
+
+	refused := errors.New("refused")
+	calls := 0
+	assert.Equal(t, refused, w.Connections(connections, 4, now, func(pmetric.Metrics, int) error { calls++; return refused }))
+	assert.Equal(t, 1, calls)
+}
+
+// Sockets that share address and port in one process (SO_REUSEPORT) would be
+// two points with the same attributes.
+func TestListenersAreSummed(t *testing.T) {
+	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+	listen := func(addr string, p *process.Process, length, limit uint32, fields ...tcp.Field) {
+		s := tcp.Socket{State: tcp.Listen, Local: netip.MustParseAddrPort(addr), QueueLength: length, QueueLimit: limit}
+		for _, f := range fields {
+			s.Fields = s.Fields.With(f)
+		}
+		w.AddListener(connection(s, p))
+	}
+	other := &process.Process{PID: 813, Executable: "nginx"}
+	listen("0.0.0.0:80", nginx, 1, 100, tcp.FieldQueueLength, tcp.FieldQueueLimit)
+	listen("0.0.0.0:80", other, 7, 100, tcp.FieldQueueLength, tcp.FieldQueueLimit)
+	listen("[::]:80", nginx, 5, 100, tcp.FieldQueueLength) // its limit is not known
+	listen("0.0.0.0:80", nginx, 2, 100, tcp.FieldQueueLength, tcp.FieldQueueLimit)
+	md := w.System(&tcp.Counters{}, nil, now)
+	got := make(map[string]int64)
+	for _, rm := range md.ResourceMetrics().All() {
+		pid, _ := rm.Resource().Attributes().Get("process.pid")
+		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+			for _, dp := range points(m).All() {
+				addr, _ := dp.Attributes().Get("network.local.address")
+				got[fmt.Sprint(pid.Int(), " ", addr.Str(), " ", m.Name())] += dp.IntValue()
+				assert.Equal(t, 4, dp.Attributes().Len())
+			}
+		}
+	}
+	assert.Equal(t, map[string]int64{
+		"812 0.0.0.0 tcp.listener.queue.usage": 3, "812 0.0.0.0 tcp.listener.queue.limit": 200,
+		"812 :: tcp.listener.queue.usage":      5,
+		"813 0.0.0.0 tcp.listener.queue.usage": 7, "813 0.0.0.0 tcp.listener.queue.limit": 100,
+	}, got)
+	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount(), "they are written once")
+}
+
+func BenchmarkConnections(b *testing.B) {
+	for _, n := range []int{500, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+			connections := make([]*table.Connection, n)
+			for i := range connections {
+				connections[i] = connection(full(), nginx)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := w.Connections(connections, 500, now, func(pmetric.Metrics, int) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/connection")
+		})
+	}
+}

@@ -1,0 +1,362 @@
+package table
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+var boot = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(seconds int) time.Time { return boot.Add(time.Hour).Add(time.Duration(seconds) * time.Second) }
+
+// known are the fields that the test's sockets have.
+var known = tcp.Fields(0).With(tcp.FieldBytesSent).With(tcp.FieldBytesReceived).With(tcp.FieldBytesAcked).
+	With(tcp.FieldSegmentsSent).With(tcp.FieldRetransmits).With(tcp.FieldTimeouts)
+
+func socket(cookie uint64, change ...func(*tcp.Socket)) *tcp.Socket {
+	s := &tcp.Socket{
+		ID:     tcp.Identity{Cookie: cookie, Namespace: 1},
+		State:  tcp.Established,
+		Local:  netip.MustParseAddrPort("192.0.2.1:443"),
+		Peer:   netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), uint16(cookie)),
+		Inode:  1000 + cookie,
+		Fields: known,
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+func sent(bytes uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.BytesSent = bytes } }
+
+// dump is one complete dump.
+func dump(t *Table, now time.Time, sockets ...*tcp.Socket) {
+	t.Begin(now)
+	for _, s := range sockets {
+		copied := *s
+		t.Observe(&copied)
+	}
+	t.End(true)
+}
+
+func one(t testing.TB, table *Table) *Connection {
+	t.Helper()
+	var all []*Connection
+	for c := range table.All() {
+		all = append(all, c)
+	}
+	require.Len(t, all, 1)
+	return all[0]
+}
+
+func TestStartTimes(t *testing.T) {
+	table := New(boot)
+	dump(table, at(0), socket(1, sent(500)))
+	c := one(t, table)
+	assert.Equal(t, boot, c.Start, "nobody knows when it began, but it was after boot")
+	assert.Equal(t, at(0), c.FirstSeen)
+	assert.Zero(t, c.Delta, "nobody knows since when it sent")
+
+	dump(table, at(10), socket(1, sent(700)), socket(2, sent(30)))
+	for c := range table.All() {
+		switch c.ID.Cookie {
+		case 1:
+			assert.Equal(t, boot, c.Start, "a start time does not move")
+			assert.Equal(t, uint64(200), c.Delta.BytesSent)
+		case 2:
+			assert.Equal(t, at(0), c.Start, "the last dump did not have it: its counters were 0")
+			assert.Equal(t, at(10), c.FirstSeen)
+			assert.Equal(t, uint64(30), c.Delta.BytesSent)
+		}
+	}
+}
+
+func TestIncompleteDumpsCloseNothing(t *testing.T) {
+	table := New(boot)
+	dump(table, at(0), socket(1), socket(2))
+
+	table.Begin(at(10))
+	table.Observe(socket(3))
+	table.End(false)
+	assert.Equal(t, 3, table.Len())
+	c := one(t, table)
+	assert.Equal(t, uint64(3), c.ID.Cookie, "only what the last dump had is told of")
+	assert.Equal(t, at(0), c.Start)
+
+	dump(table, at(20), socket(4), socket(1))
+	assert.Equal(t, 2, table.Len())
+	for c := range table.All() {
+		if c.ID.Cookie == 4 {
+			assert.Equal(t, at(0), c.Start, "it may have been there in the incomplete dump")
+		}
+	}
+}
+
+// The same addresses and ports, or even the same kernel identity, can be
+// another connection.
+func TestReuse(t *testing.T) {
+	before := socket(1, sent(5000))
+	before.Inode = 77
+	for name, after := range map[string]*tcp.Socket{
+		"new cookie, same endpoints":  socket(2, sent(10), func(s *tcp.Socket) { s.Peer = before.Peer; s.Inode = 78 }),
+		"same cookie, new inode":      socket(1, sent(6000), func(s *tcp.Socket) { s.Inode = 78 }),
+		"same cookie, new endpoints":  socket(1, sent(6000), func(s *tcp.Socket) { s.Inode = 77; s.Peer = netip.MustParseAddrPort("192.0.2.9:9") }),
+		"same cookie, counts from 0":  socket(1, sent(10), func(s *tcp.Socket) { s.Inode = 77 }),
+		"vanished and another opened": socket(9, sent(10), func(s *tcp.Socket) { s.Peer = before.Peer; s.Inode = 0 }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := New(boot)
+			dump(table, at(0), before)
+			one(t, table).Owner = process.Owner{Process: &process.Process{PID: 5}, FD: 3}
+			dump(table, at(10), after)
+			c := one(t, table)
+			assert.Equal(t, at(0), c.Start)
+			assert.Equal(t, at(10), c.FirstSeen)
+			assert.Equal(t, after.BytesSent, c.BytesSent)
+			assert.Equal(t, after.BytesSent, c.Delta.BytesSent)
+			assert.Nil(t, c.Owner.Process, "the old owner is not the new one's")
+			assert.Equal(t, []process.Owner{{Process: &process.Process{PID: 5}, FD: 3}}, table.Freed())
+		})
+	}
+}
+
+func TestAcceptAndCloseKeepTheConnection(t *testing.T) {
+	table := New(boot)
+	inode := func(n uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.Inode = n } }
+	dump(table, at(0))
+	dump(table, at(10), socket(1, inode(0), func(s *tcp.Socket) { s.State = tcp.SynReceived; s.Fields = 0 }))
+	dump(table, at(20), socket(1, inode(0), sent(10)))
+	dump(table, at(30), socket(1, inode(5), sent(20)))
+	dump(table, at(40), socket(1, inode(0), sent(30), func(s *tcp.Socket) { s.State = tcp.FinWait1 }))
+	dump(table, at(50), socket(1, inode(0), func(s *tcp.Socket) { s.State = tcp.TimeWait; s.Fields = 0 }))
+	c := one(t, table)
+	assert.Equal(t, at(0), c.Start)
+	assert.Equal(t, at(10), c.FirstSeen)
+	assert.False(t, c.Has(tcp.FieldBytesSent), "TIME_WAIT has no counters, and none are made up")
+	assert.Zero(t, c.Delta)
+	dump(table, at(60))
+	assert.Zero(t, table.Len())
+}
+
+func TestUnwrapping(t *testing.T) {
+	table := New(boot)
+	step := func(now int, segments, retransmits, timeouts uint64) *Connection {
+		dump(table, at(now), socket(1, func(s *tcp.Socket) {
+			s.SegmentsSent, s.Retransmits, s.Timeouts = segments, retransmits, timeouts
+		}))
+		return one(t, table)
+	}
+	step(0, 1<<32-10, 1<<32-1, 65535)
+	c := step(10, 5, 1, 3)
+	assert.Equal(t, uint64(1<<32+5), c.SegmentsSent)
+	assert.Equal(t, uint64(1<<32+1), c.Retransmits)
+	assert.Equal(t, uint64(2), c.Delta.Retransmits)
+	assert.Equal(t, uint64(1<<16+3), c.Timeouts, "tcpi_total_rto has 16 bits")
+	c = step(20, 4, 1, 3)
+	assert.Equal(t, uint64(1<<33+4), c.SegmentsSent, "and again")
+	assert.Zero(t, c.Delta.Retransmits)
+}
+
+// The kernel reads the state before the counters: a FIN in between is in the
+// counter before the state tells of it.
+func TestAFinDoesNotMakeACounterFall(t *testing.T) {
+	table := New(boot)
+	received := func(n uint64) func(*tcp.Socket) {
+		return func(s *tcp.Socket) { s.BytesReceived, s.BytesAcked = n, n }
+	}
+	dump(table, at(0), socket(1, received(100)))
+	dump(table, at(10), socket(1, received(201)))
+	dump(table, at(20), socket(1, received(200)))
+	c := one(t, table)
+	assert.Equal(t, uint64(201), c.BytesReceived)
+	assert.Equal(t, uint64(201), c.BytesAcked)
+	assert.Zero(t, c.Delta.BytesReceived)
+	assert.Equal(t, boot, c.Start, "it is the same connection")
+}
+
+func TestARecordThatComesTwice(t *testing.T) {
+	table := New(boot)
+	dump(table, at(0), socket(1, sent(10)), socket(2))
+	dump(table, at(10), socket(1, sent(15)), socket(2), socket(1, sent(18)))
+	assert.Equal(t, 2, table.Len())
+	for c := range table.All() {
+		if c.ID.Cookie == 1 {
+			assert.Equal(t, uint64(18), c.BytesSent)
+			assert.Equal(t, uint64(8), c.Delta.BytesSent)
+		}
+	}
+	dump(table, at(20), socket(1, sent(18)))
+	assert.Equal(t, 1, table.Len(), "the count of what was seen is right")
+}
+
+func TestClaimsAndFreed(t *testing.T) {
+	gone, alive := &process.Process{PID: 1}, &process.Process{PID: 2}
+	none := func(*process.Process) bool { return false }
+	table := New(boot)
+	dump(table, at(0), socket(1), socket(2), socket(3), socket(4, func(s *tcp.Socket) { s.Inode = 0 }))
+	claims := table.Claims(none)
+	require.Len(t, claims, 3)
+	for i, c := range claims {
+		c.Owner.Process, c.Owner.FD = alive, int32(i)
+		if c.Inode == 1001 {
+			c.Owner.Process = gone
+		}
+	}
+	assert.Empty(t, table.Claims(none), "answers went into the table")
+	for c := range table.All() {
+		if c.Inode == 0 {
+			assert.Equal(t, process.ReasonNoOwner, c.Reason)
+		}
+	}
+
+	dump(table, at(10), socket(1), socket(2), socket(3, func(s *tcp.Socket) { s.Inode = 0 }))
+	assert.Len(t, table.Freed(), 1, "3 was orphaned: its descriptor is free")
+	claims = table.Claims(func(p *process.Process) bool { return p == gone })
+	require.Len(t, claims, 1)
+	assert.Equal(t, uint64(1001), claims[0].Inode)
+	assert.Nil(t, claims[0].Owner.Process)
+	assert.Len(t, table.Freed(), 2, "the stale owner's descriptor may still be it")
+}
+
+func TestReset(t *testing.T) {
+	table := New(boot)
+	dump(table, at(0), socket(1))
+	dump(table, at(10), socket(1))
+	table.Reset()
+	assert.Zero(t, table.Len())
+	dump(table, at(20), socket(1, sent(9)))
+	assert.Equal(t, boot, one(t, table).Start, "the first dump after a reset knows of nothing before")
+}
+
+// Whatever comes and goes, in whatever order, the table has what the last dump
+// had.
+func TestChurn(t *testing.T) {
+	table := New(boot)
+	random := rand.New(rand.NewPCG(1, 2))
+	live := map[uint64]uint64{} // cookie: bytes sent
+	next := uint64(1)
+	for round := range 200 {
+		for cookie := range live {
+			if random.IntN(5) == 0 {
+				delete(live, cookie)
+			} else {
+				live[cookie] += uint64(random.IntN(3))
+			}
+		}
+		for range random.IntN(40) {
+			live[next] = 0
+			next++
+		}
+		table.Begin(at(round))
+		for cookie, bytes := range live { // in random order
+			table.Observe(socket(cookie, sent(bytes), func(s *tcp.Socket) { s.Peer = netip.AddrPortFrom(s.Peer.Addr(), 1) }))
+		}
+		table.End(true)
+		require.Equal(t, len(live), table.Len())
+		require.Equal(t, len(live), len(table.index))
+		for c := range table.All() {
+			bytes, ok := live[c.ID.Cookie]
+			require.True(t, ok)
+			require.Equal(t, bytes, c.BytesSent)
+			require.Same(t, c, table.live[c.place])
+		}
+	}
+}
+
+func TestTop(t *testing.T) {
+	table := New(boot)
+	dump(table, at(0), socket(1, sent(1_000_000)), socket(2, sent(10)))
+	dump(table, at(10), socket(1, sent(1_000_001)), socket(2, sent(400)), socket(3, sent(100)))
+	dump(table, at(20),
+		socket(1, sent(1_000_001), func(s *tcp.Socket) { s.Retransmits = 1; s.SmoothedRTT = 3 }),
+		socket(2, sent(400), func(s *tcp.Socket) { s.Retransmits = 9; s.SmoothedRTT = 2 }),
+		socket(3, sent(150), func(s *tcp.Socket) { s.SmoothedRTT = 1 }),
+		socket(4, func(s *tcp.Socket) { s.State = tcp.Listen }))
+	connections := func(c *Connection) bool { return c.State != tcp.Listen }
+	for _, tt := range []struct {
+		order Order
+		limit int
+		want  []uint64
+		left  int
+	}{
+		{ByIO, 1, []uint64{3}, 2},
+		{ByIO, 2, []uint64{1, 3}, 1}, // 1 and 2 did nothing; in all, 1 did more
+		{ByRetransmits, 1, []uint64{2}, 2},
+		{ByRTT, 2, []uint64{1, 2}, 1},
+		{ByAge, 2, []uint64{1, 2}, 1},
+		{ByAge, 3, []uint64{1, 2, 3}, 0},
+		{ByIO, 99, []uint64{1, 2, 3}, 0},
+		{ByIO, 0, []uint64{1, 2, 3}, 0},
+	} {
+		t.Run(fmt.Sprint(tt.order, tt.limit), func(t *testing.T) {
+			kept, left := table.Top(nil, tt.order, tt.limit, connections)
+			var got []uint64
+			for _, c := range kept {
+				got = append(got, c.ID.Cookie)
+			}
+			assert.ElementsMatch(t, tt.want, got)
+			assert.Equal(t, tt.left, left)
+		})
+	}
+
+	for o := ByIO; o <= ByAge; o++ {
+		parsed, err := ParseOrder(o.String())
+		require.NoError(t, err)
+		assert.Equal(t, o, parsed)
+	}
+	_, err := ParseOrder("size")
+	assert.EqualError(t, err, `got "size", takes one of io, retransmits, rtt, age`)
+	assert.Equal(t, "order(9)", Order(9).String())
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	table := New(boot)
+	sockets := make([]*tcp.Socket, 1000)
+	for i := range sockets {
+		sockets[i] = socket(uint64(i))
+	}
+	kept := make([]*Connection, 0, 100)
+	round := func() {
+		table.Begin(at(1))
+		for _, s := range sockets {
+			table.Observe(s)
+		}
+		table.End(true)
+		table.Claims(func(*process.Process) bool { return false })
+		kept, _ = table.Top(kept[:0], ByIO, 100, func(*Connection) bool { return true })
+	}
+	round()
+	// container/heap's interface costs one for the whole round.
+	assert.LessOrEqual(t, testing.AllocsPerRun(10, round), 3.0, "per 1000 sockets")
+}
+
+func BenchmarkObserve(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			table := New(boot)
+			sockets := make([]tcp.Socket, n)
+			for i := range sockets {
+				sockets[i] = *socket(uint64(i))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Begin(at(1))
+				for i := range sockets {
+					table.Observe(&sockets[i])
+				}
+				table.End(true)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/socket")
+		})
+	}
+}
