@@ -1,0 +1,138 @@
+package receiver
+
+import (
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// load unmarshals one section of testdata/config.yaml over the defaults.
+func load(t *testing.T, section string) *Config {
+	t.Helper()
+	all, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	sub, err := all.Sub(section)
+	require.NoError(t, err)
+	cfg := createDefaultConfig()
+	require.NoError(t, sub.Unmarshal(cfg))
+	return cfg
+}
+
+func TestDefaults(t *testing.T) {
+	cfg := load(t, "tcp_stats")
+	assert.Equal(t, createDefaultConfig(), cfg)
+	assert.NoError(t, confmap.Validate(cfg))
+}
+
+func TestEveryOption(t *testing.T) {
+	cfg := load(t, "tcp_stats/every")
+	if runtime.GOOS == "linux" {
+		require.NoError(t, confmap.Validate(cfg))
+	}
+	want := createDefaultConfig()
+	want.CollectionInterval = 5 * time.Second
+	want.InitialDelay = 0
+	want.Timeout = 2 * time.Second
+	want.Source = "sock_diag"
+	want.Require = []string{"rtt", "bytes"}
+	want.Process.RefreshInterval = 30 * time.Second
+	want.Filter = FilterConfig{
+		States:      []string{"established", "close_wait"},
+		LocalPorts:  []any{443, "8000-8999"},
+		PeerPorts:   []any{"1024-65535"},
+		PeerCIDRs:   PatternsConfig{Include: []string{"10.0.0.0/8", "2001:db8::/32"}, Exclude: []string{"10.9.9.9"}},
+		Executables: PatternsConfig{Include: []string{"nginx", "/^python3/"}, Exclude: []string{"/test$/"}},
+	}
+	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, Limit: 50, OrderBy: "rtt", BatchSize: 10}
+	want.System = SystemConfig{Interval: 60 * time.Second}
+	want.Metrics.TCPConnectionRtt.Enabled = false
+	want.Metrics.SystemNetworkTCPOrphans.Enabled = true
+	want.ResourceAttributes.ProcessPid.Enabled = false
+
+	filter, err := cfg.Filter.sockets()
+	require.NoError(t, err)
+	assert.Equal(t, []tcp.State{tcp.Established, tcp.CloseWait}, filter.States)
+	assert.Equal(t, []source.PortRange{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, filter.LocalPorts)
+	assert.Len(t, filter.PeerInclude, 2)
+
+	// Unmarshalling notes which of the generated settings the user made.
+	assert.Equal(t, want.Metrics.TCPConnectionRtt.Enabled, cfg.Metrics.TCPConnectionRtt.Enabled)
+	assert.Equal(t, want.Metrics.SystemNetworkTCPOrphans.Enabled, cfg.Metrics.SystemNetworkTCPOrphans.Enabled)
+	assert.Equal(t, want.ResourceAttributes.ProcessPid.Enabled, cfg.ResourceAttributes.ProcessPid.Enabled)
+	want.MetricsBuilderConfig = cfg.MetricsBuilderConfig
+	assert.Equal(t, want, cfg)
+}
+
+func TestBadConfigurations(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		err    string
+	}{
+		"interval":         {func(c *Config) { c.CollectionInterval = 0 }, `collection_interval: got 0s, takes more than 0s`},
+		"initial delay":    {func(c *Config) { c.InitialDelay = -1 }, `initial_delay: got -1ns, takes 0s or more`},
+		"timeout":          {func(c *Config) { c.Timeout = -time.Second }, `timeout: got -1s, takes 0s or more`},
+		"refresh":          {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process: refresh_interval: got -1s, takes 0s or more`},
+		"limit":            {func(c *Config) { c.Connections.Limit = -1 }, `connections: limit: got -1, takes a number of connections, or 0 for all of them`},
+		"batch size":       {func(c *Config) { c.Connections.BatchSize = 0 }, `connections: batch_size: got 0, takes a number of connections from 1 up`},
+		"order":            {func(c *Config) { c.Connections.OrderBy = "size" }, `connections: order_by: got "size", takes one of io, retransmits, rtt, age`},
+		"no multiple":      {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"system multiple":  {func(c *Config) { c.System.Interval = time.Second }, `system::interval: got 1s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"state":            {func(c *Config) { c.Filter.States = []string{"open"} }, `filter: states: got "open", takes one of closed, listen,`},
+		"port":             {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter: local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
+		"port of no type":  {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter: peer_ports: got "true", takes a port`},
+		"network":          {func(c *Config) { c.Filter.PeerCIDRs.Exclude = []string{"10.0.0/8"} }, `filter: peer_cidrs::exclude: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
+		"expression":       {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter: executables::include: got "/(", takes a regular expression between two slashes`},
+		"bad expression":   {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter: executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
+		"empty executable": {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter: executables::exclude: got "", takes a name, or a regular expression between slashes`},
+		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
+			`filter::executables: got conditions while process::attribution is false`},
+		"require": {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
+		"source":  {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := createDefaultConfig()
+			tt.change(cfg)
+			err := confmap.Validate(cfg)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), tt.err)
+		})
+	}
+}
+
+func TestSourcesOfThisSystem(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		assert.Empty(t, sources())
+		return
+	}
+	assert.Equal(t, []string{"sock_diag", "procfs"}, source.Names(sources()))
+	cfg := createDefaultConfig()
+	cfg.Require = []string{"closes"}
+	assert.ErrorContains(t, cfg.Validate(), "require: got closes, which no source that `source: auto` allows gives (sock_diag: gives rtt, bytes, processes, not closes; procfs: gives processes, not closes), on linux")
+	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
+	assert.ErrorContains(t, cfg.Validate(), "require: got rtt")
+}
+
+func TestExecutables(t *testing.T) {
+	parse := func(include, exclude []string) executables {
+		cfg := FilterConfig{Executables: PatternsConfig{Include: include, Exclude: exclude}}
+		e, err := cfg.executables()
+		require.NoError(t, err)
+		return e
+	}
+	assert.False(t, parse(nil, nil).any())
+	e := parse([]string{"nginx", "/^python3/"}, []string{"/-test$/"})
+	assert.True(t, e.any())
+	for name, want := range map[string]bool{"nginx": true, "nginx2": false, "python3.11": true, "python3-test": false, "": false} {
+		assert.Equal(t, want, e.match(name), name)
+	}
+	assert.True(t, parse(nil, []string{"nginx"}).match(""), "a socket without an owner is not nginx's")
+}
