@@ -3,7 +3,9 @@ package receiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -31,7 +33,16 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(holderEnv); spec != "" {
+		if err := hold(spec); err != nil {
+			fmt.Fprintln(os.Stderr, "holder of connections:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // scripted is a source that plays one result after another, then the last one
 // again and again.
