@@ -136,3 +136,32 @@ func TestExecutables(t *testing.T) {
 	}
 	assert.True(t, parse(nil, []string{"nginx"}).match(""), "a socket without an owner is not nginx's")
 }
+
+func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, initial_delay, metrics, process, require, resource_attributes, source, system, timeout`,
+		"connections: {limits: 5}":                    `connections: got the key "limits", takes batch_size, enabled, interval, limit, order_by`,
+		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs: got the key "only", takes exclude, include`,
+		"metrics: {tcp.rtt: {enabled: true}}":         `metrics: got the key "tcp.rtt", takes a name that documentation.md lists`,
+		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt: got the key "on", takes enabled`,
+		"metrics: {tcp.connection.rtt: true}":         `metrics::tcp.connection.rtt: got true, takes a section with keys: enabled`,
+		"resource_attributes: {process.name: }":       `resource_attributes: got the key "process.name", takes container.id, process.command`,
+		"collection_interval: 5x":                     `collection_interval: got "5x", takes a duration with its unit, such as 10s or 500ms`,
+		"collection_interval: 5":                      `collection_interval: got 5, takes a duration with its unit, such as 10s or 500ms`,
+		"connections: {limit: many}":                  `connections::limit: got "many", takes a whole number`,
+		"connections: {limit: 1.5}":                   `connections::limit: got 1.5, takes a whole number`,
+		"connections: {enabled: maybe}":               `connections::enabled: got "maybe", takes true or false`,
+		"connections: [a]":                            `connections: got [a], takes a section with keys: batch_size, enabled, interval, limit, order_by`,
+		"require: rtt":                                `require: got "rtt", takes a list, such as [a, b]`,
+		"filter: {local_ports: 443}":                  `filter::local_ports: got 443, takes a list, such as [a, b]`,
+		"{nonsense: 1, connections: {order_by: [x]}}": `got the key "nonsense", takes collection_interval`,
+	} {
+		t.Run(yaml, func(t *testing.T) {
+			retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
+			require.NoError(t, err)
+			conf, err := retrieved.AsConf()
+			require.NoError(t, err)
+			assert.ErrorContains(t, conf.Unmarshal(createDefaultConfig()), want)
+		})
+	}
+}
