@@ -1,0 +1,25 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// BootTime returns when the host was started, in whole seconds of the wall
+// clock. It is the same until that clock is set.
+func BootTime() (time.Time, error) { return readBootTime("/proc") }
+
+func readBootTime(proc string) (time.Time, error) {
+	path := filepath.Join(proc, "stat")
+	stat, err := os.ReadFile(path)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the boot time: %w", err)
+	}
+	boot, err := parseBootTime(stat)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the boot time: parse %s: %w", path, err)
+	}
+	return boot, nil
+}

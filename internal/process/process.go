@@ -1,0 +1,90 @@
+package process
+
+import (
+	"cmp"
+	"time"
+)
+
+// Process is what is known of one process. All its sockets share it. It never
+// changes once it was handed out: a process that changed is a new value.
+//
+// Strings are valid UTF-8, whatever the process made of its names.
+type Process struct {
+	PID, ParentPID int32
+	// Executable is the base name of the program's file, and where that cannot
+	// be read, comm. Comm comes second because it is cut at 15 bytes and because
+	// threads and prctl(2) rename it: node's is MainThread.
+	Executable string
+	// Command is argv[0] as it was when the process was first seen, and never
+	// more of the command line, which may hold secrets.
+	Command string
+	// Owner is the user name of the real uid, or its number where the passwd
+	// file has no name for it.
+	Owner string
+	// Created is when the process started, to 10 ms, counted from a boot time
+	// that the kernel gives in whole seconds. The same for the life of the
+	// process.
+	Created time.Time
+	// Cgroup is the path in the unified hierarchy (v2). Where that is absent or
+	// the root, as on hosts that still use v1, it is the first of these that is
+	// not the root: name=systemd, memory, the others in the kernel's order.
+	Cgroup string
+	// ContainerID is the 64 hex digits that name the innermost container in the
+	// cgroup's path; "" outside of containers.
+	ContainerID string
+}
+
+// Owner says which descriptor of which process holds a socket. The zero Owner
+// says that none is known.
+type Owner struct {
+	Process *Process
+	FD      int32
+
+	// sought: a walk has looked for the socket in vain. Such a socket is looked
+	// for in every later walk but is no reason for one: else an unprivileged
+	// user, who cannot find other users' sockets, would walk for ever.
+	sought bool
+}
+
+// Reason says why a socket has no owner. It is "" where there is one.
+type Reason string
+
+// The reasons, as values of error.type.
+const (
+	// ReasonPending: no walk was due yet, or the walk was cut short.
+	ReasonPending Reason = "pending"
+	// ReasonNoPermission: no process whose descriptors we may read has it, and
+	// there are others. On Linux those of other users' processes take both
+	// CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+	ReasonNoPermission Reason = "no_permission"
+	// ReasonNoOwner: no process has it: not accepted yet, orphaned, TIME_WAIT,
+	// the kernel's own.
+	ReasonNoOwner Reason = "no_owner"
+)
+
+// Claim asks for the owner of one socket. [Resolver.Resolve] writes the answer
+// through the pointers.
+//
+// Owner also carries whether a walk has looked for the socket: keep it from
+// one scrape to the next, and zero it to ask afresh.
+type Claim struct {
+	Inode  uint64 // 0: nobody can hold it
+	Owner  *Owner
+	Reason *Reason
+}
+
+// age orders processes: by creation, and in the same clock tick by pid.
+type age struct {
+	created time.Time
+	pid     int32
+}
+
+func (p *Process) age() age { return age{p.Created, p.PID} }
+
+// compare is negative where a is older than b.
+func (a age) compare(b age) int {
+	if c := a.created.Compare(b.created); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.pid, b.pid)
+}

@@ -1,0 +1,161 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+)
+
+// Options configure a [Resolver].
+type Options struct {
+	// Proc is where procfs is mounted; /proc if empty.
+	Proc string
+	// RefreshInterval is the least time from one walk to the next, start to
+	// start, and from one check of the known processes to the next. 0: both as
+	// often as they are asked for.
+	RefreshInterval time.Duration
+}
+
+// Stats is what one Resolve did.
+type Stats struct {
+	// Walked: a walk began; it is complete unless Resolve returned an error.
+	Walked bool
+	// Processes is the number of processes whose descriptors the walk listed,
+	// Descriptors the number of those that it looked at.
+	Processes, Descriptors int
+	// Denied is the number of processes with descriptors that we may not read.
+	Denied int
+	// Hidden: processes are hidden from us (procfs mounted with hidepid=2 or
+	// systemd's ProtectProc=invisible), so the walk saw but a part of them.
+	Hidden bool
+	// Probed is the number of descriptors that were looked at because their
+	// socket had vanished, ProbeHits the number of claimed sockets found there.
+	Probed, ProbeHits int
+	Duration          time.Duration
+}
+
+// Resolver joins sockets with processes. It holds one descriptor, keeps no
+// goroutine, and is not safe for concurrent use.
+type Resolver struct {
+	interval time.Duration
+	host     *host
+	claims   claimSet
+
+	walked  time.Time // the last walk's start
+	checked time.Time // the last check of the known processes
+
+	known map[int32]*known
+	stale map[*Process]bool // to be told by the next Stale
+	told  map[*Process]bool // what the last one told
+	// round numbers the calls: in one of them a process is read once.
+	round uint64
+	// users caches names until the next check; each costs a pass of the passwd
+	// file.
+	users map[uint32]string
+}
+
+// What is no failure, only a process less: it ended while it was looked at, or
+// it may not be looked at.
+var (
+	errGone   = errors.New("process has ended")
+	errDenied = errors.New("process may not be read")
+)
+
+// NewResolver opens procfs.
+func NewResolver(opts Options) (*Resolver, error) {
+	if opts.Proc == "" {
+		opts.Proc = "/proc"
+	}
+	h, err := openHost(opts.Proc)
+	if err != nil {
+		return nil, err
+	}
+	return &Resolver{
+		interval: opts.RefreshInterval,
+		host:     h,
+		known:    make(map[int32]*known),
+		stale:    make(map[*Process]bool),
+		told:     make(map[*Process]bool),
+		users:    make(map[uint32]string),
+	}, nil
+}
+
+// Close gives up procfs. A closed Resolver answers with [os.ErrClosed].
+func (r *Resolver) Close() error {
+	if r.host == nil {
+		return nil
+	}
+	err := r.host.close()
+	r.host = nil
+	return err
+}
+
+// Resolve answers the claims in place, with an owner or a reason. vanished are
+// the owners of sockets that are no longer there, and the places where a
+// claimed socket may be for any other reason; it is reordered.
+//
+// A walk's answer is the oldest process that holds the socket. A probe's is
+// the one that was looked at: where several processes hold a new socket, that
+// need not be the oldest.
+//
+// Claims are answered as far as possible even if there is an error: that of
+// ctx, or the first that kept a process from being read, such as a lack of
+// descriptors. A process that ends meanwhile, or may not be read, is no error.
+// now should be a time with a monotonic reading.
+func (r *Resolver) Resolve(ctx context.Context, now time.Time, vanished []Owner, claims []Claim) (Stats, error) {
+	if r.host == nil {
+		return Stats{}, fmt.Errorf("resolve owners of sockets: %w", os.ErrClosed)
+	}
+	began := time.Now()
+	r.round++
+	r.claims.load(claims)
+
+	var stats Stats
+	var missing Reason
+	err := r.probe(ctx, now, vanished, &stats)
+	switch {
+	case r.claims.fresh == 0 || !due(now, r.walked, r.interval):
+	case ctx.Err() != nil:
+		err = cmp.Or(err, fmt.Errorf("resolve owners of sockets: %w", ctx.Err()))
+	default:
+		r.walked = now
+		stats.Walked = true
+		errWalk := r.walk(ctx, now, &stats)
+		switch {
+		case errWalk != nil:
+			err = errors.Join(err, errWalk)
+		case stats.Denied > 0 || stats.Hidden:
+			missing = ReasonNoPermission
+		default:
+			missing = ReasonNoOwner
+		}
+	}
+	r.claims.settle(missing)
+	stats.Duration = time.Since(began)
+	return stats, err
+}
+
+// due tells whether interval has passed since last. A wall clock that was set
+// back makes it due, too.
+func due(now, last time.Time, interval time.Duration) bool {
+	passed := now.Sub(last)
+	return last.IsZero() || passed >= interval || passed < 0
+}
+
+// userName returns the name of a user, or the number where there is none.
+func (r *Resolver) userName(uid uint32) string {
+	if name, ok := r.users[uid]; ok {
+		return name
+	}
+	name := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(name); err == nil && u.Username != "" {
+		name = text([]byte(u.Username))
+	}
+	r.users[uid] = name
+	return name
+}
