@@ -32,8 +32,10 @@ import (
 //	dump/F          dump, parse, table
 //	first/F         the first attribution: a walk over all descriptors
 //	steady/F        attribution after 1 % of the connections were replaced
+//	groups/F        every connection counted into its group, groups written
 //	write/F         every connection written, in batches
-//	scrape/F        dump, steady attribution and writing
+//	grouped/F       a scrape with groups: dump, steady attribution, groups
+//	scrape/F        the same and every connection written
 //	dump-allocs     heap allocations of a dump in all, not per socket
 //	heap-B/socket   live heap
 //
@@ -70,7 +72,7 @@ func benchmarkScrape(b *testing.B, sockets int) {
 	}
 
 	for b.Loop() {
-		var raw, dumps, steady, write []time.Duration
+		var raw, dumps, steady, groups, write []time.Duration
 		dump()
 		first := cpu(func() { require.NoError(b, s.attribute(ctx)) })
 		for range rounds {
@@ -79,6 +81,7 @@ func benchmarkScrape(b *testing.B, sockets int) {
 			held.replace(b, max(1, sockets/200))
 			dump()
 			steady = append(steady, cpu(func() { require.NoError(b, s.attribute(ctx)) }))
+			groups = append(groups, cpu(func() { require.NoError(b, s.writeGroups(ctx)) }))
 			write = append(write, cpu(func() { require.NoError(b, s.writeConnections(ctx)) }))
 		}
 		allocs := testing.AllocsPerRun(3, dump)
@@ -92,7 +95,9 @@ func benchmarkScrape(b *testing.B, sockets int) {
 		b.ReportMetric(float64(first)/f, "first/F")
 		b.ReportMetric(float64(median(steady))/f, "steady/F")
 		b.ReportMetric(float64(median(write))/f, "write/F")
-		b.ReportMetric(float64(median(dumps)+median(steady)+median(write))/f, "scrape/F")
+		b.ReportMetric(float64(median(groups))/f, "groups/F")
+		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups))/f, "grouped/F")
+		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups)+median(write))/f, "scrape/F")
 		b.ReportMetric(allocs, "dump-allocs")
 		b.ReportMetric(float64(heap.HeapAlloc)/float64(sockets), "heap-B/socket")
 		b.ReportMetric(0, "ns/op")

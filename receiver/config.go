@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -29,6 +31,7 @@ type Config struct {
 	Process     ProcessConfig     `mapstructure:"process"`
 	Filter      FilterConfig      `mapstructure:"filter"`
 	Connections ConnectionsConfig `mapstructure:"connections"`
+	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
@@ -55,6 +58,38 @@ type ConnectionsConfig struct {
 	BatchSize int `mapstructure:"batch_size"`
 }
 
+// GroupsConfig says how connections are summed up in groups, whose number is
+// bounded.
+type GroupsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Interval is the time between two collections; 0: every scrape.
+	Interval time.Duration `mapstructure:"interval"`
+	// By are the attributes that the connections of a group have in common.
+	By []string `mapstructure:"by"`
+	// Limit is the number of groups; what is beyond falls into one more.
+	Limit int `mapstructure:"limit"`
+	// PeerPrefix masks the addresses of peers to networks.
+	PeerPrefix PeerPrefixConfig `mapstructure:"peer_prefix"`
+	// Expiry is how long a group without connections is remembered.
+	Expiry time.Duration `mapstructure:"expiry"`
+	// Histogram is "explicit" or "exponential".
+	Histogram string `mapstructure:"histogram"`
+	// RTTBuckets are the bounds of explicit histograms of times.
+	RTTBuckets []time.Duration `mapstructure:"rtt_buckets"`
+}
+
+// PeerPrefixConfig is how many bits of a peer's address count.
+type PeerPrefixConfig struct {
+	IPv4 int `mapstructure:"ipv4"`
+	IPv6 int `mapstructure:"ipv6"`
+}
+
+// The values of GroupsConfig.Histogram.
+const (
+	explicit    = "explicit"
+	exponential = "exponential"
+)
+
 // SystemConfig says whether and how often the host's own numbers are written:
 // counters, sockets per state, listeners.
 type SystemConfig struct {
@@ -75,6 +110,18 @@ func createDefaultConfig() *Config {
 			OrderBy:   table.ByIO.String(),
 			BatchSize: 500,
 		},
+		Groups: GroupsConfig{
+			Enabled:    true,
+			By:         []string{group.ProcessExecutableName.String(), group.Role.String(), group.ServerPort.String()},
+			Limit:      2000,
+			PeerPrefix: PeerPrefixConfig{IPv4: 32, IPv6: 128},
+			Expiry:     5 * time.Minute,
+			Histogram:  explicit,
+			RTTBuckets: []time.Duration{
+				500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+				50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
+			},
+		},
 		System:               SystemConfig{Enabled: true},
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
@@ -91,6 +138,7 @@ func (c *Config) Validate() error {
 		notNegative("initial_delay", c.InitialDelay),
 		notNegative("timeout", c.Timeout),
 		c.multiple("connections::interval", c.Connections.Interval),
+		c.multiple("groups::interval", c.Groups.Interval),
 		c.multiple("system::interval", c.System.Interval),
 	)
 	if c.Filter.Executables.any() && !c.Process.Attribution {
@@ -151,6 +199,67 @@ func (c *ConnectionsConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Validate implements confmap.Validator.
+func (c *GroupsConfig) Validate() error {
+	var errs []error
+	if _, err := c.by(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Limit < 1 {
+		errs = append(errs, fmt.Errorf("limit: got %d, takes a number of groups from 1 up", c.Limit))
+	}
+	if c.PeerPrefix.IPv4 < 0 || c.PeerPrefix.IPv4 > 32 {
+		errs = append(errs, fmt.Errorf("peer_prefix::ipv4: got %d, takes a number of bits from 0 to 32", c.PeerPrefix.IPv4))
+	}
+	if c.PeerPrefix.IPv6 < 0 || c.PeerPrefix.IPv6 > 128 {
+		errs = append(errs, fmt.Errorf("peer_prefix::ipv6: got %d, takes a number of bits from 0 to 128", c.PeerPrefix.IPv6))
+	}
+	errs = append(errs, notNegative("expiry", c.Expiry))
+	if c.Histogram != explicit && c.Histogram != exponential {
+		errs = append(errs, fmt.Errorf("histogram: got %q, takes %s or %s", c.Histogram, explicit, exponential))
+	}
+	for i, bound := range c.RTTBuckets {
+		if bound <= 0 || i > 0 && bound <= c.RTTBuckets[i-1] {
+			errs = append(errs, fmt.Errorf("rtt_buckets: got %s, takes durations above 0s that rise", c.RTTBuckets))
+			break
+		}
+	}
+	if len(c.RTTBuckets) == 0 && c.Histogram == explicit {
+		errs = append(errs, fmt.Errorf("rtt_buckets: got none, takes at least one with histogram: %s", explicit))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *GroupsConfig) by() ([]group.Attribute, error) {
+	var (
+		all  []group.Attribute
+		errs []error
+	)
+	for _, name := range c.By {
+		a, err := group.ParseAttribute(name)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("by: %w", err))
+		case slices.Contains(all, a):
+			errs = append(errs, fmt.Errorf("by: got %q twice, takes each attribute once", name))
+		}
+		all = append(all, a)
+	}
+	return all, errors.Join(errs...)
+}
+
+// rttBounds are the buckets in seconds; none for exponential histograms.
+func (c *GroupsConfig) rttBounds() []float64 {
+	if c.Histogram == exponential {
+		return nil
+	}
+	bounds := make([]float64, len(c.RTTBuckets))
+	for i, bound := range c.RTTBuckets {
+		bounds[i] = bound.Seconds()
+	}
+	return bounds
+}
+
 func notNegative(key string, d time.Duration) error {
 	if d < 0 {
 		return fmt.Errorf("%s: got %s, takes 0s or more", key, d)
@@ -159,7 +268,7 @@ func notNegative(key string, d time.Duration) error {
 }
 
 // FilterConfig says which connections are wanted. One that fails a condition
-// is not written; the counts of sockets per state do not know of it.
+// is neither written nor grouped; the counts of sockets per state do not know of it.
 type FilterConfig struct {
 	// States are names as in network.connection.state; none: every state.
 	States []string `mapstructure:"states"`

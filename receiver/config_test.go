@@ -53,6 +53,15 @@ func TestEveryOption(t *testing.T) {
 		Executables: PatternsConfig{Include: []string{"nginx", "/^python3/"}, Exclude: []string{"/test$/"}},
 	}
 	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, Limit: 50, OrderBy: "rtt", BatchSize: 10}
+	want.Groups = GroupsConfig{
+		Interval:   30 * time.Second,
+		By:         []string{"process.owner", "tcp.role", "network.peer.address"},
+		Limit:      10,
+		PeerPrefix: PeerPrefixConfig{IPv4: 24, IPv6: 48},
+		Expiry:     time.Minute,
+		Histogram:  "exponential",
+		RTTBuckets: []time.Duration{time.Millisecond, 10 * time.Millisecond},
+	}
 	want.System = SystemConfig{Interval: 60 * time.Second}
 	want.Metrics.TCPConnectionRtt.Enabled = false
 	want.Metrics.SystemNetworkTCPOrphans.Enabled = true
@@ -77,22 +86,32 @@ func TestBadConfigurations(t *testing.T) {
 		change func(*Config)
 		err    string
 	}{
-		"interval":         {func(c *Config) { c.CollectionInterval = 0 }, `collection_interval: got 0s, takes more than 0s`},
-		"initial delay":    {func(c *Config) { c.InitialDelay = -1 }, `initial_delay: got -1ns, takes 0s or more`},
-		"timeout":          {func(c *Config) { c.Timeout = -time.Second }, `timeout: got -1s, takes 0s or more`},
-		"refresh":          {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process: refresh_interval: got -1s, takes 0s or more`},
-		"limit":            {func(c *Config) { c.Connections.Limit = -1 }, `connections: limit: got -1, takes a number of connections, or 0 for all of them`},
-		"batch size":       {func(c *Config) { c.Connections.BatchSize = 0 }, `connections: batch_size: got 0, takes a number of connections from 1 up`},
-		"order":            {func(c *Config) { c.Connections.OrderBy = "size" }, `connections: order_by: got "size", takes one of io, retransmits, rtt, age`},
-		"no multiple":      {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
-		"system multiple":  {func(c *Config) { c.System.Interval = time.Second }, `system::interval: got 1s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
-		"state":            {func(c *Config) { c.Filter.States = []string{"open"} }, `filter: states: got "open", takes one of closed, listen,`},
-		"port":             {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter: local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
-		"port of no type":  {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter: peer_ports: got "true", takes a port`},
-		"network":          {func(c *Config) { c.Filter.PeerCIDRs.Exclude = []string{"10.0.0/8"} }, `filter: peer_cidrs::exclude: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
-		"expression":       {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter: executables::include: got "/(", takes a regular expression between two slashes`},
-		"bad expression":   {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter: executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
-		"empty executable": {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter: executables::exclude: got "", takes a name, or a regular expression between slashes`},
+		"interval":          {func(c *Config) { c.CollectionInterval = 0 }, `collection_interval: got 0s, takes more than 0s`},
+		"initial delay":     {func(c *Config) { c.InitialDelay = -1 }, `initial_delay: got -1ns, takes 0s or more`},
+		"timeout":           {func(c *Config) { c.Timeout = -time.Second }, `timeout: got -1s, takes 0s or more`},
+		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process: refresh_interval: got -1s, takes 0s or more`},
+		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections: limit: got -1, takes a number of connections, or 0 for all of them`},
+		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections: batch_size: got 0, takes a number of connections from 1 up`},
+		"order":             {func(c *Config) { c.Connections.OrderBy = "size" }, `connections: order_by: got "size", takes one of io, retransmits, rtt, age`},
+		"no multiple":       {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"system multiple":   {func(c *Config) { c.System.Interval = time.Second }, `system::interval: got 1s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"group attribute":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "pid"} }, `groups: by: got "pid", takes one of process.pid, process.executable.name,`},
+		"attribute twice":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "tcp.role"} }, `groups: by: got "tcp.role" twice, takes each attribute once`},
+		"group limit":       {func(c *Config) { c.Groups.Limit = 0 }, `groups: limit: got 0, takes a number of groups from 1 up`},
+		"group interval":    {func(c *Config) { c.Groups.Interval = 11 * time.Second }, `groups::interval: got 11s, takes a multiple of collection_interval (10s)`},
+		"prefix":            {func(c *Config) { c.Groups.PeerPrefix.IPv4 = 33 }, `groups: peer_prefix::ipv4: got 33, takes a number of bits from 0 to 32`},
+		"prefix of IPv6":    {func(c *Config) { c.Groups.PeerPrefix.IPv6 = -1 }, `groups: peer_prefix::ipv6: got -1, takes a number of bits from 0 to 128`},
+		"expiry":            {func(c *Config) { c.Groups.Expiry = -1 }, `groups: expiry: got -1ns, takes 0s or more`},
+		"histogram":         {func(c *Config) { c.Groups.Histogram = "linear" }, `groups: histogram: got "linear", takes explicit or exponential`},
+		"buckets that fall": {func(c *Config) { c.Groups.RTTBuckets = []time.Duration{2, 1} }, `groups: rtt_buckets: got [2ns 1ns], takes durations above 0s that rise`},
+		"no buckets":        {func(c *Config) { c.Groups.RTTBuckets = nil }, `groups: rtt_buckets: got none, takes at least one with histogram: explicit`},
+		"state":             {func(c *Config) { c.Filter.States = []string{"open"} }, `filter: states: got "open", takes one of closed, listen,`},
+		"port":              {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter: local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
+		"port of no type":   {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter: peer_ports: got "true", takes a port`},
+		"network":           {func(c *Config) { c.Filter.PeerCIDRs.Exclude = []string{"10.0.0/8"} }, `filter: peer_cidrs::exclude: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
+		"expression":        {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter: executables::include: got "/(", takes a regular expression between two slashes`},
+		"bad expression":    {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter: executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
+		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter: executables::exclude: got "", takes a name, or a regular expression between slashes`},
 		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
 			`filter::executables: got conditions while process::attribution is false`},
 		"require": {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
@@ -139,10 +158,10 @@ func TestExecutables(t *testing.T) {
 
 func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, initial_delay, metrics, process, require, resource_attributes, source, system, timeout`,
+		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, groups, initial_delay, metrics, process, require, resource_attributes, source, system, timeout`,
 		"connections: {limits: 5}":                    `connections: got the key "limits", takes batch_size, enabled, interval, limit, order_by`,
 		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs: got the key "only", takes exclude, include`,
-		"metrics: {tcp.rtt: {enabled: true}}":         `metrics: got the key "tcp.rtt", takes a name that documentation.md lists`,
+		"metrics: {tcp.latency: {enabled: true}}":     `metrics: got the key "tcp.latency", takes a name that documentation.md lists`,
 		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt: got the key "on", takes enabled`,
 		"metrics: {tcp.connection.rtt: true}":         `metrics::tcp.connection.rtt: got true, takes a section with keys: enabled`,
 		"resource_attributes: {process.name: }":       `resource_attributes: got the key "process.name", takes container.id, process.command`,

@@ -97,6 +97,7 @@ func (r *tcpStats) due(elapsed time.Duration) due {
 	tick := int64((elapsed + r.cfg.CollectionInterval/2) / r.cfg.CollectionInterval)
 	return due{
 		connections: r.cfg.Connections.Enabled && r.scraper.connectionsTier.due(tick),
+		groups:      r.cfg.Groups.Enabled && r.scraper.groupsTier.due(tick),
 		system:      r.cfg.System.Enabled && r.scraper.systemTier.due(tick),
 	}
 }

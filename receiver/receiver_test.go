@@ -165,7 +165,7 @@ func (r *rig) scrapeOnce(t *testing.T) {
 		r.scraper = s
 		t.Cleanup(func() { assert.NoError(t, s.close()) })
 	}
-	r.scraper.scrape(context.Background(), due{connections: r.cfg.Connections.Enabled, system: r.cfg.System.Enabled})
+	r.scraper.scrape(context.Background(), due{connections: r.cfg.Connections.Enabled, groups: r.cfg.Groups.Enabled, system: r.cfg.System.Enabled})
 }
 
 // refusing is a sink that refuses what refuse says.
@@ -189,6 +189,7 @@ func testConfig() *Config {
 	cfg.InitialDelay = 0
 	cfg.Process.Attribution = false
 	cfg.Connections.Enabled = true
+	cfg.Groups.Enabled = false
 	return cfg
 }
 

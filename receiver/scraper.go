@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
@@ -39,7 +40,9 @@ type scraper struct {
 	resolver *process.Resolver // nil without attribution
 	writer   *otlp.Writer
 
-	connectionsTier, systemTier tier
+	groups *group.Set // nil if disabled
+
+	connectionsTier, groupsTier, systemTier tier
 
 	states otlp.States         // of the last dump
 	kept   []*table.Connection // reused: those that are written
@@ -47,7 +50,7 @@ type scraper struct {
 }
 
 // due is what a scrape is to write.
-type due struct{ connections, system bool }
+type due struct{ connections, groups, system bool }
 
 func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) (*scraper, error) {
 	// Validate has refused all that cannot be parsed.
@@ -55,7 +58,8 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	filter, errFilter := cfg.Filter.sockets()
 	executables, errExecutables := cfg.Filter.executables()
 	require, errRequire := cfg.require()
-	if err := errors.Join(errOrder, errFilter, errExecutables, errRequire); err != nil {
+	by, errBy := cfg.Groups.by()
+	if err := errors.Join(errOrder, errFilter, errExecutables, errRequire, errBy); err != nil {
 		return nil, err
 	}
 	now := time.Now()
@@ -76,10 +80,21 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 		order:           order,
 		filter:          filter,
 		executables:     executables,
-		table:           table.New(boot),
 		writer:          otlp.NewWriter(cfg.MetricsBuilderConfig, set, boot),
 		connectionsTier: newTier(cfg.Connections.Interval, cfg.CollectionInterval),
+		groupsTier:      newTier(cfg.Groups.Interval, cfg.CollectionInterval),
 		systemTier:      newTier(cfg.System.Interval, cfg.CollectionInterval),
+	}
+	s.table = table.New(boot, s.closed)
+	if cfg.Groups.Enabled {
+		s.groups = group.NewSet(group.Config{
+			By:             by,
+			Limit:          cfg.Groups.Limit,
+			PeerPrefixIPv4: cfg.Groups.PeerPrefix.IPv4,
+			PeerPrefixIPv6: cfg.Groups.PeerPrefix.IPv6,
+			Expiry:         cfg.Groups.Expiry,
+			Distributions:  s.writer.Group(by, cfg.Groups.rttBounds()),
+		}, now)
 	}
 	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)
 	if err := s.selector.Open(ctx, now); err != nil {
@@ -109,12 +124,24 @@ func (s *scraper) close() error {
 // source's.
 func (s *scraper) sourceChanged(from, to string) {
 	s.table.Reset()
+	if s.groups != nil {
+		s.groups.Forget()
+	}
 	s.telemetry.sourceChanged(from, to)
 }
 
+// closed counts the end of a connection in its group.
+func (s *scraper) closed(c *table.Connection) {
+	if s.groups != nil && c.State != tcp.Listen && (c.Group != 0 || s.wanted(c)) {
+		s.groups.Close(c)
+	}
+}
+
 // scrape reads and writes what is due. What fails costs only its own part.
+// Groups want a dump at every tick: the more there are, the fewer connections
+// open and close unseen.
 func (s *scraper) scrape(ctx context.Context, due due) {
-	if !due.connections && !due.system {
+	if !due.connections && !due.system && s.groups == nil {
 		return
 	}
 	readCtx, cancel := ctx, context.CancelFunc(func() {})
@@ -126,12 +153,15 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 
 	var errs []error
 	var states *otlp.States
-	if due.connections || s.wantsSockets() {
+	if due.connections || s.groups != nil || s.wantsSockets() {
 		whole, err := s.dump(readCtx)
 		if whole {
 			states = &s.states
 		}
 		errs = append(errs, err, s.attribute(readCtx))
+	}
+	if due.groups {
+		errs = append(errs, s.writeGroups(ctx))
 	}
 	if due.connections {
 		errs = append(errs, s.writeConnections(ctx))
@@ -191,6 +221,9 @@ func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
 	var err error
 	for range maxDumps {
 		s.states = otlp.States{}
+		if s.groups != nil {
+			s.groups.ForgetListeners()
+		}
 		s.table.Begin(time.Now())
 		err = src.Sockets(ctx, s.visit)
 		if !errors.Is(err, source.ErrInterrupted) {
@@ -210,9 +243,12 @@ func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
 // filtered out costs neither a place there nor a look for its process.
 func (s *scraper) visit(socket *tcp.Socket) error {
 	s.states[socket.State]++
-	wanted := s.cfg.Connections.Enabled
+	wanted := s.cfg.Connections.Enabled || s.groups != nil
 	if socket.State == tcp.Listen {
 		wanted = s.wantsListeners()
+		if s.groups != nil {
+			s.groups.Listening(socket.Local.Port())
+		}
 	}
 	if wanted && s.filter.Match(socket) {
 		s.table.Observe(socket)
@@ -262,6 +298,26 @@ func (s *scraper) wanted(c *table.Connection) bool {
 		return s.executables.match("")
 	}
 	return s.executables.match(c.Owner.Process.Executable)
+}
+
+// writeGroups counts what the connections did into their groups and writes
+// these.
+func (s *scraper) writeGroups(ctx context.Context) error {
+	defer s.telemetry.phase(s.selector, metadata.AttributePhaseGroup)()
+	now := time.Now()
+	s.groups.Begin(now)
+	for c := range s.table.All() {
+		if c.State != tcp.Listen && s.wanted(c) {
+			s.groups.Add(c)
+		}
+	}
+	s.telemetry.grouped(s.groups.Len(), s.groups.Overflowed())
+	err := s.writer.Groups(s.groups, now, func(batch pmetric.Metrics) error { return s.send(ctx, batch) })
+	s.groups.End()
+	if err != nil {
+		return fmt.Errorf("hand groups to the pipeline: %w", err)
+	}
+	return nil
 }
 
 func (s *scraper) writeConnections(ctx context.Context) error {

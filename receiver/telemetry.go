@@ -70,6 +70,11 @@ func (t *telemetry) dropped(reason metadata.AttributeReason, connections int) {
 	}
 }
 
+func (t *telemetry) grouped(groups int, overflowed int64) {
+	t.builder.ReceiverTcpstatsGroups.Record(context.Background(), int64(groups))
+	t.builder.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), overflowed)
+}
+
 func (t *telemetry) unattributed(byReason map[process.Reason]int64) {
 	for _, reason := range []process.Reason{process.ReasonPending, process.ReasonNoPermission, process.ReasonNoOwner} {
 		t.builder.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), byReason[reason], with(attribute.String("error.type", string(reason))))

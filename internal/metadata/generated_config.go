@@ -727,6 +727,46 @@ func (ms *SystemNetworkTCPZeroWindowAdvertisedMetricConfig) Unmarshal(parser *co
 	return nil
 }
 
+// TCPBufferUsageMetricConfig provides config for the tcp.buffer.usage metric.
+type TCPBufferUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPBufferUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPCongestionWindowMetricConfig provides config for the tcp.congestion_window metric.
+type TCPCongestionWindowMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPCongestionWindowMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPConnectionAckedMetricConfig provides config for the tcp.connection.acked metric.
 type TCPConnectionAckedMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -794,6 +834,26 @@ type TCPConnectionBufferUsageMetricConfig struct {
 }
 
 func (ms *TCPConnectionBufferUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPConnectionClosesMetricConfig provides config for the tcp.connection.closes metric.
+type TCPConnectionClosesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPConnectionClosesMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -934,6 +994,26 @@ type TCPConnectionMssMetricConfig struct {
 }
 
 func (ms *TCPConnectionMssMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPConnectionOpensMetricConfig provides config for the tcp.connection.opens metric.
+type TCPConnectionOpensMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPConnectionOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1267,6 +1347,66 @@ func (ms *TCPConnectionZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) 
 	return nil
 }
 
+// TCPConnectionsMetricConfig provides config for the tcp.connections metric.
+type TCPConnectionsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPConnectionsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPDeliveryRateMetricConfig provides config for the tcp.delivery_rate metric.
+type TCPDeliveryRateMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPDeliveryRateMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPIoMetricConfig provides config for the tcp.io metric.
+type TCPIoMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPIoMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPListenerQueueLimitMetricConfig provides config for the tcp.listener.queue.limit metric.
 type TCPListenerQueueLimitMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1294,6 +1434,66 @@ type TCPListenerQueueUsageMetricConfig struct {
 }
 
 func (ms *TCPListenerQueueUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPRetransmitsMetricConfig provides config for the tcp.retransmits metric.
+type TCPRetransmitsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPRetransmitsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPRttMetricConfig provides config for the tcp.rtt metric.
+type TCPRttMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPRttMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPRttVariationMetricConfig provides config for the tcp.rtt.variation metric.
+type TCPRttVariationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPRttVariationMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1345,10 +1545,13 @@ type MetricsConfig struct {
 	SystemNetworkTCPTimeouts                 SystemNetworkTCPTimeoutsMetricConfig                 `mapstructure:"system.network.tcp.timeouts"`
 	SystemNetworkTCPWindowProbes             SystemNetworkTCPWindowProbesMetricConfig             `mapstructure:"system.network.tcp.window.probes"`
 	SystemNetworkTCPZeroWindowAdvertised     SystemNetworkTCPZeroWindowAdvertisedMetricConfig     `mapstructure:"system.network.tcp.zero_window.advertised"`
+	TCPBufferUsage                           TCPBufferUsageMetricConfig                           `mapstructure:"tcp.buffer.usage"`
+	TCPCongestionWindow                      TCPCongestionWindowMetricConfig                      `mapstructure:"tcp.congestion_window"`
 	TCPConnectionAcked                       TCPConnectionAckedMetricConfig                       `mapstructure:"tcp.connection.acked"`
 	TCPConnectionAge                         TCPConnectionAgeMetricConfig                         `mapstructure:"tcp.connection.age"`
 	TCPConnectionBufferLimit                 TCPConnectionBufferLimitMetricConfig                 `mapstructure:"tcp.connection.buffer.limit"`
 	TCPConnectionBufferUsage                 TCPConnectionBufferUsageMetricConfig                 `mapstructure:"tcp.connection.buffer.usage"`
+	TCPConnectionCloses                      TCPConnectionClosesMetricConfig                      `mapstructure:"tcp.connection.closes"`
 	TCPConnectionCongestionWindow            TCPConnectionCongestionWindowMetricConfig            `mapstructure:"tcp.connection.congestion_window"`
 	TCPConnectionDeliveryRate                TCPConnectionDeliveryRateMetricConfig                `mapstructure:"tcp.connection.delivery_rate"`
 	TCPConnectionEcnCe                       TCPConnectionEcnCeMetricConfig                       `mapstructure:"tcp.connection.ecn.ce"`
@@ -1356,6 +1559,7 @@ type MetricsConfig struct {
 	TCPConnectionIo                          TCPConnectionIoMetricConfig                          `mapstructure:"tcp.connection.io"`
 	TCPConnectionLost                        TCPConnectionLostMetricConfig                        `mapstructure:"tcp.connection.lost"`
 	TCPConnectionMss                         TCPConnectionMssMetricConfig                         `mapstructure:"tcp.connection.mss"`
+	TCPConnectionOpens                       TCPConnectionOpensMetricConfig                       `mapstructure:"tcp.connection.opens"`
 	TCPConnectionOutOfOrder                  TCPConnectionOutOfOrderMetricConfig                  `mapstructure:"tcp.connection.out_of_order"`
 	TCPConnectionPacingRate                  TCPConnectionPacingRateMetricConfig                  `mapstructure:"tcp.connection.pacing_rate"`
 	TCPConnectionRetransmitIo                TCPConnectionRetransmitIoMetricConfig                `mapstructure:"tcp.connection.retransmit.io"`
@@ -1372,8 +1576,14 @@ type MetricsConfig struct {
 	TCPConnectionUnsent                      TCPConnectionUnsentMetricConfig                      `mapstructure:"tcp.connection.unsent"`
 	TCPConnectionWindow                      TCPConnectionWindowMetricConfig                      `mapstructure:"tcp.connection.window"`
 	TCPConnectionZeroWindows                 TCPConnectionZeroWindowsMetricConfig                 `mapstructure:"tcp.connection.zero_windows"`
+	TCPConnections                           TCPConnectionsMetricConfig                           `mapstructure:"tcp.connections"`
+	TCPDeliveryRate                          TCPDeliveryRateMetricConfig                          `mapstructure:"tcp.delivery_rate"`
+	TCPIo                                    TCPIoMetricConfig                                    `mapstructure:"tcp.io"`
 	TCPListenerQueueLimit                    TCPListenerQueueLimitMetricConfig                    `mapstructure:"tcp.listener.queue.limit"`
 	TCPListenerQueueUsage                    TCPListenerQueueUsageMetricConfig                    `mapstructure:"tcp.listener.queue.usage"`
+	TCPRetransmits                           TCPRetransmitsMetricConfig                           `mapstructure:"tcp.retransmits"`
+	TCPRtt                                   TCPRttMetricConfig                                   `mapstructure:"tcp.rtt"`
+	TCPRttVariation                          TCPRttVariationMetricConfig                          `mapstructure:"tcp.rtt.variation"`
 }
 
 func DefaultMetricsConfig() MetricsConfig {
@@ -1486,6 +1696,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 			Enabled: false,
 		},
+		TCPBufferUsage: TCPBufferUsageMetricConfig{
+			Enabled: false,
+		},
+		TCPCongestionWindow: TCPCongestionWindowMetricConfig{
+			Enabled: false,
+		},
 		TCPConnectionAcked: TCPConnectionAckedMetricConfig{
 			Enabled: false,
 		},
@@ -1496,6 +1712,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: false,
 		},
 		TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
+			Enabled: true,
+		},
+		TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 			Enabled: true,
 		},
 		TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -1518,6 +1737,9 @@ func DefaultMetricsConfig() MetricsConfig {
 		},
 		TCPConnectionMss: TCPConnectionMssMetricConfig{
 			Enabled: false,
+		},
+		TCPConnectionOpens: TCPConnectionOpensMetricConfig{
+			Enabled: true,
 		},
 		TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
 			Enabled: false,
@@ -1567,11 +1789,29 @@ func DefaultMetricsConfig() MetricsConfig {
 		TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 			Enabled: false,
 		},
+		TCPConnections: TCPConnectionsMetricConfig{
+			Enabled: true,
+		},
+		TCPDeliveryRate: TCPDeliveryRateMetricConfig{
+			Enabled: false,
+		},
+		TCPIo: TCPIoMetricConfig{
+			Enabled: true,
+		},
 		TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
 			Enabled: true,
 		},
 		TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
 			Enabled: true,
+		},
+		TCPRetransmits: TCPRetransmitsMetricConfig{
+			Enabled: true,
+		},
+		TCPRtt: TCPRttMetricConfig{
+			Enabled: true,
+		},
+		TCPRttVariation: TCPRttVariationMetricConfig{
+			Enabled: false,
 		},
 	}
 }

@@ -134,6 +134,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 						Enabled: true,
 					},
+					TCPBufferUsage: TCPBufferUsageMetricConfig{
+						Enabled: true,
+					},
+					TCPCongestionWindow: TCPCongestionWindowMetricConfig{
+						Enabled: true,
+					},
 					TCPConnectionAcked: TCPConnectionAckedMetricConfig{
 						Enabled: true,
 					},
@@ -144,6 +150,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
+						Enabled: true,
+					},
+					TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 						Enabled: true,
 					},
 					TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -165,6 +174,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPConnectionMss: TCPConnectionMssMetricConfig{
+						Enabled: true,
+					},
+					TCPConnectionOpens: TCPConnectionOpensMetricConfig{
 						Enabled: true,
 					},
 					TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
@@ -215,10 +227,28 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 						Enabled: true,
 					},
+					TCPConnections: TCPConnectionsMetricConfig{
+						Enabled: true,
+					},
+					TCPDeliveryRate: TCPDeliveryRateMetricConfig{
+						Enabled: true,
+					},
+					TCPIo: TCPIoMetricConfig{
+						Enabled: true,
+					},
 					TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
 						Enabled: true,
 					},
 					TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
+						Enabled: true,
+					},
+					TCPRetransmits: TCPRetransmitsMetricConfig{
+						Enabled: true,
+					},
+					TCPRtt: TCPRttMetricConfig{
+						Enabled: true,
+					},
+					TCPRttVariation: TCPRttVariationMetricConfig{
 						Enabled: true,
 					},
 				},
@@ -346,6 +376,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 						Enabled: false,
 					},
+					TCPBufferUsage: TCPBufferUsageMetricConfig{
+						Enabled: false,
+					},
+					TCPCongestionWindow: TCPCongestionWindowMetricConfig{
+						Enabled: false,
+					},
 					TCPConnectionAcked: TCPConnectionAckedMetricConfig{
 						Enabled: false,
 					},
@@ -356,6 +392,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
+						Enabled: false,
+					},
+					TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 						Enabled: false,
 					},
 					TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -377,6 +416,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					TCPConnectionMss: TCPConnectionMssMetricConfig{
+						Enabled: false,
+					},
+					TCPConnectionOpens: TCPConnectionOpensMetricConfig{
 						Enabled: false,
 					},
 					TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
@@ -427,10 +469,28 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 						Enabled: false,
 					},
+					TCPConnections: TCPConnectionsMetricConfig{
+						Enabled: false,
+					},
+					TCPDeliveryRate: TCPDeliveryRateMetricConfig{
+						Enabled: false,
+					},
+					TCPIo: TCPIoMetricConfig{
+						Enabled: false,
+					},
 					TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
 						Enabled: false,
 					},
 					TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
+						Enabled: false,
+					},
+					TCPRetransmits: TCPRetransmitsMetricConfig{
+						Enabled: false,
+					},
+					TCPRtt: TCPRttMetricConfig{
+						Enabled: false,
+					},
+					TCPRttVariation: TCPRttVariationMetricConfig{
 						Enabled: false,
 					},
 				},
@@ -450,7 +510,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionClosesMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOpensMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

@@ -162,6 +162,7 @@ const (
 	_ AttributePhase = iota
 	AttributePhaseDump
 	AttributePhaseAttribute
+	AttributePhaseGroup
 	AttributePhaseSelect
 	AttributePhaseWrite
 	AttributePhaseSystem
@@ -174,6 +175,8 @@ func (av AttributePhase) String() string {
 		return "dump"
 	case AttributePhaseAttribute:
 		return "attribute"
+	case AttributePhaseGroup:
+		return "group"
 	case AttributePhaseSelect:
 		return "select"
 	case AttributePhaseWrite:
@@ -188,6 +191,7 @@ func (av AttributePhase) String() string {
 var MapAttributePhase = map[string]AttributePhase{
 	"dump":      AttributePhaseDump,
 	"attribute": AttributePhaseAttribute,
+	"group":     AttributePhaseGroup,
 	"select":    AttributePhaseSelect,
 	"write":     AttributePhaseWrite,
 	"system":    AttributePhaseSystem,
@@ -483,6 +487,13 @@ var MetricsInfo = metricsInfo{
 	SystemNetworkTCPZeroWindowAdvertised: metricInfo{
 		Name: "system.network.tcp.zero_window.advertised",
 	},
+	TCPBufferUsage: metricInfo{
+		Name:       "tcp.buffer.usage",
+		Attributes: []string{"network.io.direction"},
+	},
+	TCPCongestionWindow: metricInfo{
+		Name: "tcp.congestion_window",
+	},
 	TCPConnectionAcked: metricInfo{
 		Name:       "tcp.connection.acked",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port"},
@@ -498,6 +509,9 @@ var MetricsInfo = metricsInfo{
 	TCPConnectionBufferUsage: metricInfo{
 		Name:       "tcp.connection.buffer.usage",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port", "network.io.direction"},
+	},
+	TCPConnectionCloses: metricInfo{
+		Name: "tcp.connection.closes",
 	},
 	TCPConnectionCongestionWindow: metricInfo{
 		Name:       "tcp.connection.congestion_window",
@@ -526,6 +540,9 @@ var MetricsInfo = metricsInfo{
 	TCPConnectionMss: metricInfo{
 		Name:       "tcp.connection.mss",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port", "network.io.direction"},
+	},
+	TCPConnectionOpens: metricInfo{
+		Name: "tcp.connection.opens",
 	},
 	TCPConnectionOutOfOrder: metricInfo{
 		Name:       "tcp.connection.out_of_order",
@@ -591,6 +608,17 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.connection.zero_windows",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port"},
 	},
+	TCPConnections: metricInfo{
+		Name:       "tcp.connections",
+		Attributes: []string{"network.connection.state"},
+	},
+	TCPDeliveryRate: metricInfo{
+		Name: "tcp.delivery_rate",
+	},
+	TCPIo: metricInfo{
+		Name:       "tcp.io",
+		Attributes: []string{"network.io.direction"},
+	},
 	TCPListenerQueueLimit: metricInfo{
 		Name:       "tcp.listener.queue.limit",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port"},
@@ -598,6 +626,15 @@ var MetricsInfo = metricsInfo{
 	TCPListenerQueueUsage: metricInfo{
 		Name:       "tcp.listener.queue.usage",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port"},
+	},
+	TCPRetransmits: metricInfo{
+		Name: "tcp.retransmits",
+	},
+	TCPRtt: metricInfo{
+		Name: "tcp.rtt",
+	},
+	TCPRttVariation: metricInfo{
+		Name: "tcp.rtt.variation",
 	},
 }
 
@@ -638,10 +675,13 @@ type metricsInfo struct {
 	SystemNetworkTCPTimeouts                 metricInfo
 	SystemNetworkTCPWindowProbes             metricInfo
 	SystemNetworkTCPZeroWindowAdvertised     metricInfo
+	TCPBufferUsage                           metricInfo
+	TCPCongestionWindow                      metricInfo
 	TCPConnectionAcked                       metricInfo
 	TCPConnectionAge                         metricInfo
 	TCPConnectionBufferLimit                 metricInfo
 	TCPConnectionBufferUsage                 metricInfo
+	TCPConnectionCloses                      metricInfo
 	TCPConnectionCongestionWindow            metricInfo
 	TCPConnectionDeliveryRate                metricInfo
 	TCPConnectionEcnCe                       metricInfo
@@ -649,6 +689,7 @@ type metricsInfo struct {
 	TCPConnectionIo                          metricInfo
 	TCPConnectionLost                        metricInfo
 	TCPConnectionMss                         metricInfo
+	TCPConnectionOpens                       metricInfo
 	TCPConnectionOutOfOrder                  metricInfo
 	TCPConnectionPacingRate                  metricInfo
 	TCPConnectionRetransmitIo                metricInfo
@@ -665,8 +706,14 @@ type metricsInfo struct {
 	TCPConnectionUnsent                      metricInfo
 	TCPConnectionWindow                      metricInfo
 	TCPConnectionZeroWindows                 metricInfo
+	TCPConnections                           metricInfo
+	TCPDeliveryRate                          metricInfo
+	TCPIo                                    metricInfo
 	TCPListenerQueueLimit                    metricInfo
 	TCPListenerQueueUsage                    metricInfo
+	TCPRetransmits                           metricInfo
+	TCPRtt                                   metricInfo
+	TCPRttVariation                          metricInfo
 }
 
 type metricInfo struct {
@@ -2565,6 +2612,108 @@ func newMetricSystemNetworkTCPZeroWindowAdvertised(cfg SystemNetworkTCPZeroWindo
 	return m
 }
 
+type metricTCPBufferUsage struct {
+	data     pmetric.Metric             // data buffer for generated metric.
+	config   TCPBufferUsageMetricConfig // metric config provided by user.
+	capacity int                        // max observed number of data points added to the metric.
+}
+
+// init fills tcp.buffer.usage metric with initial data.
+func (m *metricTCPBufferUsage) init() {
+	m.data.SetName("tcp.buffer.usage")
+	m.data.SetDescription("Distribution of the payload bytes that wait in the socket buffers of the connections of a group.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPBufferUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPBufferUsage) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPBufferUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPBufferUsage(cfg TCPBufferUsageMetricConfig) metricTCPBufferUsage {
+	m := metricTCPBufferUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPCongestionWindow struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   TCPCongestionWindowMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills tcp.congestion_window metric with initial data.
+func (m *metricTCPCongestionWindow) init() {
+	m.data.SetName("tcp.congestion_window")
+	m.data.SetDescription("Distribution of the congestion windows of the connections of a group.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPCongestionWindow) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPCongestionWindow) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPCongestionWindow) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPCongestionWindow(cfg TCPCongestionWindowMetricConfig) metricTCPCongestionWindow {
+	m := metricTCPCongestionWindow{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPConnectionAcked struct {
 	data     pmetric.Metric                 // data buffer for generated metric.
 	config   TCPConnectionAckedMetricConfig // metric config provided by user.
@@ -2794,6 +2943,58 @@ func (m *metricTCPConnectionBufferUsage) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPConnectionBufferUsage(cfg TCPConnectionBufferUsageMetricConfig) metricTCPConnectionBufferUsage {
 	m := metricTCPConnectionBufferUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPConnectionCloses struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   TCPConnectionClosesMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills tcp.connection.closes metric with initial data.
+func (m *metricTCPConnectionCloses) init() {
+	m.data.SetName("tcp.connection.closes")
+	m.data.SetDescription("Connections of the group that ended.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPConnectionCloses) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPConnectionCloses) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPConnectionCloses) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPConnectionCloses(cfg TCPConnectionClosesMetricConfig) metricTCPConnectionCloses {
+	m := metricTCPConnectionCloses{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -3201,6 +3402,58 @@ func (m *metricTCPConnectionMss) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPConnectionMss(cfg TCPConnectionMssMetricConfig) metricTCPConnectionMss {
 	m := metricTCPConnectionMss{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPConnectionOpens struct {
+	data     pmetric.Metric                 // data buffer for generated metric.
+	config   TCPConnectionOpensMetricConfig // metric config provided by user.
+	capacity int                            // max observed number of data points added to the metric.
+}
+
+// init fills tcp.connection.opens metric with initial data.
+func (m *metricTCPConnectionOpens) init() {
+	m.data.SetName("tcp.connection.opens")
+	m.data.SetDescription("Connections of the group that were established, accepted ones included.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPConnectionOpens) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPConnectionOpens) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPConnectionOpens) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPConnectionOpens(cfg TCPConnectionOpensMetricConfig) metricTCPConnectionOpens {
+	m := metricTCPConnectionOpens{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4140,6 +4393,164 @@ func newMetricTCPConnectionZeroWindows(cfg TCPConnectionZeroWindowsMetricConfig)
 	return m
 }
 
+type metricTCPConnections struct {
+	data     pmetric.Metric             // data buffer for generated metric.
+	config   TCPConnectionsMetricConfig // metric config provided by user.
+	capacity int                        // max observed number of data points added to the metric.
+}
+
+// init fills tcp.connections metric with initial data.
+func (m *metricTCPConnections) init() {
+	m.data.SetName("tcp.connections")
+	m.data.SetDescription("Connections of the group in each state. A state that has none any more is written once as 0.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPConnections) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.connection.state", networkConnectionStateAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPConnections) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPConnections) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPConnections(cfg TCPConnectionsMetricConfig) metricTCPConnections {
+	m := metricTCPConnections{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPDeliveryRate struct {
+	data     pmetric.Metric              // data buffer for generated metric.
+	config   TCPDeliveryRateMetricConfig // metric config provided by user.
+	capacity int                         // max observed number of data points added to the metric.
+}
+
+// init fills tcp.delivery_rate metric with initial data.
+func (m *metricTCPDeliveryRate) init() {
+	m.data.SetName("tcp.delivery_rate")
+	m.data.SetDescription("Distribution of the rates at which the connections of a group last delivered data.")
+	m.data.SetUnit("By/s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPDeliveryRate) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPDeliveryRate) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPDeliveryRate) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPDeliveryRate(cfg TCPDeliveryRateMetricConfig) metricTCPDeliveryRate {
+	m := metricTCPDeliveryRate{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPIo struct {
+	data     pmetric.Metric    // data buffer for generated metric.
+	config   TCPIoMetricConfig // metric config provided by user.
+	capacity int               // max observed number of data points added to the metric.
+}
+
+// init fills tcp.io metric with initial data.
+func (m *metricTCPIo) init() {
+	m.data.SetName("tcp.io")
+	m.data.SetDescription("Payload bytes that the connections of the group sent and received. Bytes that were retransmitted count again each time that they are sent.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPIo) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPIo) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPIo) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPIo(cfg TCPIoMetricConfig) metricTCPIo {
+	m := metricTCPIo{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPListenerQueueLimit struct {
 	data     pmetric.Metric                    // data buffer for generated metric.
 	config   TCPListenerQueueLimitMetricConfig // metric config provided by user.
@@ -4254,6 +4665,158 @@ func newMetricTCPListenerQueueUsage(cfg TCPListenerQueueUsageMetricConfig) metri
 	return m
 }
 
+type metricTCPRetransmits struct {
+	data     pmetric.Metric             // data buffer for generated metric.
+	config   TCPRetransmitsMetricConfig // metric config provided by user.
+	capacity int                        // max observed number of data points added to the metric.
+}
+
+// init fills tcp.retransmits metric with initial data.
+func (m *metricTCPRetransmits) init() {
+	m.data.SetName("tcp.retransmits")
+	m.data.SetDescription("Segments that the connections of the group sent again.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPRetransmits) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPRetransmits) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPRetransmits) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPRetransmits(cfg TCPRetransmitsMetricConfig) metricTCPRetransmits {
+	m := metricTCPRetransmits{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPRtt struct {
+	data     pmetric.Metric     // data buffer for generated metric.
+	config   TCPRttMetricConfig // metric config provided by user.
+	capacity int                // max observed number of data points added to the metric.
+}
+
+// init fills tcp.rtt metric with initial data.
+func (m *metricTCPRtt) init() {
+	m.data.SetName("tcp.rtt")
+	m.data.SetDescription("Distribution of the smoothed round-trip times of the connections of a group.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPRtt) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPRtt) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPRtt) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPRtt(cfg TCPRttMetricConfig) metricTCPRtt {
+	m := metricTCPRtt{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPRttVariation struct {
+	data     pmetric.Metric              // data buffer for generated metric.
+	config   TCPRttVariationMetricConfig // metric config provided by user.
+	capacity int                         // max observed number of data points added to the metric.
+}
+
+// init fills tcp.rtt.variation metric with initial data.
+func (m *metricTCPRttVariation) init() {
+	m.data.SetName("tcp.rtt.variation")
+	m.data.SetDescription("Distribution of the round-trip time variations of the connections of a group.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPRttVariation) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPRttVariation) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPRttVariation) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPRttVariation(cfg TCPRttVariationMetricConfig) metricTCPRttVariation {
+	m := metricTCPRttVariation{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 // MetricsBuilder provides an interface for scrapers to report metrics while taking care of all the transformations
 // required to produce metric representation defined in metadata and user config.
 type MetricsBuilder struct {
@@ -4300,10 +4863,13 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPTimeouts                 metricSystemNetworkTCPTimeouts
 	metricSystemNetworkTCPWindowProbes             metricSystemNetworkTCPWindowProbes
 	metricSystemNetworkTCPZeroWindowAdvertised     metricSystemNetworkTCPZeroWindowAdvertised
+	metricTCPBufferUsage                           metricTCPBufferUsage
+	metricTCPCongestionWindow                      metricTCPCongestionWindow
 	metricTCPConnectionAcked                       metricTCPConnectionAcked
 	metricTCPConnectionAge                         metricTCPConnectionAge
 	metricTCPConnectionBufferLimit                 metricTCPConnectionBufferLimit
 	metricTCPConnectionBufferUsage                 metricTCPConnectionBufferUsage
+	metricTCPConnectionCloses                      metricTCPConnectionCloses
 	metricTCPConnectionCongestionWindow            metricTCPConnectionCongestionWindow
 	metricTCPConnectionDeliveryRate                metricTCPConnectionDeliveryRate
 	metricTCPConnectionEcnCe                       metricTCPConnectionEcnCe
@@ -4311,6 +4877,7 @@ type MetricsBuilder struct {
 	metricTCPConnectionIo                          metricTCPConnectionIo
 	metricTCPConnectionLost                        metricTCPConnectionLost
 	metricTCPConnectionMss                         metricTCPConnectionMss
+	metricTCPConnectionOpens                       metricTCPConnectionOpens
 	metricTCPConnectionOutOfOrder                  metricTCPConnectionOutOfOrder
 	metricTCPConnectionPacingRate                  metricTCPConnectionPacingRate
 	metricTCPConnectionRetransmitIo                metricTCPConnectionRetransmitIo
@@ -4327,8 +4894,14 @@ type MetricsBuilder struct {
 	metricTCPConnectionUnsent                      metricTCPConnectionUnsent
 	metricTCPConnectionWindow                      metricTCPConnectionWindow
 	metricTCPConnectionZeroWindows                 metricTCPConnectionZeroWindows
+	metricTCPConnections                           metricTCPConnections
+	metricTCPDeliveryRate                          metricTCPDeliveryRate
+	metricTCPIo                                    metricTCPIo
 	metricTCPListenerQueueLimit                    metricTCPListenerQueueLimit
 	metricTCPListenerQueueUsage                    metricTCPListenerQueueUsage
+	metricTCPRetransmits                           metricTCPRetransmits
+	metricTCPRtt                                   metricTCPRtt
+	metricTCPRttVariation                          metricTCPRttVariation
 }
 
 // MetricBuilderOption applies changes to default metrics builder.
@@ -4390,10 +4963,13 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPTimeouts:                 newMetricSystemNetworkTCPTimeouts(mbc.Metrics.SystemNetworkTCPTimeouts),
 		metricSystemNetworkTCPWindowProbes:             newMetricSystemNetworkTCPWindowProbes(mbc.Metrics.SystemNetworkTCPWindowProbes),
 		metricSystemNetworkTCPZeroWindowAdvertised:     newMetricSystemNetworkTCPZeroWindowAdvertised(mbc.Metrics.SystemNetworkTCPZeroWindowAdvertised),
+		metricTCPBufferUsage:                           newMetricTCPBufferUsage(mbc.Metrics.TCPBufferUsage),
+		metricTCPCongestionWindow:                      newMetricTCPCongestionWindow(mbc.Metrics.TCPCongestionWindow),
 		metricTCPConnectionAcked:                       newMetricTCPConnectionAcked(mbc.Metrics.TCPConnectionAcked),
 		metricTCPConnectionAge:                         newMetricTCPConnectionAge(mbc.Metrics.TCPConnectionAge),
 		metricTCPConnectionBufferLimit:                 newMetricTCPConnectionBufferLimit(mbc.Metrics.TCPConnectionBufferLimit),
 		metricTCPConnectionBufferUsage:                 newMetricTCPConnectionBufferUsage(mbc.Metrics.TCPConnectionBufferUsage),
+		metricTCPConnectionCloses:                      newMetricTCPConnectionCloses(mbc.Metrics.TCPConnectionCloses),
 		metricTCPConnectionCongestionWindow:            newMetricTCPConnectionCongestionWindow(mbc.Metrics.TCPConnectionCongestionWindow),
 		metricTCPConnectionDeliveryRate:                newMetricTCPConnectionDeliveryRate(mbc.Metrics.TCPConnectionDeliveryRate),
 		metricTCPConnectionEcnCe:                       newMetricTCPConnectionEcnCe(mbc.Metrics.TCPConnectionEcnCe),
@@ -4401,6 +4977,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPConnectionIo:                          newMetricTCPConnectionIo(mbc.Metrics.TCPConnectionIo),
 		metricTCPConnectionLost:                        newMetricTCPConnectionLost(mbc.Metrics.TCPConnectionLost),
 		metricTCPConnectionMss:                         newMetricTCPConnectionMss(mbc.Metrics.TCPConnectionMss),
+		metricTCPConnectionOpens:                       newMetricTCPConnectionOpens(mbc.Metrics.TCPConnectionOpens),
 		metricTCPConnectionOutOfOrder:                  newMetricTCPConnectionOutOfOrder(mbc.Metrics.TCPConnectionOutOfOrder),
 		metricTCPConnectionPacingRate:                  newMetricTCPConnectionPacingRate(mbc.Metrics.TCPConnectionPacingRate),
 		metricTCPConnectionRetransmitIo:                newMetricTCPConnectionRetransmitIo(mbc.Metrics.TCPConnectionRetransmitIo),
@@ -4417,8 +4994,14 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPConnectionUnsent:                      newMetricTCPConnectionUnsent(mbc.Metrics.TCPConnectionUnsent),
 		metricTCPConnectionWindow:                      newMetricTCPConnectionWindow(mbc.Metrics.TCPConnectionWindow),
 		metricTCPConnectionZeroWindows:                 newMetricTCPConnectionZeroWindows(mbc.Metrics.TCPConnectionZeroWindows),
+		metricTCPConnections:                           newMetricTCPConnections(mbc.Metrics.TCPConnections),
+		metricTCPDeliveryRate:                          newMetricTCPDeliveryRate(mbc.Metrics.TCPDeliveryRate),
+		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
 		metricTCPListenerQueueLimit:                    newMetricTCPListenerQueueLimit(mbc.Metrics.TCPListenerQueueLimit),
 		metricTCPListenerQueueUsage:                    newMetricTCPListenerQueueUsage(mbc.Metrics.TCPListenerQueueUsage),
+		metricTCPRetransmits:                           newMetricTCPRetransmits(mbc.Metrics.TCPRetransmits),
+		metricTCPRtt:                                   newMetricTCPRtt(mbc.Metrics.TCPRtt),
+		metricTCPRttVariation:                          newMetricTCPRttVariation(mbc.Metrics.TCPRttVariation),
 		resourceAttributeIncludeFilter:                 make(map[string]filter.Filter),
 		resourceAttributeExcludeFilter:                 make(map[string]filter.Filter),
 	}
@@ -4576,10 +5159,13 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPTimeouts.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPWindowProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.emit(ils.Metrics())
+	mb.metricTCPBufferUsage.emit(ils.Metrics())
+	mb.metricTCPCongestionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionAcked.emit(ils.Metrics())
 	mb.metricTCPConnectionAge.emit(ils.Metrics())
 	mb.metricTCPConnectionBufferLimit.emit(ils.Metrics())
 	mb.metricTCPConnectionBufferUsage.emit(ils.Metrics())
+	mb.metricTCPConnectionCloses.emit(ils.Metrics())
 	mb.metricTCPConnectionCongestionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionDeliveryRate.emit(ils.Metrics())
 	mb.metricTCPConnectionEcnCe.emit(ils.Metrics())
@@ -4587,6 +5173,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPConnectionIo.emit(ils.Metrics())
 	mb.metricTCPConnectionLost.emit(ils.Metrics())
 	mb.metricTCPConnectionMss.emit(ils.Metrics())
+	mb.metricTCPConnectionOpens.emit(ils.Metrics())
 	mb.metricTCPConnectionOutOfOrder.emit(ils.Metrics())
 	mb.metricTCPConnectionPacingRate.emit(ils.Metrics())
 	mb.metricTCPConnectionRetransmitIo.emit(ils.Metrics())
@@ -4603,8 +5190,14 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPConnectionUnsent.emit(ils.Metrics())
 	mb.metricTCPConnectionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionZeroWindows.emit(ils.Metrics())
+	mb.metricTCPConnections.emit(ils.Metrics())
+	mb.metricTCPDeliveryRate.emit(ils.Metrics())
+	mb.metricTCPIo.emit(ils.Metrics())
 	mb.metricTCPListenerQueueLimit.emit(ils.Metrics())
 	mb.metricTCPListenerQueueUsage.emit(ils.Metrics())
+	mb.metricTCPRetransmits.emit(ils.Metrics())
+	mb.metricTCPRtt.emit(ils.Metrics())
+	mb.metricTCPRttVariation.emit(ils.Metrics())
 
 	for _, op := range options {
 		op.apply(rm)
@@ -4816,6 +5409,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordTCPBufferUsageDataPoint adds a data point to tcp.buffer.usage metric.
+func (mb *MetricsBuilder) RecordTCPBufferUsageDataPoint(ts pcommon.Timestamp, val float64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricTCPBufferUsage.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPCongestionWindowDataPoint adds a data point to tcp.congestion_window metric.
+func (mb *MetricsBuilder) RecordTCPCongestionWindowDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPCongestionWindow.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordTCPConnectionAckedDataPoint adds a data point to tcp.connection.acked metric.
 func (mb *MetricsBuilder) RecordTCPConnectionAckedDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64, networkPeerAddressAttributeValue string, networkPeerPortAttributeValue int64) {
 	mb.metricTCPConnectionAcked.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue)
@@ -4834,6 +5437,11 @@ func (mb *MetricsBuilder) RecordTCPConnectionBufferLimitDataPoint(ts pcommon.Tim
 // RecordTCPConnectionBufferUsageDataPoint adds a data point to tcp.connection.buffer.usage metric.
 func (mb *MetricsBuilder) RecordTCPConnectionBufferUsageDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64, networkPeerAddressAttributeValue string, networkPeerPortAttributeValue int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPConnectionBufferUsage.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPConnectionClosesDataPoint adds a data point to tcp.connection.closes metric.
+func (mb *MetricsBuilder) RecordTCPConnectionClosesDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPConnectionCloses.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordTCPConnectionCongestionWindowDataPoint adds a data point to tcp.connection.congestion_window metric.
@@ -4869,6 +5477,11 @@ func (mb *MetricsBuilder) RecordTCPConnectionLostDataPoint(ts pcommon.Timestamp,
 // RecordTCPConnectionMssDataPoint adds a data point to tcp.connection.mss metric.
 func (mb *MetricsBuilder) RecordTCPConnectionMssDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64, networkPeerAddressAttributeValue string, networkPeerPortAttributeValue int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPConnectionMss.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPConnectionOpensDataPoint adds a data point to tcp.connection.opens metric.
+func (mb *MetricsBuilder) RecordTCPConnectionOpensDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPConnectionOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordTCPConnectionOutOfOrderDataPoint adds a data point to tcp.connection.out_of_order metric.
@@ -4951,6 +5564,21 @@ func (mb *MetricsBuilder) RecordTCPConnectionZeroWindowsDataPoint(ts pcommon.Tim
 	mb.metricTCPConnectionZeroWindows.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue)
 }
 
+// RecordTCPConnectionsDataPoint adds a data point to tcp.connections metric.
+func (mb *MetricsBuilder) RecordTCPConnectionsDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState) {
+	mb.metricTCPConnections.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String())
+}
+
+// RecordTCPDeliveryRateDataPoint adds a data point to tcp.delivery_rate metric.
+func (mb *MetricsBuilder) RecordTCPDeliveryRateDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPDeliveryRate.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPIoDataPoint adds a data point to tcp.io metric.
+func (mb *MetricsBuilder) RecordTCPIoDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricTCPIo.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
 // RecordTCPListenerQueueLimitDataPoint adds a data point to tcp.listener.queue.limit metric.
 func (mb *MetricsBuilder) RecordTCPListenerQueueLimitDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
 	mb.metricTCPListenerQueueLimit.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue)
@@ -4959,6 +5587,21 @@ func (mb *MetricsBuilder) RecordTCPListenerQueueLimitDataPoint(ts pcommon.Timest
 // RecordTCPListenerQueueUsageDataPoint adds a data point to tcp.listener.queue.usage metric.
 func (mb *MetricsBuilder) RecordTCPListenerQueueUsageDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
 	mb.metricTCPListenerQueueUsage.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue)
+}
+
+// RecordTCPRetransmitsDataPoint adds a data point to tcp.retransmits metric.
+func (mb *MetricsBuilder) RecordTCPRetransmitsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPRetransmits.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPRttDataPoint adds a data point to tcp.rtt metric.
+func (mb *MetricsBuilder) RecordTCPRttDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPRtt.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPRttVariationDataPoint adds a data point to tcp.rtt.variation metric.
+func (mb *MetricsBuilder) RecordTCPRttVariationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPRttVariation.recordDataPoint(mb.startTime, ts, val)
 }
 
 // Reset resets metrics builder to its initial state. It should be used when external metrics source is restarted,

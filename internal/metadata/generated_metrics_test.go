@@ -176,6 +176,12 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts, 1)
 
 			allMetricsCount++
+			mb.RecordTCPBufferUsageDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordTCPCongestionWindowDataPoint(ts, 1)
+
+			allMetricsCount++
 			mb.RecordTCPConnectionAckedDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
 			defaultMetricsCount++
 			allMetricsCount++
@@ -186,6 +192,9 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPConnectionBufferUsageDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPConnectionClosesDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPConnectionCongestionWindowDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
@@ -207,6 +216,9 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordTCPConnectionMssDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPConnectionOpensDataPoint(ts, 1)
 
 			allMetricsCount++
 			mb.RecordTCPConnectionOutOfOrderDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
@@ -257,10 +269,28 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTCPConnectionZeroWindowsDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
 			defaultMetricsCount++
 			allMetricsCount++
+			mb.RecordTCPConnectionsDataPoint(ts, 1, AttributeNetworkConnectionStateClosed)
+
+			allMetricsCount++
+			mb.RecordTCPDeliveryRateDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPIoDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
 			mb.RecordTCPListenerQueueLimitDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPListenerQueueUsageDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPRetransmitsDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPRttDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordTCPRttVariationDataPoint(ts, 1)
 
 			rb := mb.NewResourceBuilder()
 			rb.SetContainerID("container.id-val")
@@ -833,6 +863,33 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "tcp.buffer.usage":
+					assert.False(t, validatedMetrics["tcp.buffer.usage"], "Found a duplicate in the metrics slice: tcp.buffer.usage")
+					validatedMetrics["tcp.buffer.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the payload bytes that wait in the socket buffers of the connections of a group.", mi.Description())
+					assert.Equal(t, "By", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.congestion_window":
+					assert.False(t, validatedMetrics["tcp.congestion_window"], "Found a duplicate in the metrics slice: tcp.congestion_window")
+					validatedMetrics["tcp.congestion_window"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the congestion windows of the connections of a group.", mi.Description())
+					assert.Equal(t, "By", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
 				case "tcp.connection.acked":
 					assert.False(t, validatedMetrics["tcp.connection.acked"], "Found a duplicate in the metrics slice: tcp.connection.acked")
 					validatedMetrics["tcp.connection.acked"] = true
@@ -968,6 +1025,20 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.connection.closes":
+					assert.False(t, validatedMetrics["tcp.connection.closes"], "Found a duplicate in the metrics slice: tcp.connection.closes")
+					validatedMetrics["tcp.connection.closes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group that ended.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.connection.congestion_window":
 					assert.False(t, validatedMetrics["tcp.connection.congestion_window"], "Found a duplicate in the metrics slice: tcp.connection.congestion_window")
 					validatedMetrics["tcp.connection.congestion_window"] = true
@@ -1194,6 +1265,20 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.connection.opens":
+					assert.False(t, validatedMetrics["tcp.connection.opens"], "Found a duplicate in the metrics slice: tcp.connection.opens")
+					validatedMetrics["tcp.connection.opens"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group that were established, accepted ones included.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.connection.out_of_order":
 					assert.False(t, validatedMetrics["tcp.connection.out_of_order"], "Found a duplicate in the metrics slice: tcp.connection.out_of_order")
 					validatedMetrics["tcp.connection.out_of_order"] = true
@@ -1699,6 +1784,52 @@ func TestMetricsBuilder(t *testing.T) {
 					networkPeerPortAttrVal, ok := dp.Attributes().Get("network.peer.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 17, networkPeerPortAttrVal.Int())
+				case "tcp.connections":
+					assert.False(t, validatedMetrics["tcp.connections"], "Found a duplicate in the metrics slice: tcp.connections")
+					validatedMetrics["tcp.connections"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group in each state. A state that has none any more is written once as 0.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkConnectionStateAttrVal, ok := dp.Attributes().Get("network.connection.state")
+					assert.True(t, ok)
+					assert.Equal(t, "closed", networkConnectionStateAttrVal.Str())
+				case "tcp.delivery_rate":
+					assert.False(t, validatedMetrics["tcp.delivery_rate"], "Found a duplicate in the metrics slice: tcp.delivery_rate")
+					validatedMetrics["tcp.delivery_rate"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the rates at which the connections of a group last delivered data.", mi.Description())
+					assert.Equal(t, "By/s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.io":
+					assert.False(t, validatedMetrics["tcp.io"], "Found a duplicate in the metrics slice: tcp.io")
+					validatedMetrics["tcp.io"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Payload bytes that the connections of the group sent and received. Bytes that were retransmitted count again each time that they are sent.", mi.Description())
+					assert.Equal(t, "By", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
 				case "tcp.listener.queue.limit":
 					assert.False(t, validatedMetrics["tcp.listener.queue.limit"], "Found a duplicate in the metrics slice: tcp.listener.queue.limit")
 					validatedMetrics["tcp.listener.queue.limit"] = true
@@ -1751,6 +1882,44 @@ func TestMetricsBuilder(t *testing.T) {
 					networkLocalPortAttrVal, ok := dp.Attributes().Get("network.local.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 18, networkLocalPortAttrVal.Int())
+				case "tcp.retransmits":
+					assert.False(t, validatedMetrics["tcp.retransmits"], "Found a duplicate in the metrics slice: tcp.retransmits")
+					validatedMetrics["tcp.retransmits"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Segments that the connections of the group sent again.", mi.Description())
+					assert.Equal(t, "{segment}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "tcp.rtt":
+					assert.False(t, validatedMetrics["tcp.rtt"], "Found a duplicate in the metrics slice: tcp.rtt")
+					validatedMetrics["tcp.rtt"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the smoothed round-trip times of the connections of a group.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.rtt.variation":
+					assert.False(t, validatedMetrics["tcp.rtt.variation"], "Found a duplicate in the metrics slice: tcp.rtt.variation")
+					validatedMetrics["tcp.rtt.variation"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the round-trip time variations of the connections of a group.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
 				}
 			}
 		})

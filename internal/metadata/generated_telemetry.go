@@ -23,17 +23,19 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                               metric.Meter
-	mu                                  sync.Mutex
-	registrations                       []metric.Registration
-	ReceiverTcpstatsDroppedSeries       metric.Int64Counter
-	ReceiverTcpstatsEventsLost          metric.Int64Counter
-	ReceiverTcpstatsPoints              metric.Int64Counter
-	ReceiverTcpstatsScrapeDuration      metric.Float64Histogram
-	ReceiverTcpstatsSockets             metric.Int64Gauge
-	ReceiverTcpstatsSourceErrors        metric.Int64Counter
-	ReceiverTcpstatsSourceInfo          metric.Int64Gauge
-	ReceiverTcpstatsUnattributedSockets metric.Int64Gauge
+	meter                                 metric.Meter
+	mu                                    sync.Mutex
+	registrations                         []metric.Registration
+	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
+	ReceiverTcpstatsEventsLost            metric.Int64Counter
+	ReceiverTcpstatsGroups                metric.Int64Gauge
+	ReceiverTcpstatsOverflowedConnections metric.Int64Gauge
+	ReceiverTcpstatsPoints                metric.Int64Counter
+	ReceiverTcpstatsScrapeDuration        metric.Float64Histogram
+	ReceiverTcpstatsSockets               metric.Int64Gauge
+	ReceiverTcpstatsSourceErrors          metric.Int64Counter
+	ReceiverTcpstatsSourceInfo            metric.Int64Gauge
+	ReceiverTcpstatsUnattributedSockets   metric.Int64Gauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -75,6 +77,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_events_lost",
 		metric.WithDescription("Close notifications that the kernel dropped because they were not read in time. [Alpha]"),
 		metric.WithUnit("{event}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsGroups, err = builder.meter.Int64Gauge(
+		"otelcol_receiver_tcpstats_groups",
+		metric.WithDescription("Groups of connections, without the one that has what is beyond groups.limit. [Alpha]"),
+		metric.WithUnit("{group}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsOverflowedConnections, err = builder.meter.Int64Gauge(
+		"otelcol_receiver_tcpstats_overflowed_connections",
+		metric.WithDescription("Live connections that are beyond groups.limit and counted in the group with otel.metric.overflow. [Alpha]"),
+		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsPoints, err = builder.meter.Int64Counter(

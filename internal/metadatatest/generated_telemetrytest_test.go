@@ -21,6 +21,8 @@ func TestSetupTelemetry(t *testing.T) {
 	defer tb.Shutdown()
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsGroups.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsPoints.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsScrapeDuration.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsSockets.Record(context.Background(), 1)
@@ -31,6 +33,12 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsEventsLost(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsGroups(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsOverflowedConnections(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsPoints(t, testTel,

@@ -61,8 +61,8 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 		}
 		if resource, wanted := w.resources.of(owner); wanted {
 			metrics := pmetric.NewMetricSlice()
-			writeQueue(metrics, w.listenerUsage, rest[:n], tcp.FieldQueueLength, now, func(l *listener) uint64 { return l.usage })
-			writeQueue(metrics, w.listenerLimit, rest[:n], tcp.FieldQueueLimit, now, func(l *listener) uint64 { return l.limit })
+			w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueUsage.Name, rest[:n], tcp.FieldQueueLength, now, func(l *listener) uint64 { return l.usage })
+			w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueLimit.Name, rest[:n], tcp.FieldQueueLimit, now, func(l *listener) uint64 { return l.limit })
 			if metrics.Len() > 0 {
 				metrics.MoveAndAppendTo(w.scope(md, resource))
 			}
@@ -73,9 +73,10 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 	w.listeners = w.listeners[:0]
 }
 
-func writeQueue(metrics pmetric.MetricSlice, prototype pmetric.Metric, listeners []listener, needs tcp.Field, now time.Time, value func(*listener) uint64) {
+func (w *Writer) writeQueue(metrics pmetric.MetricSlice, name string, listeners []listener, needs tcp.Field, now time.Time, value func(*listener) uint64) {
 	known := func(l listener) bool { return l.fields.Has(needs) }
-	if prototype.Name() == "" || !slices.ContainsFunc(listeners, known) {
+	prototype, enabled := w.prototypes[name]
+	if !enabled || !slices.ContainsFunc(listeners, known) {
 		return
 	}
 	m := metrics.AppendEmpty()

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -67,7 +68,7 @@ func full() tcp.Socket {
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); v.Type().Field(i).Name {
-		case "ID", "Local", "Peer", "Inode", "UID", "State", "Fields":
+		case "ID", "Local", "Peer", "Inode", "UID", "State", "Fields", "CongestionControl":
 		default:
 			if f.CanInt() {
 				f.SetInt(int64(time.Duration(i) * time.Millisecond))
@@ -121,13 +122,24 @@ func golden(t *testing.T, md pmetric.Metrics) {
 	assert.Equal(t, string(want), string(got))
 }
 
+// numberOf returns how many points a metric of any type has.
+func numberOf(m pmetric.Metric) int {
+	switch m.Type() {
+	case pmetric.MetricTypeHistogram:
+		return m.Histogram().DataPoints().Len()
+	case pmetric.MetricTypeExponentialHistogram:
+		return m.ExponentialHistogram().DataPoints().Len()
+	}
+	return points(m).Len()
+}
+
 // names maps each metric to its number of points.
 func names(md pmetric.Metrics) map[string]int {
 	all := make(map[string]int)
 	for _, rm := range md.ResourceMetrics().All() {
 		for _, sm := range rm.ScopeMetrics().All() {
 			for _, m := range sm.Metrics().All() {
-				all[m.Name()] += points(m).Len()
+				all[m.Name()] += numberOf(m)
 			}
 		}
 	}
@@ -181,6 +193,9 @@ func TestEveryMetricIsWritten(t *testing.T) {
 		got[name] = true
 	}
 	for name := range names(collect(t, w, 1, connection(full(), nil))[0]) {
+		got[name] = true
+	}
+	for name := range names(grouped(t, w, []group.Attribute{group.Role}, connection(full(), nil))) {
 		got[name] = true
 	}
 	assert.Equal(t, want, got)

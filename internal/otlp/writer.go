@@ -1,9 +1,9 @@
 // Package otlp writes what the table and the sources know as OTLP metrics. It
 // is the only package that imports pdata.
 //
-// Metrics of the host go through the generated builder. Those of connections
-// and listeners are written by hand: each connection has a start time of its
-// own, and the generated builder has but one. Names, units, kinds and the
+// Metrics of the host go through the generated builder. Those of connections,
+// listeners and groups are written by hand: each connection and group has a
+// start time of its own, and the generated builder has but one. Names, units, kinds and the
 // user's choice of metrics come from metadata.yaml either way.
 package otlp
 
@@ -24,11 +24,12 @@ type Writer struct {
 	resources resources
 	system    *metadata.MetricsBuilder
 
+	prototypes  map[string]pmetric.Metric // of the enabled metrics that are written by hand
+	groups      groupWriter
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
 
-	listenerUsage, listenerLimit pmetric.Metric // of no name if disabled
-	listeners                    []listener     // reused
+	listeners []listener // reused, until they are written
 }
 
 // NewWriter returns a writer of the metrics that cfg enables, for a host that
@@ -36,24 +37,17 @@ type Writer struct {
 func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot time.Time) *Writer {
 	prototypes, schemaURL := prototypes(cfg, set)
 	w := &Writer{
-		version:       set.BuildInfo.Version,
-		schemaURL:     schemaURL,
-		resources:     newResources(cfg.ResourceAttributes, set),
-		system:        metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
-		listenerUsage: pmetric.NewMetric(),
-		listenerLimit: pmetric.NewMetric(),
+		version:    set.BuildInfo.Version,
+		schemaURL:  schemaURL,
+		prototypes: prototypes,
+		resources:  newResources(cfg.ResourceAttributes, set),
+		system:     metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
 	}
 	for _, in := range instruments() {
 		if prototype, enabled := prototypes[in.name]; enabled {
 			in.prototype = prototype
 			w.instruments = append(w.instruments, in)
 		}
-	}
-	if m, enabled := prototypes[metadata.MetricsInfo.TCPListenerQueueUsage.Name]; enabled {
-		w.listenerUsage = m
-	}
-	if m, enabled := prototypes[metadata.MetricsInfo.TCPListenerQueueLimit.Name]; enabled {
-		w.listenerLimit = m
 	}
 	return w
 }
@@ -70,7 +64,7 @@ func (w *Writer) scope(md pmetric.Metrics, resource pcommon.Resource) pmetric.Me
 }
 
 // prototypes returns an empty metric, complete but for its points, for each
-// metric of connections and listeners that cfg enables: the generated builder
+// metric of connections, listeners and groups that cfg enables: the generated builder
 // is the one that knows their descriptions, units and kinds.
 func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byName map[string]pmetric.Metric, schemaURL string) {
 	const (
@@ -80,6 +74,16 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	)
 	cfg.ResourceAttributes = metadata.ResourceAttributesConfig{}
 	mb := metadata.NewMetricsBuilder(cfg, set)
+	mb.RecordTCPBufferUsageDataPoint(0, 0, direction)
+	mb.RecordTCPCongestionWindowDataPoint(0, 0)
+	mb.RecordTCPConnectionClosesDataPoint(0, 0)
+	mb.RecordTCPConnectionOpensDataPoint(0, 0)
+	mb.RecordTCPConnectionsDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPDeliveryRateDataPoint(0, 0)
+	mb.RecordTCPIoDataPoint(0, 0, direction)
+	mb.RecordTCPRetransmitsDataPoint(0, 0)
+	mb.RecordTCPRttDataPoint(0, 0)
+	mb.RecordTCPRttVariationDataPoint(0, 0)
 	mb.RecordTCPConnectionAckedDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionAgeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeNetworkConnectionStateEstablished)
 	mb.RecordTCPConnectionBufferLimitDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)

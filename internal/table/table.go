@@ -18,6 +18,17 @@ type Connection struct {
 
 	// Delta is what the connection did since the dump before the last.
 	Delta Delta
+	// Uncounted is what it did that package group has not counted yet.
+	Uncounted Delta
+	// Group is package group's: one more than the place of its group, 0 before it
+	// has one. Opened tells whether its opening was counted, where there was one
+	// to count.
+	Group  int32
+	Opened bool
+
+	// IsNew tells whether it began since the first dump: if not, nobody knows
+	// what it did before.
+	IsNew bool
 	// FirstSeen is when the first dump that had it began.
 	FirstSeen time.Time
 	// Start is a time at which its counters were 0: the dump that did not have
@@ -56,11 +67,14 @@ type Table struct {
 
 	freed  []process.Owner
 	claims []process.Claim
+	closed func(*Connection)
 }
 
-// New returns an empty table for a host that booted at the given time.
-func New(boot time.Time) *Table {
-	return &Table{boot: boot, index: make(map[tcp.Identity]*Connection)}
+// New returns an empty table for a host that booted at the given time. closed
+// is called with each connection that the table gives up, its last sample and
+// owner still in place.
+func New(boot time.Time, closed func(*Connection)) *Table {
+	return &Table{boot: boot, index: make(map[tcp.Identity]*Connection), closed: closed}
 }
 
 // Begin starts a dump.
@@ -111,7 +125,7 @@ func (t *Table) End(complete bool) {
 }
 
 // Reset forgets all connections, as when another source with other identities
-// takes over.
+// takes over. None of them is closed by that.
 func (t *Table) Reset() {
 	clear(t.index)
 	t.live, t.spare, t.freed = nil, nil, nil
@@ -184,8 +198,9 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	}
 	*c = Connection{Socket: *s, FirstSeen: t.began, Start: t.boot, pass: t.pass, place: len(t.live)}
 	if !t.complete.IsZero() {
-		c.Start = t.complete
+		c.Start, c.IsNew = t.complete, true
 		c.Delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
+		c.Uncounted = c.Delta
 	}
 	t.live = append(t.live, c)
 	t.index[s.ID] = c
@@ -194,6 +209,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 }
 
 func (t *Table) remove(c *Connection) {
+	t.closed(c)
 	t.free(c)
 	if c.pass == t.pass {
 		t.seen--

@@ -60,7 +60,7 @@ func one(t testing.TB, table *Table) *Connection {
 }
 
 func TestStartTimes(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1, sent(500)))
 	c := one(t, table)
 	assert.Equal(t, boot, c.Start, "nobody knows when it began, but it was after boot")
@@ -82,7 +82,7 @@ func TestStartTimes(t *testing.T) {
 }
 
 func TestIncompleteDumpsCloseNothing(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1), socket(2))
 
 	table.Begin(at(10))
@@ -115,7 +115,7 @@ func TestReuse(t *testing.T) {
 		"vanished and another opened": socket(9, sent(10), func(s *tcp.Socket) { s.Peer = before.Peer; s.Inode = 0 }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			table := New(boot)
+			table := New(boot, func(*Connection) {})
 			dump(table, at(0), before)
 			one(t, table).Owner = process.Owner{Process: &process.Process{PID: 5}, FD: 3}
 			dump(table, at(10), after)
@@ -131,7 +131,7 @@ func TestReuse(t *testing.T) {
 }
 
 func TestAcceptAndCloseKeepTheConnection(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	inode := func(n uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.Inode = n } }
 	dump(table, at(0))
 	dump(table, at(10), socket(1, inode(0), func(s *tcp.Socket) { s.State = tcp.SynReceived; s.Fields = 0 }))
@@ -149,7 +149,7 @@ func TestAcceptAndCloseKeepTheConnection(t *testing.T) {
 }
 
 func TestUnwrapping(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	step := func(now int, segments, retransmits, timeouts uint64) *Connection {
 		dump(table, at(now), socket(1, func(s *tcp.Socket) {
 			s.SegmentsSent, s.Retransmits, s.Timeouts = segments, retransmits, timeouts
@@ -170,7 +170,7 @@ func TestUnwrapping(t *testing.T) {
 // The kernel reads the state before the counters: a FIN in between is in the
 // counter before the state tells of it.
 func TestAFinDoesNotMakeACounterFall(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	received := func(n uint64) func(*tcp.Socket) {
 		return func(s *tcp.Socket) { s.BytesReceived, s.BytesAcked = n, n }
 	}
@@ -185,7 +185,7 @@ func TestAFinDoesNotMakeACounterFall(t *testing.T) {
 }
 
 func TestARecordThatComesTwice(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1, sent(10)), socket(2))
 	dump(table, at(10), socket(1, sent(15)), socket(2), socket(1, sent(18)))
 	assert.Equal(t, 2, table.Len())
@@ -202,7 +202,7 @@ func TestARecordThatComesTwice(t *testing.T) {
 func TestClaimsAndFreed(t *testing.T) {
 	gone, alive := &process.Process{PID: 1}, &process.Process{PID: 2}
 	none := func(*process.Process) bool { return false }
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1), socket(2), socket(3), socket(4, func(s *tcp.Socket) { s.Inode = 0 }))
 	claims := table.Claims(none)
 	require.Len(t, claims, 3)
@@ -229,7 +229,7 @@ func TestClaimsAndFreed(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1))
 	dump(table, at(10), socket(1))
 	table.Reset()
@@ -241,7 +241,7 @@ func TestReset(t *testing.T) {
 // Whatever comes and goes, in whatever order, the table has what the last dump
 // had.
 func TestChurn(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	random := rand.New(rand.NewPCG(1, 2))
 	live := map[uint64]uint64{} // cookie: bytes sent
 	next := uint64(1)
@@ -274,7 +274,7 @@ func TestChurn(t *testing.T) {
 }
 
 func TestTop(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	dump(table, at(0), socket(1, sent(1_000_000)), socket(2, sent(10)))
 	dump(table, at(10), socket(1, sent(1_000_001)), socket(2, sent(400)), socket(3, sent(100)))
 	dump(table, at(20),
@@ -320,7 +320,7 @@ func TestTop(t *testing.T) {
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	table := New(boot)
+	table := New(boot, func(*Connection) {})
 	sockets := make([]*tcp.Socket, 1000)
 	for i := range sockets {
 		sockets[i] = socket(uint64(i))
@@ -343,7 +343,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 func BenchmarkObserve(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			table := New(boot)
+			table := New(boot, func(*Connection) {})
 			sockets := make([]tcp.Socket, n)
 			for i := range sockets {
 				sockets[i] = *socket(uint64(i))

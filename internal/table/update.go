@@ -14,11 +14,16 @@ func (c *Connection) replacedBy(s *tcp.Socket) bool {
 
 // update takes a new sample, whose counters it unwraps in place.
 func (c *Connection) update(s *tcp.Socket) {
+	// A counter that was not there before belongs to a socket that was an embryo
+	// (SYN_RECEIVED) until now: it began at 0.
 	grown := func(f tcp.Field, old, now uint64) uint64 {
-		if c.Has(f) && s.Has(f) {
-			return now - old
+		switch {
+		case !s.Has(f):
+			return 0
+		case !c.Has(f):
+			return now
 		}
-		return 0
+		return now - old
 	}
 
 	// A FIN that arrived between the kernel's reading the state and the counters
@@ -36,9 +41,13 @@ func (c *Connection) update(s *tcp.Socket) {
 	s.ReceivedCE = unwrapped[uint32](c, s, tcp.FieldReceivedCE, c.ReceivedCE, s.ReceivedCE)
 	s.Timeouts = unwrapped[uint16](c, s, tcp.FieldTimeouts, c.Timeouts, s.Timeouts) // u16 tcpi_total_rto
 
-	c.Delta.BytesSent += grown(tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
-	c.Delta.BytesReceived += grown(tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived)
-	c.Delta.Retransmits += grown(tcp.FieldRetransmits, c.Retransmits, s.Retransmits)
+	grew := Delta{
+		BytesSent:     grown(tcp.FieldBytesSent, c.BytesSent, s.BytesSent),
+		BytesReceived: grown(tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived),
+		Retransmits:   grown(tcp.FieldRetransmits, c.Retransmits, s.Retransmits),
+	}
+	c.Delta.add(grew)
+	c.Uncounted.add(grew)
 
 	c.Socket = *s
 }
@@ -57,4 +66,10 @@ func unwrapped[W uint16 | uint32](c *Connection, s *tcp.Socket, f tcp.Field, old
 		return old + uint64(W(now)-W(old))
 	}
 	return now
+}
+
+func (d *Delta) add(more Delta) {
+	d.BytesSent += more.BytesSent
+	d.BytesReceived += more.BytesReceived
+	d.Retransmits += more.Retransmits
 }

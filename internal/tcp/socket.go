@@ -39,6 +39,9 @@ type Socket struct {
 	State  State
 	Fields Fields
 
+	// CongestionControl is the name of the algorithm; "" if it is not known.
+	CongestionControl string
+
 	SmoothedRTT  time.Duration
 	RTTVariation time.Duration
 	MinRTT       time.Duration

@@ -44,7 +44,7 @@ func fixtureDatagrams(t testing.TB) [][]byte {
 }
 
 func newDecoder() *decoder {
-	return &decoder{namespace: 7, zone: func(ifindex uint32) string { return fmt.Sprintf("if%d", ifindex) }}
+	return &decoder{namespace: 7, names: make(map[string]string), zone: func(ifindex uint32) string { return fmt.Sprintf("if%d", ifindex) }}
 }
 
 // decode returns copies of all sockets.
@@ -147,6 +147,24 @@ func TestFixture(t *testing.T) {
 			assert.Zero(t, s.Inode)
 		}
 	}
+}
+
+func TestCongestionControl(t *testing.T) {
+	d := newDecoder()
+	one := func(value string) string {
+		sockets, _ := decode(t, d, message(msgTCPDiagGetSock, 2, fixtureSeq, record(familyIPv4, 1, attribute(attrCongestion, []byte(value)))))
+		require.Len(t, sockets, 1)
+		return sockets[0].CongestionControl
+	}
+	assert.Equal(t, "cubic", one("cubic\x00"))
+	assert.Equal(t, "bbr", one("bbr"), "without its end")
+	assert.Empty(t, one(""))
+	assert.Equal(t, "\uFFFD", one("\xff"))
+	for i := range 2 * maxNames {
+		one(fmt.Sprint("hostile", i))
+	}
+	assert.LessOrEqual(t, len(d.names), maxNames)
+	assert.Equal(t, "cubic", one("cubic\x00"))
 }
 
 // message makes a netlink message.

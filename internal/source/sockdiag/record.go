@@ -1,10 +1,12 @@
 package sockdiag
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -20,6 +22,7 @@ const (
 // Attributes that follow a record: enum INET_DIAG_* of <linux/inet_diag.h>.
 const (
 	attrInfo       = 2 // struct tcp_info
+	attrCongestion = 4 // name of the algorithm, a C string
 	attrSockMemory = 7 // u32[SK_MEMINFO_VARS]
 
 	attrHeaderLen = 4
@@ -102,6 +105,8 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			// the records of TIME_WAIT and SYN_RECV say 0.
 			s.ReceiveBufferUsage, s.SendBufferUsage = tcp.LinuxQueues(s.State, receiveQueue, sendQueue)
 			s.Fields |= info(s, value).With(tcp.FieldReceiveBufferUsage).With(tcp.FieldSendBufferUsage)
+		case attrCongestion:
+			s.CongestionControl = d.name(value)
 		case attrSockMemory:
 			if len(value) < sockMemorySendLimit+4 {
 				return fmt.Errorf("%w: socket memory of %d bytes", errAttributes, len(value))
@@ -113,4 +118,24 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 		b = b[min((length+3)&^3, len(b)):]
 	}
 	return nil
+}
+
+// maxNames is more congestion controls than any kernel has: names are kept so
+// that none is allocated twice.
+const maxNames = 64
+
+// name returns a C string.
+func (d *decoder) name(b []byte) string {
+	if end := bytes.IndexByte(b, 0); end >= 0 {
+		b = b[:end]
+	}
+	if name, ok := d.names[string(b)]; ok {
+		return name
+	}
+	if len(d.names) >= maxNames {
+		return ""
+	}
+	name := strings.ToValidUTF8(string(b), "\uFFFD")
+	d.names[string(b)] = name
+	return name
 }

@@ -66,6 +66,7 @@ func Open(ctx context.Context) (*Source, error) {
 		counters: procfs.NewCounters(procfs.DefaultDir),
 	}
 	s.dec.zone = s.zone
+	s.dec.names = make(map[string]string)
 	s.dec.namespace = procfs.Namespace(procfs.DefaultDir)
 	if err := s.open(); err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ const (
 	requestExtension = headerLen + 3
 	requestStates    = headerLen + 52
 
-	extensions = 1<<(attrInfo-1) | 1<<(attrSockMemory-1)
+	extensions = 1<<(attrInfo-1) | 1<<(attrCongestion-1) | 1<<(attrSockMemory-1)
 
 	stateListen = 10 // TCP_LISTEN of <net/tcp_states.h>
 )

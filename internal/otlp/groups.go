@@ -1,0 +1,298 @@
+package otlp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// groupBatch is how many groups one batch has: with every metric and the
+// longest attributes it stays below the 4 MiB that gRPC takes.
+const groupBatch = 500
+
+// byteBounds are the buckets of bytes, and of bytes per second: powers of 4
+// from 1 KiB to 16 MiB.
+var byteBounds = []float64{1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24}
+
+// groupWriter is what a Writer needs for groups.
+type groupWriter struct {
+	by      []group.Attribute
+	numbers []groupNumber
+	// distributions are the enabled ones, as the groups' Histograms are.
+	distributions []groupDistribution
+}
+
+// groupNumber is a metric of groups with one or two points for each.
+type groupNumber struct {
+	prototype pmetric.Metric
+	points    []groupPoint
+}
+
+type groupPoint struct {
+	direction string // "": none
+	value     func(*group.Group) uint64
+}
+
+type groupDistribution struct {
+	prototype pmetric.Metric
+	direction string
+	group.Distribution
+}
+
+// Group makes the writer write groups by the given attributes and returns the
+// distributions that the configuration enables. rttBounds, in seconds, are the
+// buckets of times; without them, all histograms are exponential.
+func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distribution {
+	var (
+		info     = metadata.MetricsInfo
+		transmit = metadata.AttributeNetworkIoDirectionTransmit.String()
+		receive  = metadata.AttributeNetworkIoDirectionReceive.String()
+	)
+	w.groups.by = by
+	number := func(name string, points ...groupPoint) {
+		if prototype, enabled := w.prototypes[name]; enabled {
+			w.groups.numbers = append(w.groups.numbers, groupNumber{prototype, points})
+		}
+	}
+	number(info.TCPIo.Name,
+		groupPoint{transmit, func(g *group.Group) uint64 { return g.BytesSent }},
+		groupPoint{receive, func(g *group.Group) uint64 { return g.BytesReceived }})
+	number(info.TCPRetransmits.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Retransmits }})
+	number(info.TCPConnectionOpens.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Opens }})
+	number(info.TCPConnectionCloses.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Closes }})
+
+	bytes := byteBounds
+	if len(rttBounds) == 0 {
+		bytes = nil
+	}
+	var enabled []group.Distribution
+	distribution := func(name, direction string, field tcp.Field, bounds []float64, value func(*tcp.Socket) float64) {
+		if prototype, ok := w.prototypes[name]; ok {
+			d := group.Distribution{Field: field, Value: value, Bounds: bounds}
+			w.groups.distributions = append(w.groups.distributions, groupDistribution{prototype, direction, d})
+			enabled = append(enabled, d)
+		}
+	}
+	distribution(info.TCPRtt.Name, "", tcp.FieldSmoothedRTT, rttBounds, func(s *tcp.Socket) float64 { return s.SmoothedRTT.Seconds() })
+	distribution(info.TCPRttVariation.Name, "", tcp.FieldRTTVariation, rttBounds, func(s *tcp.Socket) float64 { return s.RTTVariation.Seconds() })
+	distribution(info.TCPCongestionWindow.Name, "", tcp.FieldCongestionWindow, bytes, func(s *tcp.Socket) float64 { return float64(s.CongestionWindow) })
+	distribution(info.TCPDeliveryRate.Name, "", tcp.FieldDeliveryRate, bytes, func(s *tcp.Socket) float64 { return float64(s.DeliveryRate) })
+	distribution(info.TCPBufferUsage.Name, transmit, tcp.FieldSendBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.SendBufferUsage) })
+	distribution(info.TCPBufferUsage.Name, receive, tcp.FieldReceiveBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.ReceiveBufferUsage) })
+	return enabled
+}
+
+// Groups hands the groups to send, some hundreds at a time. Groups are metrics
+// of the host: what they are grouped by is on each point. It goes on after an
+// error of send and returns the first.
+func (w *Writer) Groups(set *group.Set, now time.Time, send func(pmetric.Metrics) error) error {
+	resource, wanted := w.resources.of(nil)
+	if !wanted {
+		return nil
+	}
+	var failed error
+	for batch := range slices.Chunk(slices.Collect(set.All()), groupBatch) {
+		metrics := pmetric.NewMetricSlice()
+		w.writeGroups(metrics, batch, pcommon.NewTimestampFromTime(now))
+		if metrics.Len() == 0 {
+			continue
+		}
+		md := pmetric.NewMetrics()
+		metrics.MoveAndAppendTo(w.scope(md, resource))
+		if err := send(md); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group, ts pcommon.Timestamp) {
+	attributes := make([]pcommon.Map, len(groups))
+	starts := make([]pcommon.Timestamp, len(groups))
+	for i, g := range groups {
+		attributes[i] = w.groupAttributes(g)
+		starts[i] = pcommon.NewTimestampFromTime(g.Start)
+	}
+	if prototype, enabled := w.prototypes[metadata.MetricsInfo.TCPConnections.Name]; enabled {
+		m := metrics.AppendEmpty()
+		prototype.CopyTo(m)
+		for i, g := range groups {
+			for state, n := range g.Live {
+				// Where there were some and are none now, one 0 says so.
+				if n == 0 && g.Before[state] == 0 {
+					continue
+				}
+				dp := m.Sum().DataPoints().AppendEmpty()
+				dp.SetTimestamp(ts)
+				dp.SetIntValue(n)
+				attributes[i].CopyTo(dp.Attributes())
+				dp.Attributes().PutStr("network.connection.state", tcp.State(state).String())
+			}
+		}
+	}
+	for _, number := range w.groups.numbers {
+		m := metrics.AppendEmpty()
+		number.prototype.CopyTo(m)
+		for i, g := range groups {
+			for _, point := range number.points {
+				dp := m.Sum().DataPoints().AppendEmpty()
+				dp.SetStartTimestamp(starts[i])
+				dp.SetTimestamp(ts)
+				dp.SetIntValue(int64(point.value(g)))
+				attributes[i].CopyTo(dp.Attributes())
+				if point.direction != "" {
+					dp.Attributes().PutStr("network.io.direction", point.direction)
+				}
+			}
+		}
+	}
+	w.writeDistributions(metrics, groups, attributes, starts, ts)
+}
+
+// writeDistributions makes a histogram of what metadata.yaml calls a gauge:
+// mdatagen generates no histograms that compile.
+func (w *Writer) writeDistributions(metrics pmetric.MetricSlice, groups []*group.Group, attributes []pcommon.Map, starts []pcommon.Timestamp, ts pcommon.Timestamp) {
+	byName := make(map[string]pmetric.Metric)
+	for d, distribution := range w.groups.distributions {
+		name := distribution.prototype.Name()
+		for i, g := range groups {
+			h := &g.Histograms[d]
+			if h.Count == 0 {
+				continue
+			}
+			m, begun := byName[name]
+			if !begun {
+				m = metrics.AppendEmpty()
+				m.SetName(name)
+				m.SetDescription(distribution.prototype.Description())
+				m.SetUnit(distribution.prototype.Unit())
+				if h.Exponential != nil {
+					m.SetEmptyExponentialHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+				} else {
+					m.SetEmptyHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+				}
+				byName[name] = m
+			}
+			to := writeExplicit
+			if h.Exponential != nil {
+				to = writeExponential
+			}
+			attrs := to(m, h, distribution.Bounds, starts[i], ts)
+			attributes[i].CopyTo(attrs)
+			if distribution.direction != "" {
+				attrs.PutStr("network.io.direction", distribution.direction)
+			}
+		}
+	}
+}
+
+func writeExplicit(m pmetric.Metric, h *group.Histogram, bounds []float64, start, ts pcommon.Timestamp) pcommon.Map {
+	dp := m.Histogram().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetCount(h.Count)
+	dp.SetSum(h.Sum)
+	dp.SetMin(h.Min)
+	dp.SetMax(h.Max)
+	dp.ExplicitBounds().FromRaw(bounds)
+	dp.BucketCounts().FromRaw(h.Explicit)
+	return dp.Attributes()
+}
+
+func writeExponential(m pmetric.Metric, h *group.Histogram, _ []float64, start, ts pcommon.Timestamp) pcommon.Map {
+	dp := m.ExponentialHistogram().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetCount(h.Count)
+	dp.SetSum(h.Sum)
+	dp.SetMin(h.Min)
+	dp.SetMax(h.Max)
+	dp.SetScale(h.Exponential.Scale)
+	dp.SetZeroCount(h.Exponential.Zero)
+	dp.Positive().SetOffset(h.Exponential.Offset)
+	dp.Positive().BucketCounts().FromRaw(h.Exponential.Counts)
+	return dp.Attributes()
+}
+
+// groupAttributes has what is known of a group. The overflow group has nothing
+// but its mark.
+func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
+	attrs := pcommon.NewMap()
+	if g.Overflow {
+		attrs.PutBool("otel.metric.overflow", true)
+		return attrs
+	}
+	attrs.EnsureCapacity(len(w.groups.by))
+	for _, a := range w.groups.by {
+		key := &g.Key
+		switch name := a.String(); a {
+		case group.ProcessPID:
+			putInt(attrs, name, int64(key.PID))
+		case group.ProcessExecutableName:
+			putStr(attrs, name, key.Executable)
+		case group.ProcessOwner:
+			putStr(attrs, name, key.Owner)
+		case group.ContainerID:
+			putStr(attrs, name, key.ContainerID)
+		case group.Role:
+			role := metadata.AttributeTCPRoleClient
+			if key.Role == group.Server {
+				role = metadata.AttributeTCPRoleServer
+			}
+			attrs.PutStr(name, role.String())
+		case group.ServerAddress:
+			putStr(attrs, name, network(key.ServerAddress))
+		case group.ServerPort:
+			putInt(attrs, name, int64(key.ServerPort))
+		case group.ClientAddress:
+			putStr(attrs, name, network(key.ClientAddress))
+		case group.PeerAddress:
+			putStr(attrs, name, network(key.PeerAddress))
+		case group.PeerPort:
+			putInt(attrs, name, int64(key.PeerPort))
+		case group.LocalAddress:
+			putStr(attrs, name, network(key.LocalAddress))
+		case group.LocalPort:
+			putInt(attrs, name, int64(key.LocalPort))
+		case group.NetworkType:
+			typ := metadata.AttributeNetworkTypeIpv6
+			if key.IPVersion == 4 {
+				typ = metadata.AttributeNetworkTypeIpv4
+			}
+			attrs.PutStr(name, typ.String())
+		case group.CongestionControl:
+			putStr(attrs, name, key.CongestionControl)
+		}
+	}
+	return attrs
+}
+
+// network writes an address, or the network that it was masked to.
+func network(p netip.Prefix) string {
+	switch {
+	case !p.IsValid():
+		return ""
+	case p.IsSingleIP():
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+func putStr(attrs pcommon.Map, name, value string) {
+	if value != "" {
+		attrs.PutStr(name, value)
+	}
+}
+
+func putInt(attrs pcommon.Map, name string, value int64) {
+	if value != 0 {
+		attrs.PutInt(name, value)
+	}
+}

@@ -1,0 +1,132 @@
+package receiver
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadatatest"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+func groupConfig(by ...string) *Config {
+	cfg := testConfig()
+	cfg.Connections.Enabled = false
+	cfg.Groups.Enabled = true
+	cfg.Groups.By = by
+	return cfg
+}
+
+// established is a connection that has sent so much.
+func established(cookie uint64, sent uint64) tcp.Socket {
+	s := sample(1, tcp.Established)[0]
+	s.ID.Cookie = cookie
+	s.Peer = netip.AddrPortFrom(s.Peer.Addr(), uint16(cookie))
+	s.BytesSent = sent
+	return s
+}
+
+func TestGroupsOverScrapes(t *testing.T) {
+	src := &scripted{name: "a"}
+	r := newRig(t, groupConfig("tcp.role", "server.port"), &refusing{}, src)
+	scrape := func(sockets ...tcp.Socket) (sent, opens, closes float64) {
+		src.sockets = sockets
+		r.sink.Reset()
+		r.scrapeOnce(t)
+		_, sent = r.sums("tcp.io")
+		_, opens = r.sums("tcp.connection.opens")
+		_, closes = r.sums("tcp.connection.closes")
+		return sent, opens, closes
+	}
+	listener := sample(1, tcp.Listen)[0]
+	listener.ID.Cookie = 1000
+
+	sent, opens, closes := scrape(listener, established(1, 1000))
+	assert.Equal(t, [3]float64{0, 0, 0}, [3]float64{sent, opens, closes}, "what was before the receiver is not its to count")
+	points, live := r.sums("tcp.connections")
+	assert.Equal(t, 1, points)
+	assert.Equal(t, 1.0, live)
+	points, _ = r.sums("tcp.connection.rtt")
+	assert.Zero(t, points)
+
+	sent, opens, closes = scrape(listener, established(1, 1500), established(2, 70))
+	assert.Equal(t, [3]float64{570, 1, 0}, [3]float64{sent, opens, closes})
+	sent, opens, closes = scrape(listener, established(2, 80))
+	assert.Equal(t, [3]float64{580, 1, 1}, [3]float64{sent, opens, closes}, "a close does not make the sum fall")
+	sent, opens, closes = scrape(listener)
+	assert.Equal(t, [3]float64{580, 1, 2}, [3]float64{sent, opens, closes})
+	metadatatest.AssertEqualReceiverTcpstatsGroups(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestGroupLimit(t *testing.T) {
+	cfg := groupConfig("network.peer.port")
+	cfg.Groups.Limit = 2
+	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(10, tcp.Established)})
+	r.scrapeOnce(t)
+	points, live := r.sums("tcp.connections")
+	assert.Equal(t, 3, points, "two groups and the one with the rest")
+	assert.Equal(t, 10.0, live)
+	metadatatest.AssertEqualReceiverTcpstatsGroups(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, metricdatatest.IgnoreTimestamp())
+	metadatatest.AssertEqualReceiverTcpstatsOverflowedConnections(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 8}}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestGroupsKnowOfTheFilter(t *testing.T) {
+	cfg := groupConfig("tcp.role")
+	cfg.Filter.PeerPorts = []any{1, 2}
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established)}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	_, live := r.sums("tcp.connections")
+	assert.Equal(t, 2.0, live)
+	src.sockets = nil
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Equal(t, 2.0, closes)
+}
+
+// Another source has other identities: nothing was closed, and nothing opened.
+func TestGroupsOutliveTheSource(t *testing.T) {
+	better := &scripted{name: "better", rank: 2, sockets: sample(5, tcp.Established)}
+	worse := &scripted{name: "worse", rank: 1, sockets: sample(7, tcp.Established)}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, worse, better)
+	r.scrapeOnce(t)
+	better.sockets = append(better.sockets, established(99, 100))
+	r.scrapeOnce(t)
+	better.openErr, better.results = assert.AnError, []error{assert.AnError}
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, live := r.sums("tcp.connections")
+	assert.Equal(t, 7.0, live)
+	_, sent := r.sums("tcp.io")
+	assert.Equal(t, 100.0, sent, "the counters go on")
+	_, opens := r.sums("tcp.connection.opens")
+	assert.Equal(t, 1.0, opens)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Zero(t, closes)
+}
+
+// Between two collections of groups, dumps go on: what opens and closes in
+// between is counted.
+func TestGroupsAreFedAtEveryTick(t *testing.T) {
+	src := &scripted{name: "a"}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	tick := func(sockets ...tcp.Socket) {
+		src.sockets = sockets
+		r.scraper.scrape(t.Context(), due{})
+	}
+	tick(established(1, 10))
+	tick(established(1, 30), established(2, 5))
+	tick()
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, sent := r.sums("tcp.io")
+	assert.Equal(t, 35.0, sent)
+	_, opens := r.sums("tcp.connection.opens")
+	assert.Equal(t, 2.0, opens)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Equal(t, 2.0, closes)
+}
