@@ -1,0 +1,79 @@
+# The tasks of this repository. `make help` lists them.
+# Nothing but Go, git and make is needed, and the Go module proxy.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO ?= go
+
+# A go.work above the clone is none of ours. VCS stamps would link the distribution
+# anew after every commit, and fail in a clone that belongs to another user; what
+# the user has in GOFLAGS comes after and wins.
+export GOWORK := off
+export GOFLAGS := $(strip -buildvcs=false $(shell $(GO) env GOFLAGS))
+
+DISTRIBUTION := _build/otelcol-tcpstats
+CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
+
+# Where the receiver itself must compile, for `make test`; cgo needs each one's C
+# compiler and is nowhere used.
+VET := freebsd/amd64 darwin/arm64 linux/arm64
+
+# Modules of this repository besides the root. The last comes with the end-to-end test.
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/go.mod tools/lint/go.mod tools/distribution/newer/go.mod internal/e2e/go.mod)))
+
+# The same flags as ocb's own. Modules that the receiver newly imports may be added
+# to the generated go.mod.
+LINK = CGO_ENABLED=0 $(GO) build -C _build -mod=mod -trimpath -ldflags='-s -w'
+
+##@ Use
+
+.PHONY: build
+build: $(DISTRIBUTION) ## Build the distribution: _build/otelcol-tcpstats
+
+.PHONY: run
+run: build ## Build and run: console, and Prometheus on http://127.0.0.1:8889/metrics
+	$(DISTRIBUTION) --config examples/run.yaml
+
+##@ Develop
+
+.PHONY: test
+test: ## The gate: vet, generated files, unit, distribution and end-to-end tests
+	@GO='$(GO)' VET='$(VET)' sh tools/test.sh
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck for each system, go.mod and scripts
+	@GO='$(GO)' VET='$(VET)' MODULES='$(MODULES)' sh tools/lint.sh
+
+.PHONY: generate
+generate: ## Generate internal/metadata and documentation.md from metadata.yaml
+	sh tools/generate.sh
+
+.PHONY: bench
+bench: ## Run all benchmarks, one package at a time
+	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 1h ./...
+
+.PHONY: cross
+cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf _build
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# The sources of the distribution. ocb takes what the manifest lists and looks up
+# the versions of all that these need.
+_build/main.go: builder-config.yaml go.mod tools/go.mod tools/go.sum
+	$(GO) tool -modfile=tools/go.mod builder --config builder-config.yaml --skip-compilation
+
+# Go knows best what is out of date, and links only then.
+.PHONY: FORCE
+$(DISTRIBUTION): _build/main.go FORCE
+	$(LINK) -o $(@F) .
+
+.PHONY: $(CROSS:%=cross/%)
+$(CROSS:%=cross/%): cross/%: _build/main.go
+	GOOS=$(*D) GOARCH=$(*F) $(LINK) -o $(@F:%=$(notdir $(DISTRIBUTION))_$(*D)_%) .

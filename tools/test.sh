@@ -1,0 +1,45 @@
+#!/bin/sh
+# The gate: `make test` runs it, and nothing else decides. It works as root and as an
+# ordinary user; what it cannot do on a machine it skips, with a line that says so.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+cd "$root"
+GO=${GO:-go}
+export GO
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "generated files are up to date"
+sh tools/check-generated.sh
+
+step "vet"
+"$GO" vet ./...
+for target in ${VET:-}; do
+	echo "$target"
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 "$GO" vet ./...
+done
+
+# The race detector wants cgo, cgo a C compiler and the C library's headers. Whether
+# they are all there shows best where it is used.
+race=-race
+if ! why=$("$GO" test -race -count=1 -run '^$' ./internal/tcp 2>&1); then
+	race=
+	echo "skipped: the race detector, which wants a C compiler (apt install gcc libc6-dev): $(echo "$why" | head -n 1)"
+fi
+
+step "tests of the receiver${race:+, with the race detector}"
+sh tools/gotest.sh $race ./...
+
+step "distribution"
+"${MAKE:-make}" --no-print-directory build
+OTELCOL_TCPSTATS=$root/_build/otelcol-tcpstats
+export OTELCOL_TCPSTATS
+
+step "tests of this distribution, its examples, and other people's distributions"
+(cd tools && sh gotest.sh -count=1 ./...)
+
+if [ -f internal/e2e/go.mod ]; then
+	step "end-to-end tests"
+	(cd internal/e2e && sh "$root/tools/gotest.sh" -count=1 ./...)
+fi
