@@ -46,7 +46,7 @@ type scraper struct {
 
 	states otlp.States         // of the last dump
 	kept   []*table.Connection // reused: those that are written
-	denied bool                // some processes could not be looked into
+	denied bool                // some sockets have no owner for want of permission
 }
 
 // due is what a scrape is to write.
@@ -221,9 +221,6 @@ func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
 	var err error
 	for range maxDumps {
 		s.states = otlp.States{}
-		if s.groups != nil {
-			s.groups.ForgetListeners()
-		}
 		s.table.Begin(time.Now())
 		err = src.Sockets(ctx, s.visit)
 		if !errors.Is(err, source.ErrInterrupted) {
@@ -266,16 +263,6 @@ func (s *scraper) attribute(ctx context.Context) error {
 	stale, errStale := s.resolver.Stale(ctx, now)
 	claims := s.table.Claims(func(p *process.Process) bool { return stale[p] })
 	stats, errResolve := s.resolver.Resolve(ctx, now, s.table.Freed(), claims)
-	if denied := stats.Denied > 0 || stats.Hidden; stats.Walked && denied != s.denied {
-		s.denied = denied
-		if denied {
-			s.log.Warn("the sockets of some processes have no owner: their descriptors may not be read "+
-				"(grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions)",
-				zap.Int("denied", stats.Denied), zap.Int("read", stats.Processes))
-		} else {
-			s.log.Info("the descriptors of all processes may be read")
-		}
-	}
 	unattributed := make(map[process.Reason]int64, 3)
 	for c := range s.table.All() {
 		if c.Owner.Process == nil {
@@ -283,6 +270,17 @@ func (s *scraper) attribute(ctx context.Context) error {
 		}
 	}
 	s.telemetry.unattributed(unattributed)
+	if denied := unattributed[process.ReasonNoPermission] > 0; stats.Walked && denied != s.denied {
+		s.denied = denied
+		if denied {
+			s.log.Warn("some sockets have no owner because the descriptors of some processes may not be read "+
+				"(it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions)",
+				zap.Int64("sockets", unattributed[process.ReasonNoPermission]),
+				zap.Int("processes_denied", stats.Denied), zap.Int("processes_read", stats.Processes), zap.Bool("processes_hidden", stats.Hidden))
+		} else {
+			s.log.Info("no socket lacks its owner for want of permission any more")
+		}
+	}
 	if err := errors.Join(errStale, errResolve); err != nil {
 		return fmt.Errorf("join sockets with processes: %w", err)
 	}

@@ -82,6 +82,7 @@ func TestWhatCountsAsOpened(t *testing.T) {
 	}
 	g := only(t, s)
 	assert.Equal(t, uint64(1), g.Opens, "one was there before, two are not through the handshake")
+	assert.Equal(t, uint64(1), g.Closes, "TIME_WAIT is after the end")
 	slow.State = tcp.Established
 	s.Begin(at(20))
 	s.Add(slow)
@@ -110,14 +111,23 @@ func TestRoles(t *testing.T) {
 		{Role: Server, ServerAddress: p("192.0.2.1/32"), ServerPort: 8080, ClientAddress: p("198.51.100.7/32")},
 	}, got)
 
-	// The listener may go; its connections stay where they are.
+	// The listener may go; its connections stay where they are, and late ones
+	// are still known as its.
 	c := connection("192.0.2.1:443", "198.51.100.7:50001")
 	s.Add(c)
-	s.ForgetListeners()
-	s.Begin(at(20))
+	s.Begin(at(70))
 	s.Add(c)
-	assert.Equal(t, Server, s.groups[c.Group-1].Key.Role)
 	assert.Equal(t, 3, s.Len())
+	late := connection("192.0.2.1:443", "198.51.100.7:50002", func(c *table.Connection) { c.State = tcp.TimeWait })
+	s.Add(late)
+	assert.Equal(t, Server, s.groups[late.Group-1].Key.Role)
+	s.Begin(at(200))
+	s.Begin(at(300))
+	s.Add(c)
+	assert.Equal(t, Server, s.groups[c.Group-1].Key.Role, "once in a group, always in it")
+	another := connection("192.0.2.1:443", "198.51.100.7:50003")
+	s.Add(another)
+	assert.Equal(t, Client, s.groups[another.Group-1].Key.Role)
 }
 
 func TestEveryAttribute(t *testing.T) {

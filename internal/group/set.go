@@ -59,8 +59,11 @@ type Set struct {
 	index map[Key]int32 // places in groups
 	// groups begins with the overflow group. Connections know their group by its
 	// place, so a place stays until nobody is left in it.
-	groups    []*Group
-	listening [1 << 16 / 64]uint64 // ports
+	groups []*Group
+	// The ports that had a listener in this period, and in the one before, of an
+	// Expiry each: a connection may be seen first when its listener is gone.
+	listening, lately ports
+	period            time.Time
 
 	now, before time.Time // of this collection and the one before
 }
@@ -70,7 +73,7 @@ const overflow = 0
 
 // NewSet returns a set without groups. Everything counts from now on.
 func NewSet(cfg Config, now time.Time) *Set {
-	s := &Set{cfg: cfg, index: make(map[Key]int32), now: now, before: now}
+	s := &Set{cfg: cfg, index: make(map[Key]int32), now: now, before: now, period: now}
 	for _, a := range cfg.By {
 		s.by |= 1 << a
 	}
@@ -79,17 +82,17 @@ func NewSet(cfg Config, now time.Time) *Set {
 	return s
 }
 
-// ForgetListeners is called before a dump, and Listening for each port on which
-// the dump finds a listener.
-func (s *Set) ForgetListeners() { clear(s.listening[:]) }
-
 // Listening notes that a port has a listener: connections of that local port
 // were accepted, the others were opened from here.
-func (s *Set) Listening(port uint16) { s.listening[port/64] |= 1 << (port % 64) }
+func (s *Set) Listening(port uint16) { s.listening.add(port) }
 
 // Begin starts a collection: what is live is counted anew.
 func (s *Set) Begin(now time.Time) {
 	s.before, s.now = s.now, now
+	if now.Sub(s.period) >= s.cfg.Expiry {
+		s.period = now
+		s.lately, s.listening = s.listening, ports{}
+	}
 	for _, g := range s.groups {
 		g.Before, g.Live = g.Live, [tcp.NumStates]int64{}
 	}
@@ -105,6 +108,10 @@ func (s *Set) Add(c *table.Connection) {
 	g := s.groupOf(c)
 	s.count(g, c)
 	g.Live[c.State]++
+	if c.State == tcp.TimeWait {
+		// Nobody has it any more; it only keeps its ports for a while.
+		s.ended(g, c)
+	}
 	for i := range s.cfg.Distributions {
 		if d := &s.cfg.Distributions[i]; c.Has(d.Field) {
 			g.Histograms[i].add(d.Value(&c.Socket), d.Bounds)
@@ -118,10 +125,16 @@ func (s *Set) Add(c *table.Connection) {
 func (s *Set) Close(c *table.Connection) {
 	g := s.groupOf(c)
 	s.count(g, c)
-	if c.Opened {
+	s.ended(g, c)
+	g.members--
+}
+
+// ended counts the end of a connection once.
+func (s *Set) ended(g *Group, c *table.Connection) {
+	if c.Opened && !c.Closed {
+		c.Closed = true
 		g.Closes++
 	}
-	g.members--
 }
 
 // Forget is called when the table was reset: no connection knows its group any
@@ -231,8 +244,14 @@ func (s *Set) newGroup(key Key) *Group {
 }
 
 func (s *Set) role(c *table.Connection) ConnectionRole {
-	if port := c.Local.Port(); c.State == tcp.SynReceived || s.listening[port/64]&(1<<(port%64)) != 0 {
+	if port := c.Local.Port(); c.State == tcp.SynReceived || s.listening.has(port) || s.lately.has(port) {
 		return Server
 	}
 	return Client
 }
+
+// ports is a set of port numbers.
+type ports [1 << 16 / 64]uint64
+
+func (p *ports) add(port uint16)      { p[port/64] |= 1 << (port % 64) }
+func (p *ports) has(port uint16) bool { return p[port/64]&(1<<(port%64)) != 0 }

@@ -2960,7 +2960,7 @@ type metricTCPConnectionCloses struct {
 // init fills tcp.connection.closes metric with initial data.
 func (m *metricTCPConnectionCloses) init() {
 	m.data.SetName("tcp.connection.closes")
-	m.data.SetDescription("Connections of the group that ended.")
+	m.data.SetDescription("Connections of the group that ended. One that goes to time_wait has ended.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

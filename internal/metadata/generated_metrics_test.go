@@ -1030,7 +1030,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.connection.closes"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections of the group that ended.", mi.Description())
+					assert.Equal(t, "Connections of the group that ended. One that goes to time_wait has ended.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

@@ -102,7 +102,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 	to := points(m)
 	to.EnsureCapacity(n)
 	ts := pcommon.NewTimestampFromTime(now)
-	cumulative := m.Type() == pmetric.MetricTypeSum && m.Sum().IsMonotonic()
+	cumulative := m.Type() == pmetric.MetricTypeSum
 	for i := range endpoints {
 		e := &endpoints[i]
 		for j := range in.series {

@@ -130,6 +130,7 @@ func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group,
 					continue
 				}
 				dp := m.Sum().DataPoints().AppendEmpty()
+				dp.SetStartTimestamp(starts[i])
 				dp.SetTimestamp(ts)
 				dp.SetIntValue(n)
 				attributes[i].CopyTo(dp.Attributes())

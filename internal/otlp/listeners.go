@@ -21,6 +21,7 @@ type listener struct {
 	process      *process.Process
 	local        netip.AddrPort
 	networkType  string
+	start        time.Time // of the oldest
 	usage, limit uint64
 	fields       tcp.Fields // that all of them know
 }
@@ -31,6 +32,7 @@ func (w *Writer) AddListener(c *table.Connection) {
 		process:     c.Owner.Process,
 		local:       c.Local,
 		networkType: networkType(&c.Socket),
+		start:       c.Start,
 		usage:       uint64(c.QueueLength),
 		limit:       uint64(c.QueueLimit),
 		fields:      c.Fields,
@@ -49,6 +51,9 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 			merged[n-1].usage += l.usage
 			merged[n-1].limit += l.limit
 			merged[n-1].fields &= l.fields
+			if l.start.Before(merged[n-1].start) {
+				merged[n-1].start = l.start
+			}
 			continue
 		}
 		merged = append(merged, l)
@@ -87,6 +92,7 @@ func (w *Writer) writeQueue(metrics pmetric.MetricSlice, name string, listeners 
 			continue
 		}
 		dp := points(m).AppendEmpty()
+		dp.SetStartTimestamp(pcommon.NewTimestampFromTime(l.start))
 		dp.SetTimestamp(pcommon.NewTimestampFromTime(now))
 		dp.SetIntValue(int64(value(l)))
 		attrs := dp.Attributes()

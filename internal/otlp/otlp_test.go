@@ -236,7 +236,7 @@ func TestTimestamps(t *testing.T) {
 		for _, dp := range points(m).All() {
 			assert.Equal(t, pcommon.NewTimestampFromTime(now), dp.Timestamp(), m.Name())
 			want := pcommon.Timestamp(0)
-			if m.Type() == pmetric.MetricTypeSum && m.Sum().IsMonotonic() {
+			if m.Type() == pmetric.MetricTypeSum {
 				assert.Equal(t, pmetric.AggregationTemporalityCumulative, m.Sum().AggregationTemporality())
 				want = pcommon.NewTimestampFromTime(began.Add(-10 * time.Second))
 			}

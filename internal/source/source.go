@@ -74,7 +74,6 @@ const (
 	ErrorDecode      = "decode"      // malformed record
 	ErrorTruncated   = "truncated"   // longer than the buffer
 	ErrorInterrupted = "interrupted" // inconsistent dump
-	ErrorOpen        = "open"        // could not be opened
 	ErrorRead        = "read"        // the dump failed on the way
 	ErrorCounters    = "counters"    // system-wide counters
 )

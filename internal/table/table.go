@@ -21,10 +21,10 @@ type Connection struct {
 	// Uncounted is what it did that package group has not counted yet.
 	Uncounted Delta
 	// Group is package group's: one more than the place of its group, 0 before it
-	// has one. Opened tells whether its opening was counted, where there was one
-	// to count.
-	Group  int32
-	Opened bool
+	// has one. Opened tells whether it came through the handshake, Closed whether
+	// its end was counted.
+	Group          int32
+	Opened, Closed bool
 
 	// IsNew tells whether it began since the first dump: if not, nobody knows
 	// what it did before.
