@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/consumer/consumererror"
-	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.uber.org/zap"
 
@@ -296,101 +294,4 @@ func (s *scraper) wanted(c *table.Connection) bool {
 		return s.executables.match("")
 	}
 	return s.executables.match(c.Owner.Process.Executable)
-}
-
-// writeGroups counts what the connections did into their groups and writes
-// these.
-func (s *scraper) writeGroups(ctx context.Context) error {
-	defer s.telemetry.phase(s.selector, metadata.AttributePhaseGroup)()
-	now := time.Now()
-	s.groups.Begin(now)
-	for c := range s.table.All() {
-		if c.State != tcp.Listen && s.wanted(c) {
-			s.groups.Add(c)
-		}
-	}
-	s.telemetry.grouped(s.groups.Len(), s.groups.Overflowed())
-	err := s.writer.Groups(s.groups, now, func(batch pmetric.Metrics) error { return s.send(ctx, batch) })
-	s.groups.End()
-	if err != nil {
-		return fmt.Errorf("hand groups to the pipeline: %w", err)
-	}
-	return nil
-}
-
-func (s *scraper) writeConnections(ctx context.Context) error {
-	stop := s.telemetry.phase(s.selector, metadata.AttributePhaseSelect)
-	kept, left := s.table.Top(s.kept[:0], s.order, s.cfg.Connections.Limit, func(c *table.Connection) bool {
-		return c.State != tcp.Listen && s.wanted(c)
-	})
-	stop()
-	s.telemetry.dropped(metadata.AttributeReasonLimit, left)
-
-	defer s.telemetry.phase(s.selector, metadata.AttributePhaseWrite)()
-	var errs []error
-	unsent := len(kept)
-	err := s.writer.Connections(kept, s.cfg.Connections.BatchSize, time.Now(), func(batch pmetric.Metrics, connections int) error {
-		err := s.send(ctx, batch)
-		if consumererror.IsPermanent(err) {
-			// Something in this batch: the next may pass.
-			s.telemetry.dropped(metadata.AttributeReasonPipeline, connections)
-			errs = append(errs, err)
-			err = nil
-		}
-		if err == nil {
-			unsent -= connections
-		}
-		return err
-	})
-	if err != nil {
-		// The pipeline takes no more now: do not press.
-		s.telemetry.dropped(metadata.AttributeReasonPipeline, unsent)
-		errs = append(errs, err)
-	}
-	clear(kept)
-	s.kept = kept
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("hand connections to the pipeline: %w", err)
-	}
-	return nil
-}
-
-func (s *scraper) writeSystem(ctx, readCtx context.Context, states *otlp.States) error {
-	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
-	var counters tcp.Counters
-	var errCounters error
-	if src := s.selector.Current(); src != nil {
-		counters, errCounters = src.Counters(readCtx)
-		if errCounters != nil {
-			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-			errCounters = fmt.Errorf("read the host's TCP counters: %w", errCounters)
-		}
-	}
-	if s.wantsListeners() {
-		for c := range s.table.All() {
-			if c.State == tcp.Listen && s.wanted(c) {
-				s.writer.AddListener(c)
-			}
-		}
-	}
-	err := s.send(ctx, s.writer.System(&counters, states, time.Now()))
-	if err != nil {
-		err = fmt.Errorf("hand the host's numbers to the pipeline: %w", err)
-	}
-	return errors.Join(errCounters, err)
-}
-
-// send hands a batch to the pipeline and waits until it took it.
-func (s *scraper) send(ctx context.Context, md pmetric.Metrics) error {
-	points := md.DataPointCount()
-	if points == 0 {
-		return nil
-	}
-	ctx = s.telemetry.obsreport.StartMetricsOp(ctx)
-	err := s.next.ConsumeMetrics(ctx, md)
-	s.telemetry.obsreport.EndMetricsOp(ctx, metadata.Type.String(), points, err)
-	if err == nil {
-		s.telemetry.points(points)
-	}
-	return err
 }

@@ -1,0 +1,215 @@
+package receiver
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadatatest"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+func TestScrape(t *testing.T) {
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established, tcp.Listen)}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	points, sum := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 5, points)
+	assert.InDelta(t, 0.005, sum, 1e-9)
+	points, sum = r.sums("system.network.connection.count")
+	assert.Equal(t, int(tcp.NumStates)-1, points)
+	assert.Equal(t, 10.0, sum)
+	points, _ = r.sums("tcp.listener.queue.usage")
+	assert.Equal(t, 1, points, "five that share one address are one series")
+	_, sum = r.sums("system.network.tcp.connection.opens")
+	assert.Equal(t, 12.0, sum)
+	assert.Equal(t, []string{"TCP sockets are read by a"}, r.messages(), "one line, and no more while all is well")
+
+	source := attribute.String("source", "a")
+	metadatatest.AssertEqualReceiverTcpstatsSockets(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 10, Attributes: attribute.NewSet(source)}}, metricdatatest.IgnoreTimestamp())
+	metadatatest.AssertEqualReceiverTcpstatsSourceInfo(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 1, Attributes: attribute.NewSet(source)}}, metricdatatest.IgnoreTimestamp())
+	metadatatest.AssertEqualReceiverTcpstatsPoints(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: int64(r.sink.DataPointCount())}}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestSystemOnly(t *testing.T) {
+	cfg := testConfig()
+	cfg.Connections.Enabled = false
+	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(10, tcp.Established, tcp.Listen)})
+	r.scrapeOnce(t)
+	assert.Equal(t, 5, r.scraper.table.Len(), "connections that nobody wants take no place in the table")
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Zero(t, points)
+	_, sum := r.sums("system.network.connection.count")
+	assert.Equal(t, 10.0, sum)
+}
+
+func TestCountersAloneNeedNoDump(t *testing.T) {
+	cfg := testConfig()
+	cfg.Connections.Enabled = false
+	cfg.Metrics.SystemNetworkConnectionCount.Enabled = false
+	cfg.Metrics.TCPListenerQueueLimit.Enabled = false
+	cfg.Metrics.TCPListenerQueueUsage.Enabled = false
+	src := &scripted{name: "a", results: []error{errors.New("was dumped")}}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	assert.Equal(t, []string{"TCP sockets are read by a"}, r.messages())
+	points, _ := r.sums("system.network.tcp.connection.opens")
+	assert.Equal(t, 1, points)
+}
+
+func TestFilterAndLimit(t *testing.T) {
+	cfg := testConfig()
+	cfg.Filter.States = []string{"established"}
+	cfg.Connections.Limit = 3
+	cfg.Connections.BatchSize = 2
+	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(20, tcp.Established, tcp.CloseWait, tcp.Listen, tcp.Established)})
+	r.scrapeOnce(t)
+	assert.Equal(t, 10, r.scraper.table.Len(), "what is filtered out takes no place in the table")
+	points, sum := r.sums("tcp.connection.io")
+	assert.Equal(t, 2*3, points)
+	assert.Equal(t, 19.0+16+15, sum, "the busiest")
+	_, sum = r.sums("system.network.connection.count")
+	assert.Equal(t, 20.0, sum, "the host's own numbers know of no filter")
+	assert.Len(t, r.sink.AllMetrics(), 3, "two batches of connections and the system's")
+	metadatatest.AssertEqualReceiverTcpstatsDroppedSeries(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 7, Attributes: attribute.NewSet(attribute.String("reason", "limit"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestWhatCannotBeReadCostsOnlyItself(t *testing.T) {
+	partial := &source.PartialError{Type: source.ErrorDecode, Count: 4, First: errors.New("record of 3 bytes")}
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established), results: []error{partial}, counters: errors.New("open /proc/net/netstat: gone")}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 10, points)
+	points, _ = r.sums("system.network.tcp.connection.opens")
+	assert.Equal(t, 1, points, "what could be read")
+	entry := r.logs.FilterMessage("the scrape is partial").All()
+	require.Len(t, entry, 1)
+	assert.Equal(t, "source a: 4 not readable (decode), the first: record of 3 bytes\nread the host's TCP counters: open /proc/net/netstat: gone", entry[0].ContextMap()["error"])
+	name := attribute.String("source", "a")
+	metadatatest.AssertEqualReceiverTcpstatsSourceErrors(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 4, Attributes: attribute.NewSet(name, attribute.String("error.type", "decode"))},
+		{Value: 1, Attributes: attribute.NewSet(name, attribute.String("error.type", "counters"))},
+	}, metricdatatest.IgnoreTimestamp())
+
+	src.sockets = src.sockets[:1]
+	r.scrapeOnce(t)
+	assert.Equal(t, 10, r.scraper.table.Len(), "a socket may be among what could not be read: it is not closed")
+}
+
+func TestInterruptedDumpsAreMadeAgain(t *testing.T) {
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established), results: []error{source.ErrInterrupted, source.ErrInterrupted, nil}}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 10, points)
+	_, sum := r.sums("system.network.connection.count")
+	assert.Equal(t, 10.0, sum, "counted once")
+	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All())
+
+	src.results = []error{source.ErrInterrupted}
+	r.scrapeOnce(t)
+	require.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
+}
+
+func TestALostSourceIsReplacedInTheSameScrape(t *testing.T) {
+	better := &scripted{name: "better", rank: 2, sockets: sample(10, tcp.Established)}
+	worse := &scripted{name: "worse", rank: 1, sockets: sample(7, tcp.Established)}
+	r := newRig(t, testConfig(), &refusing{}, worse, better)
+	r.scrapeOnce(t)
+	better.openErr = errors.New("module unloaded")
+	better.results = []error{errors.New("device gone")}
+	r.sink.Reset()
+	r.messages()
+	r.scrapeOnce(t)
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 7, points)
+	_, sum := r.sums("system.network.connection.count")
+	assert.Equal(t, 7.0, sum)
+	assert.Equal(t, []string{"TCP sockets are read by worse now: better is lost"}, r.messages())
+	metadatatest.AssertEqualReceiverTcpstatsSourceInfo(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 0, Attributes: attribute.NewSet(attribute.String("source", "better"))},
+		{Value: 1, Attributes: attribute.NewSet(attribute.String("source", "worse"))},
+	}, metricdatatest.IgnoreTimestamp())
+	assert.Equal(t, 1, better.closed)
+}
+
+func TestWithoutAnySourceLeft(t *testing.T) {
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established)}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	src.openErr, src.results = errors.New("gone"), []error{errors.New("device gone")}
+	r.scrapeOnce(t)
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	assert.Zero(t, r.sink.DataPointCount(), "old numbers are not told again")
+	src.openErr, src.results = nil, nil
+	r.scrapeOnce(t)
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 10, points)
+}
+
+func TestTimeoutCutsTheScrapeShort(t *testing.T) {
+	cfg := testConfig()
+	cfg.Timeout = 20 * time.Millisecond
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established), wait: true}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	points, _ := r.sums("tcp.connection.rtt")
+	assert.Equal(t, 10, points, "what was read is written")
+	points, _ = r.sums("system.network.connection.count")
+	assert.Zero(t, points, "a count of a part would be a lie")
+	points, _ = r.sums("system.network.tcp.connection.opens")
+	assert.Equal(t, 1, points)
+	assert.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
+	assert.Equal(t, 1, src.opened, "being slow is not being lost")
+}
+
+func TestPipelineThatRefuses(t *testing.T) {
+	isConnections := func(md pmetric.Metrics) bool {
+		return md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Name()[:4] == "tcp."
+	}
+	for name, tt := range map[string]struct {
+		err     error
+		batches int
+		dropped int64
+	}{
+		"for now":  {errors.New("memory limit"), 1, 10},
+		"for good": {consumererror.NewPermanent(errors.New("malformed")), 3, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.Connections.BatchSize = 4
+			batches := 0
+			next := &refusing{refuse: func(md pmetric.Metrics) error {
+				if !isConnections(md) {
+					return nil
+				}
+				if batches++; batches == 1 {
+					return tt.err
+				}
+				return nil
+			}}
+			r := newRig(t, cfg, next, &scripted{name: "a", sockets: sample(10, tcp.Established)})
+			r.scrapeOnce(t)
+			assert.Equal(t, tt.batches, batches)
+			metadatatest.AssertEqualReceiverTcpstatsDroppedSeries(t, r.telemetry, []metricdata.DataPoint[int64]{
+				{Value: tt.dropped, Attributes: attribute.NewSet(attribute.String("reason", "pipeline"))},
+			}, metricdatatest.IgnoreTimestamp())
+			points, _ := r.sums("system.network.tcp.connection.opens")
+			assert.Equal(t, 1, points, "the rest of the scrape goes on")
+			require.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
+		})
+	}
+}
