@@ -134,8 +134,8 @@ func TestSourcesOfThisSystem(t *testing.T) {
 	}
 	assert.Equal(t, []string{"sock_diag", "procfs"}, source.Names(sources()))
 	cfg := createDefaultConfig()
-	cfg.Require = []string{"closes"}
-	assert.ErrorContains(t, cfg.Validate(), "require: got closes, which no source that `source: auto` allows gives (sock_diag: gives rtt, bytes, processes, not closes; procfs: gives processes, not closes), on linux")
+	cfg.Require = []string{"namespaces"}
+	assert.ErrorContains(t, cfg.Validate(), "require: got namespaces, which no source that `source: auto` allows gives (sock_diag: gives rtt, bytes, closes, processes, not namespaces; procfs: gives processes, not namespaces), on linux")
 	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
 	assert.ErrorContains(t, cfg.Validate(), "require: got rtt")
 }

@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if spec := os.Getenv(burstEnv); spec != "" {
+		if err := burst(spec); err != nil {
+			fmt.Fprintln(os.Stderr, "client of the burst:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -131,7 +138,7 @@ type rig struct {
 	telemetry *componenttest.Telemetry
 }
 
-func newRig(t *testing.T, cfg *Config, next *refusing, sources ...*scripted) *rig {
+func newRig(t *testing.T, cfg *Config, next *refusing, sources ...interface{ factory() source.Factory }) *rig {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	telemetry := componenttest.NewTelemetry()

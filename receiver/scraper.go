@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
@@ -42,6 +43,13 @@ type scraper struct {
 
 	connectionsTier, groupsTier, systemTier tier
 
+	// mu is held by a scrape, and by the watch of closes while it counts between
+	// two scrapes.
+	mu     sync.Mutex
+	watch  *closeWatch  // nil if the source is not told of closes, or nobody asks
+	closes []tcp.Socket // reused: the notices that were counted last
+	owners map[uint16]*process.Process
+
 	states otlp.States         // of the last dump
 	kept   []*table.Connection // reused: those that are written
 	denied bool                // some sockets have no owner for want of permission
@@ -78,6 +86,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 		order:           order,
 		filter:          filter,
 		executables:     executables,
+		owners:          make(map[uint16]*process.Process),
 		writer:          otlp.NewWriter(cfg.MetricsBuilderConfig, set, boot),
 		connectionsTier: newTier(cfg.Connections.Interval, cfg.CollectionInterval),
 		groupsTier:      newTier(cfg.Groups.Interval, cfg.CollectionInterval),
@@ -110,6 +119,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 
 // close gives back what the scraper holds.
 func (s *scraper) close() error {
+	s.endWatch()
 	err := s.selector.Close()
 	if s.resolver != nil {
 		err = errors.Join(err, s.resolver.Close())
@@ -125,12 +135,19 @@ func (s *scraper) sourceChanged(from, to string) {
 	if s.groups != nil {
 		s.groups.Forget()
 	}
+	s.watchSource()
 	s.telemetry.sourceChanged(from, to)
 }
 
 // closed counts the end of a connection in its group.
 func (s *scraper) closed(c *table.Connection) {
-	if s.groups != nil && c.State != tcp.Listen && (c.Group != 0 || s.wanted(c)) {
+	if s.groups == nil || c.State == tcp.Listen {
+		return
+	}
+	if c.Owner.Process == nil && c.Group == 0 {
+		c.Owner.Process = s.ownerOf(c.Local.Port())
+	}
+	if c.Group != 0 || s.wanted(c) {
 		s.groups.Close(c)
 	}
 }
@@ -142,6 +159,8 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 	if !due.connections && !due.system && s.groups == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	readCtx, cancel := ctx, context.CancelFunc(func() {})
 	if s.cfg.Timeout > 0 {
 		readCtx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
@@ -157,6 +176,8 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 			states = &s.states
 		}
 		errs = append(errs, err, s.attribute(readCtx))
+		s.listenerOwners()
+		s.countCloses()
 	}
 	if due.groups {
 		errs = append(errs, s.writeGroups(ctx))
@@ -240,7 +261,7 @@ func (s *scraper) visit(socket *tcp.Socket) error {
 	s.states[socket.State]++
 	wanted := s.cfg.Connections.Enabled || s.groups != nil
 	if socket.State == tcp.Listen {
-		wanted = s.wantsListeners()
+		wanted = s.wantsListeners() || s.groups != nil
 		if s.groups != nil {
 			s.groups.Listening(socket.Local.Port())
 		}

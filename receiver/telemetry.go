@@ -81,6 +81,14 @@ func (t *telemetry) unattributed(byReason map[process.Reason]int64) {
 	}
 }
 
+func (t *telemetry) eventsLost(src source.Source, n uint64) {
+	name := ""
+	if src != nil {
+		name = src.Name()
+	}
+	t.builder.ReceiverTcpstatsEventsLost.Add(context.Background(), int64(n), with(attribute.String("engine", name)))
+}
+
 // sourceErrors counts what a dump ran into.
 func (t *telemetry) sourceErrors(name string, err error) {
 	switch {

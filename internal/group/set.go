@@ -86,6 +86,10 @@ func NewSet(cfg Config, now time.Time) *Set {
 // were accepted, the others were opened from here.
 func (s *Set) Listening(port uint16) { s.listening.add(port) }
 
+// Accepted tells whether connections of a local port were accepted by a
+// listener there.
+func (s *Set) Accepted(port uint16) bool { return s.listening.has(port) || s.lately.has(port) }
+
 // Begin starts a collection: what is live is counted anew.
 func (s *Set) Begin(now time.Time) {
 	s.before, s.now = s.now, now
@@ -244,7 +248,7 @@ func (s *Set) newGroup(key Key) *Group {
 }
 
 func (s *Set) role(c *table.Connection) ConnectionRole {
-	if port := c.Local.Port(); c.State == tcp.SynReceived || s.listening.has(port) || s.lately.has(port) {
+	if c.State == tcp.SynReceived || s.Accepted(c.Local.Port()) {
 		return Server
 	}
 	return Client

@@ -75,7 +75,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsEventsLost, err = builder.meter.Int64Counter(
 		"otelcol_receiver_tcpstats_events_lost",
-		metric.WithDescription("Close notifications that the kernel dropped because they were not read in time. [Alpha]"),
+		metric.WithDescription("Notices of closed connections that were dropped because they were not read in time. [Alpha]"),
 		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)

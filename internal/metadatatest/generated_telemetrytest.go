@@ -40,7 +40,7 @@ func AssertEqualReceiverTcpstatsDroppedSeries(t *testing.T, tt *componenttest.Te
 func AssertEqualReceiverTcpstatsEventsLost(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_receiver_tcpstats_events_lost",
-		Description: "Close notifications that the kernel dropped because they were not read in time. [Alpha]",
+		Description: "Notices of closed connections that were dropped because they were not read in time. [Alpha]",
 		Unit:        "{event}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

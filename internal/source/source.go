@@ -40,6 +40,24 @@ type Source interface {
 	Close() error
 }
 
+// CloseNotifier is a source that the kernel tells of every socket that it
+// destroys. Only those with the capability Closes are asked.
+type CloseNotifier interface {
+	// Closes starts the notices. What it returns is used by a goroutine of its
+	// own and outlives the source.
+	Closes() (CloseStream, error)
+}
+
+// CloseStream is a stream of notices.
+type CloseStream interface {
+	// Next waits a fraction of a second at most for a notice and visits it: a
+	// socket in state Closed, with its identity, endpoints and last counters. It
+	// returns how many notices the kernel dropped since the last call. The Socket
+	// is reused.
+	Next(visit func(*tcp.Socket) error) (lost uint64, err error)
+	Close() error
+}
+
 // Factory makes one kind of source.
 type Factory struct {
 	// Name is what users type after `source:`.

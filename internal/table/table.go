@@ -40,8 +40,11 @@ type Connection struct {
 	Owner  process.Owner
 	Reason process.Reason
 
-	pass  uint32 // the last dump that had it
-	place int    // its index in Table.live
+	known   tcp.Fields // that any sample had
+	counted uint64     // bytes received that went into Uncounted, or were there before
+	pass    uint32     // the last dump that had it
+	misses  int        // complete dumps since then
+	place   int        // its index in Table.live
 }
 
 // Delta is how much counters grew between two dumps. For a connection that the
@@ -65,10 +68,19 @@ type Table struct {
 	seen     int       // of live, in the dump under way
 	cursor   int       // where in live the next record probably is
 
-	freed  []process.Owner
+	// notified: closes are told by notices, not by what is missing in a dump.
+	notified bool
+
+	freed, freedBefore []process.Owner // used in turns
+
 	claims []process.Claim
 	closed func(*Connection)
 }
+
+// maxMisses is how many complete dumps in a row a connection may be missing
+// from before it is closed without a notice. Kernels send notices from a work
+// queue, so one may come after a dump that no longer has the socket.
+const maxMisses = 2
 
 // New returns an empty table for a host that booted at the given time. closed
 // is called with each connection that the table gives up, its last sample and
@@ -81,7 +93,6 @@ func New(boot time.Time, closed func(*Connection)) *Table {
 func (t *Table) Begin(now time.Time) {
 	t.pass++
 	t.began, t.seen, t.cursor = now, 0, 0
-	t.freed = t.freed[:0]
 }
 
 // Observe takes a record of the dump under way into the table. The same
@@ -96,14 +107,29 @@ func (t *Table) Observe(s *tcp.Socket) *Connection {
 		return t.add(s)
 	}
 	if c.pass != t.pass {
-		c.pass, c.Delta = t.pass, Delta{}
+		c.pass, c.misses, c.Delta = t.pass, 0, Delta{}
 		t.seen++
 	}
 	if s.Inode == 0 && c.Inode != 0 {
 		t.free(c)
 	}
-	c.update(s)
+	c.update(s, t.sure)
 	return c
+}
+
+// sure is how many of a sample's bytes received are payload for sure. The
+// kernel reads the state before the counters: a FIN that came in between is in
+// the counter, as a byte, before the state tells of it. Where a notice will
+// have the last word, that byte waits for it, so that sums over connections are
+// exact in the end; they could not be lowered later.
+func (t *Table) sure(s *tcp.Socket) uint64 {
+	if !s.Has(tcp.FieldBytesReceived) {
+		return 0 // an older sample's, of which nothing more is known now
+	}
+	if t.notified && s.BytesReceived > 0 && !s.State.PeerFinReceived() {
+		return s.BytesReceived - 1
+	}
+	return s.BytesReceived
 }
 
 // End ends the dump under way. After a complete one, whatever it did not have
@@ -118,7 +144,12 @@ func (t *Table) End(complete bool) {
 	}
 	// Backwards, since remove fills the gap from the end.
 	for i := len(t.live) - 1; i >= 0; i-- {
-		if c := t.live[i]; c.pass != t.pass {
+		c := t.live[i]
+		if c.pass == t.pass {
+			continue
+		}
+		c.misses++
+		if !t.notified || c.misses >= maxMisses {
 			t.remove(c)
 		}
 	}
@@ -147,9 +178,13 @@ func (t *Table) All() iter.Seq[*Connection] {
 	}
 }
 
-// Freed returns the descriptors that gave up their sockets in the last dump.
-// The slice is good until the next Begin.
-func (t *Table) Freed() []process.Owner { return t.freed }
+// Freed returns the descriptors that gave up their sockets since the last call.
+// The slice is good until the next one.
+func (t *Table) Freed() []process.Owner {
+	freed := t.freed
+	t.freed, t.freedBefore = t.freedBefore[:0], freed
+	return freed
+}
 
 // Claims returns a claim for every connection whose owner is not known but
 // may be, those included whose owner is stale. Answers go straight into the
@@ -196,11 +231,17 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	} else {
 		c = new(Connection)
 	}
-	*c = Connection{Socket: *s, FirstSeen: t.began, Start: t.boot, pass: t.pass, place: len(t.live)}
+	*c = Connection{Socket: *s, known: s.Fields, counted: s.BytesReceived, FirstSeen: t.began, Start: t.boot, pass: t.pass, place: len(t.live)}
 	if !t.complete.IsZero() {
 		c.Start, c.IsNew = t.complete, true
 		c.Delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
+		c.counted = t.sure(s)
 		c.Uncounted = c.Delta
+		c.Uncounted.BytesReceived = c.counted
+	}
+	if t.notified && s.Fields == 0 && s.State != tcp.SynReceived {
+		// What is left of a closed connection, first seen so: its notice has it all.
+		c.IsNew, c.Opened, c.Closed = false, true, true
 	}
 	t.live = append(t.live, c)
 	t.index[s.ID] = c

@@ -9,27 +9,19 @@ import "github.com/netpulse/tcpstatsreceiver/internal/tcp"
 func (c *Connection) replacedBy(s *tcp.Socket) bool {
 	return c.Local != s.Local || c.Peer != s.Peer ||
 		c.Inode != 0 && s.Inode != 0 && c.Inode != s.Inode ||
-		c.Has(tcp.FieldBytesSent) && s.Has(tcp.FieldBytesSent) && s.BytesSent < c.BytesSent
+		s.Has(tcp.FieldBytesSent) && s.BytesSent < c.BytesSent
 }
 
-// update takes a new sample, whose counters it unwraps in place.
-func (c *Connection) update(s *tcp.Socket) {
-	// A counter that was not there before belongs to a socket that was an embryo
-	// (SYN_RECEIVED) until now: it began at 0.
-	grown := func(f tcp.Field, old, now uint64) uint64 {
-		switch {
-		case !s.Has(f):
-			return 0
-		case !c.Has(f):
-			return now
-		}
-		return now - old
-	}
-
+// update takes a new sample, whose counters it unwraps in place. A counter that
+// the sample does not have (TIME_WAIT has none) keeps its last value, so that a
+// later sample goes on from there. sure is how many of the bytes received may
+// be counted now.
+func (c *Connection) update(s *tcp.Socket, sure func(*tcp.Socket) uint64) {
 	// A FIN that arrived between the kernel's reading the state and the counters
 	// is taken off one sample late: hold the value rather than let it fall.
-	s.BytesReceived = held(c, s, tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived)
-	s.BytesAcked = held(c, s, tcp.FieldBytesAcked, c.BytesAcked, s.BytesAcked)
+	s.BytesReceived = c.continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
+	s.BytesAcked = c.continued(s, tcp.FieldBytesAcked, c.BytesAcked, max(c.BytesAcked, s.BytesAcked))
+	s.BytesSent = c.continued(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
 
 	s.SegmentsSent = unwrapped[uint32](c, s, tcp.FieldSegmentsSent, c.SegmentsSent, s.SegmentsSent)
 	s.SegmentsReceived = unwrapped[uint32](c, s, tcp.FieldSegmentsReceived, c.SegmentsReceived, s.SegmentsReceived)
@@ -42,30 +34,35 @@ func (c *Connection) update(s *tcp.Socket) {
 	s.Timeouts = unwrapped[uint16](c, s, tcp.FieldTimeouts, c.Timeouts, s.Timeouts) // u16 tcpi_total_rto
 
 	grew := Delta{
-		BytesSent:     grown(tcp.FieldBytesSent, c.BytesSent, s.BytesSent),
-		BytesReceived: grown(tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived),
-		Retransmits:   grown(tcp.FieldRetransmits, c.Retransmits, s.Retransmits),
+		BytesSent:     s.BytesSent - c.BytesSent,
+		BytesReceived: s.BytesReceived - c.BytesReceived,
+		Retransmits:   s.Retransmits - c.Retransmits,
 	}
 	c.Delta.add(grew)
+	counted := max(c.counted, sure(s))
+	grew.BytesReceived, c.counted = counted-c.counted, counted
 	c.Uncounted.add(grew)
 
+	c.known |= s.Fields
 	c.Socket = *s
 }
 
-// held returns a 64-bit counter that is not let fall.
-func held(c *Connection, s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
-	if c.Has(f) && s.Has(f) {
-		return max(old, now)
+// continued returns a counter's value now: the last one where the sample does
+// not have it. One that no sample had before began at 0, as in a socket that
+// was an embryo (SYN_RECEIVED) until now.
+func (c *Connection) continued(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
+	if !s.Has(f) {
+		return old
 	}
 	return now
 }
 
 // unwrapped continues a counter of which the kernel shows only the low bits.
 func unwrapped[W uint16 | uint32](c *Connection, s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
-	if c.Has(f) && s.Has(f) {
-		return old + uint64(W(now)-W(old))
+	if s.Has(f) && c.known.Has(f) {
+		now = old + uint64(W(now)-W(old))
 	}
-	return now
+	return c.continued(s, f, old, now)
 }
 
 func (d *Delta) add(more Delta) {

@@ -39,7 +39,7 @@ func Factory() source.Factory {
 	return source.Factory{
 		Name:         name,
 		Rank:         rank,
-		Capabilities: source.RTT | source.Bytes | source.Processes,
+		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
 		Open:         func(ctx context.Context) (source.Source, error) { return Open(ctx) },
 	}
 }
@@ -82,6 +82,12 @@ func Open(ctx context.Context) (*Source, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.capabilities = source.RTT | source.Processes
+	if closes, err := s.Closes(); err == nil {
+		s.capabilities |= source.Closes
+		if err := closes.Close(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	if infoLen >= infoLenBytesSent {
 		s.capabilities |= source.Bytes
 	}
@@ -92,7 +98,7 @@ func Open(ctx context.Context) (*Source, error) {
 func (s *Source) Name() string { return name }
 
 // Capabilities implements source.Source. Kernels before 4.19 do not count the
-// bytes sent.
+// bytes sent, kernels before 4.4 do not tell of closes.
 func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
 
 // Sockets implements source.Source.

@@ -1,0 +1,135 @@
+package sockdiag
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// Multicast groups of NETLINK_SOCK_DIAG, enum sknetlink_groups of
+// <linux/sock_diag.h>, since Linux 4.4. Anybody may listen.
+const (
+	groupTCPDestroy  = 1
+	groupTCP6Destroy = 3
+)
+
+const (
+	// closesBuffer is room for some ten thousand notices, a tenth of a second of
+	// the most that a core can close. Without CAP_NET_ADMIN the kernel takes no
+	// more than net.core.rmem_max.
+	closesBuffer = 32 << 20
+	// closesWait bounds one wait, and so how long it takes to stop.
+	closesWait = 200 * time.Millisecond
+
+	// The position of sk_drops in SO_MEMINFO, SK_MEMINFO_DROPS of
+	// <linux/sock_diag.h>.
+	memoryInfoDrops = 8
+)
+
+// closes is a subscription to the notices of destroyed sockets.
+type closes struct {
+	fd    int
+	buf   []byte
+	dec   decoder
+	drops uint32 // that were told of
+}
+
+// Closes implements source.CloseNotifier.
+func (s *Source) Closes() (source.CloseStream, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket for close notices: %w", err)
+	}
+	c := &closes{fd: fd, buf: make([]byte, bufferLen), dec: decoder{
+		namespace: s.dec.namespace,
+		// Zones come from a map that this goroutine must not share.
+		zone:  (&Source{zones: make(map[uint32]string)}).zone,
+		names: make(map[string]string),
+	}}
+	if err := c.subscribe(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *closes) subscribe() error {
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, closesBuffer); err != nil {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, closesBuffer); err != nil {
+			return fmt.Errorf("size the buffer of close notices: %w", err)
+		}
+	}
+	timeout := unix.NsecToTimeval(closesWait.Nanoseconds())
+	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return fmt.Errorf("bound reads of close notices: %w", err)
+	}
+	if err := unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("bind netlink socket for close notices: %w", err)
+	}
+	for _, group := range []int{groupTCPDestroy, groupTCP6Destroy} {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
+			return fmt.Errorf("subscribe to close notices, group %d: %w (Linux 4.4 or later)", group, err)
+		}
+	}
+	return nil
+}
+
+// Next implements source.CloseStream.
+func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
+	n, err := receive(c.fd, c.buf)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return 0, nil
+	case errors.Is(err, unix.ENOBUFS):
+		return c.dropped(), nil
+	case err != nil:
+		return 0, fmt.Errorf("read close notices: %w", err)
+	case n > len(c.buf):
+		return 1, nil
+	}
+	c.dec.begin()
+	// Notices are nobody's answers: their sequence number is 0.
+	if _, err := c.dec.datagram(c.buf[:n], 0, visit); err != nil {
+		return 0, err
+	}
+	return 0, c.dec.losses.Err()
+}
+
+// dropped returns how many notices found the buffer full since it was last
+// asked: one at least.
+func (c *closes) dropped() uint64 {
+	drops, known := c.dropCount()
+	if !known {
+		return 1
+	}
+	lost := uint64(drops - c.drops)
+	c.drops = drops
+	return max(lost, 1)
+}
+
+// dropCount returns the kernel's count of all that was dropped. Linux before 4.12
+// does not tell.
+func (c *closes) dropCount() (drops uint32, known bool) {
+	var info [4 * (memoryInfoDrops + 1)]byte
+	length := uint32(len(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(c.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 || length < uint32(len(info)) {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint32(info[4*memoryInfoDrops:]), true
+}
+
+// Close implements source.CloseStream.
+func (c *closes) Close() error {
+	if err := unix.Close(c.fd); err != nil {
+		return fmt.Errorf("close the netlink socket of close notices: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
+)
+
+// totals is what groups say of one server port.
+type totals struct{ opens, closes, sent, received int64 }
+
+// ofPort adds up, by role, the groups of a server port in the last batch that
+// has each metric.
+func ofPort(next *refusing, port int) map[string]totals {
+	all := make(map[string]totals)
+	for _, md := range next.AllMetrics() {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+				if m.Type() != pmetric.MetricTypeSum {
+					continue
+				}
+				for _, dp := range m.Sum().DataPoints().All() {
+					attrs := dp.Attributes().AsRaw()
+					if attrs["server.port"] != int64(port) {
+						continue
+					}
+					role := attrs["tcp.role"].(string)
+					of := all[role]
+					switch {
+					case m.Name() == "tcp.connection.opens":
+						of.opens = dp.IntValue()
+					case m.Name() == "tcp.connection.closes":
+						of.closes = dp.IntValue()
+					case m.Name() == "tcp.io" && attrs["network.io.direction"] == "transmit":
+						of.sent = dp.IntValue()
+					case m.Name() == "tcp.io":
+						of.received = dp.IntValue()
+					}
+					all[role] = of
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Connections from several processes that open and close by the thousand while
+// scrapes run: none is missed, none is counted twice, no byte is lost.
+func TestEveryConnectionIsCounted(t *testing.T) {
+	const (
+		processes, each = 4, 5_000
+		sent, received  = 777, 100
+	)
+	cfg := createDefaultConfig()
+	cfg.System.Enabled = false
+	cfg.Process.Attribution = false
+	cfg.Groups.By = []string{"tcp.role", "server.port"}
+	cfg.Require = []string{"closes", "bytes"}
+	next := &refusing{}
+	telemetry := componenttest.NewTelemetry()
+	defer func() { require.NoError(t, telemetry.Shutdown(context.Background())) }()
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{sockdiag.Factory()})
+	if err != nil {
+		t.Skipf("sock_diag with notices of closes is not to be had here: %v", err)
+	}
+	defer func() { require.NoError(t, s.close()) }()
+	scrape := func() {
+		next.Reset()
+		s.scrape(context.Background(), due{groups: true})
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	answered := make(chan error)
+	go func() { answered <- answer(l, received) }()
+	scrape()
+
+	var clients []*exec.Cmd
+	for range processes {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		client := exec.Command(self)
+		client.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %d", burstEnv, l.Addr(), each, sent, received))
+		client.Stderr = os.Stderr
+		require.NoError(t, client.Start())
+		clients = append(clients, client)
+	}
+	finished := make(chan error, processes)
+	for _, client := range clients {
+		go func() { finished <- client.Wait() }()
+	}
+	for running := processes; running > 0; {
+		select {
+		case err := <-finished:
+			require.NoError(t, err)
+			running--
+		case <-time.After(20 * time.Millisecond):
+			scrape()
+		}
+	}
+
+	const n = processes * each
+	want := map[string]totals{
+		"client": {opens: n, closes: n, sent: n * sent, received: n * received},
+		"server": {opens: n, closes: n, sent: n * received, received: n * sent},
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if lost, err := telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost"); err == nil {
+		t.Skipf("the kernel dropped notices, as it may without CAP_NET_ADMIN (sysctl net.core.rmem_max): %v", lost.Data)
+	}
+	// The last notices may be on their way.
+	for range 50 {
+		scrape()
+		if assert.ObjectsAreEqual(want, ofPort(next, port)) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	assert.Equal(t, want, ofPort(next, port))
+	scrape()
+	assert.Equal(t, want, ofPort(next, port), "and what is left of them changes nothing")
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, <-answered, net.ErrClosed)
+}

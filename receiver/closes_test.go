@@ -1,0 +1,217 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadatatest"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// telling is a scripted source that also tells of closes.
+type telling struct {
+	scripted
+	mu      sync.Mutex
+	notices []tcp.Socket
+	lost    uint64
+	err     error
+	refuse  error
+	open    int
+}
+
+func (s *telling) Capabilities() source.Capabilities { return source.RTT | source.Closes }
+
+func (s *telling) factory() source.Factory {
+	f := s.scripted.factory()
+	f.Capabilities = s.Capabilities()
+	open := f.Open
+	f.Open = func(ctx context.Context) (source.Source, error) {
+		if _, err := open(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	return f
+}
+
+func (s *telling) Closes() (source.CloseStream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse != nil {
+		return nil, s.refuse
+	}
+	s.open++
+	return tellingStream{s}, nil
+}
+
+type tellingStream struct{ source *telling }
+
+func (s tellingStream) Next(visit func(*tcp.Socket) error) (uint64, error) {
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	for i := range s.source.notices {
+		if err := visit(&s.source.notices[i]); err != nil {
+			return 0, err
+		}
+	}
+	s.source.notices = nil
+	lost, err := s.source.lost, s.source.err
+	s.source.lost = 0
+	if lost == 0 && err == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return lost, err
+}
+
+func (s tellingStream) Close() error {
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	s.source.open--
+	return nil
+}
+
+// tell sends notices and waits until they were taken.
+func (s *telling) tell(t *testing.T, notices ...tcp.Socket) {
+	t.Helper()
+	s.mu.Lock()
+	s.notices = notices
+	s.mu.Unlock()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.notices == nil
+	}, 5*time.Second, time.Millisecond)
+}
+
+// ended is the notice of an established socket, with its FINs.
+func ended(s tcp.Socket, sent, received uint64) tcp.Socket {
+	s.State = tcp.Closed
+	s.BytesSent, s.BytesReceived, s.BytesAcked, s.SegmentsReceived = sent, received+1, sent+2, 5
+	s.Fields = s.Fields.With(tcp.FieldBytesAcked)
+	return s
+}
+
+func TestClosesAreCounted(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	cfg := groupConfig("tcp.role")
+	cfg.Filter.PeerPorts = []any{"1-100"}
+	r := newRig(t, cfg, &refusing{}, src)
+	src.sockets = []tcp.Socket{established(1, 1000)}
+	r.scrapeOnce(t)
+	src.tell(t, ended(established(1, 0), 1500, 7), ended(established(2, 0), 70, 3), ended(established(200, 0), 5, 5))
+	src.sockets = nil
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	points, sent := r.sums("tcp.io")
+	assert.Equal(t, 2, points)
+	assert.Equal(t, 500.0+7+70+3, sent, "what was before the receiver and what the filter does not want is not in it")
+	_, opens := r.sums("tcp.connection.opens")
+	assert.Equal(t, 1.0, opens)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Equal(t, 2.0, closes)
+}
+
+func TestNoticesOfBeforeTheFirstDump(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	src.sockets = []tcp.Socket{established(1, 1000)}
+	s, err := newScraper(t.Context(), r.cfg, r.set, r.next, r.factories)
+	require.NoError(t, err)
+	r.scraper = s
+	defer func() { require.NoError(t, s.close()) }()
+	src.tell(t, ended(established(2, 0), 70, 3))
+	r.scrapeOnce(t)
+	_, opens := r.sums("tcp.connection.opens")
+	assert.Zero(t, opens, "it may be older than all counters")
+}
+
+func TestManyClosesBetweenTwoScrapes(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	var notices []tcp.Socket
+	for i := range 2 * closesAtOnce {
+		notices = append(notices, ended(established(uint64(i+1), 0), 10, 0))
+	}
+	src.tell(t, notices...)
+	require.Eventually(t, func() bool {
+		r.scraper.mu.Lock()
+		defer r.scraper.mu.Unlock()
+		r.scraper.watch.mu.Lock()
+		defer r.scraper.watch.mu.Unlock()
+		return len(r.scraper.watch.queue) < closesAtOnce
+	}, 5*time.Second, time.Millisecond, "counted without a scrape")
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Equal(t, float64(2*closesAtOnce), closes)
+}
+
+func TestLostNotices(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}, lost: 12}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	require.Eventually(t, func() bool {
+		r.scrapeOnce(t)
+		_, err := r.telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost")
+		return err == nil
+	}, 5*time.Second, time.Millisecond)
+	metadatatest.AssertEqualReceiverTcpstatsEventsLost(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 12, Attributes: attribute.NewSet(attribute.String("engine", "a"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestAWatchThatBreaks(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 5)}}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	src.mu.Lock()
+	src.err = errors.New("socket gone")
+	src.mu.Unlock()
+	require.Eventually(t, func() bool {
+		r.scrapeOnce(t)
+		return r.scraper.watch == nil
+	}, 5*time.Second, time.Millisecond)
+	assert.Len(t, r.logs.FilterMessageSnippet("closes are no longer told").All(), 1)
+	assert.Zero(t, src.open)
+	src.sockets = nil
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.connection.closes")
+	assert.Equal(t, 1.0, closes, "dumps tell of closes again")
+}
+
+func TestAWatchThatDoesNotBegin(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}, refuse: errors.New("not permitted")}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	assert.Len(t, r.logs.FilterMessageSnippet("are not counted").All(), 1)
+}
+
+func TestTheWatchFollowsTheSource(t *testing.T) {
+	better := &telling{scripted: scripted{name: "better", rank: 2}}
+	worse := &scripted{name: "worse", rank: 1}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{})
+	r.factories = []source.Factory{better.factory(), worse.factory()}
+	r.scrapeOnce(t)
+	assert.Equal(t, 1, better.open)
+	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
+	r.scrapeOnce(t)
+	assert.Equal(t, 0, better.open)
+	assert.Nil(t, r.scraper.watch)
+
+	cfg := groupConfig("tcp.role")
+	cfg.Groups.Enabled = false
+	idle := &telling{scripted: scripted{name: "idle"}}
+	newRig(t, cfg, &refusing{}, idle).scrapeOnce(t)
+	assert.Zero(t, idle.open, "without groups nobody asks")
+}
