@@ -125,7 +125,7 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 		t.Skipf("the kernel dropped notices, as it may without CAP_NET_ADMIN (sysctl net.core.rmem_max): %v", lost.Data)
 	}
 	// The last notices may be on their way.
-	for range 50 {
+	for range 500 {
 		scrape()
 		if assert.ObjectsAreEqual(want, ofPort(next, port)) {
 			break

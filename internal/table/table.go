@@ -43,7 +43,7 @@ type Connection struct {
 	known   tcp.Fields // that any sample had
 	counted uint64     // bytes received that went into Uncounted, or were there before
 	pass    uint32     // the last dump that had it
-	misses  int        // complete dumps since then
+	missing time.Time  // since which complete dump; zero if the last had it
 	place   int        // its index in Table.live
 }
 
@@ -77,10 +77,12 @@ type Table struct {
 	closed func(*Connection)
 }
 
-// maxMisses is how many complete dumps in a row a connection may be missing
-// from before it is closed without a notice. Kernels send notices from a work
-// queue, so one may come after a dump that no longer has the socket.
-const maxMisses = 2
+// noticeGrace is how long a connection may be missing from dumps before it is
+// closed without a notice. The kernel sends notices from a work queue, and they
+// wait in its buffer until they are read: one that came after the connection
+// was given up would be counted as another. A notice that was dropped costs
+// nothing but the wait.
+const noticeGrace = 10 * time.Second
 
 // New returns an empty table for a host that booted at the given time. closed
 // is called with each connection that the table gives up, its last sample and
@@ -107,7 +109,7 @@ func (t *Table) Observe(s *tcp.Socket) *Connection {
 		return t.add(s)
 	}
 	if c.pass != t.pass {
-		c.pass, c.misses, c.Delta = t.pass, 0, Delta{}
+		c.pass, c.missing, c.Delta = t.pass, time.Time{}, Delta{}
 		t.seen++
 	}
 	if s.Inode == 0 && c.Inode != 0 {
@@ -148,8 +150,10 @@ func (t *Table) End(complete bool) {
 		if c.pass == t.pass {
 			continue
 		}
-		c.misses++
-		if !t.notified || c.misses >= maxMisses {
+		if c.missing.IsZero() {
+			c.missing = t.began
+		}
+		if !t.notified || t.began.Sub(c.missing) >= noticeGrace {
 			t.remove(c)
 		}
 	}
