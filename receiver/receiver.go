@@ -26,12 +26,17 @@ type tcpStats struct {
 	factories []source.Factory
 
 	scraper *scraper
-	cancel  context.CancelFunc
+	stop    context.CancelFunc
 	done    chan struct{}
+	grace   time.Duration
 }
 
+// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
+// up: the pipeline is shut down after its receivers, so it can still take it.
+const shutdownGrace = 5 * time.Second
+
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
-	return &tcpStats{cfg: cfg, set: set, next: next, factories: factories}
+	return &tcpStats{cfg: cfg, set: set, next: next, factories: factories, grace: shutdownGrace}
 }
 
 // Start implements component.Component. It fails if no source opens that meets
@@ -49,24 +54,28 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	// The context of Start ends with Start.
-	loopCtx, cancel := context.WithCancel(context.Background())
-	r.scraper, r.cancel, r.done = s, cancel, make(chan struct{})
+	loopCtx, stop := context.WithCancel(context.Background())
+	r.scraper, r.stop, r.done = s, stop, make(chan struct{})
 	go r.loop(loopCtx)
 	return nil
 }
 
-// Shutdown implements component.Component.
+// Shutdown implements component.Component. A scrape under way is cut short, but
+// for the batch that the pipeline has been handed already.
 func (r *tcpStats) Shutdown(ctx context.Context) error {
-	if r.cancel == nil {
+	if r.stop == nil {
 		return nil
 	}
-	r.cancel()
+	r.stop()
 	select {
 	case <-r.done:
 		return r.scraper.close()
+	case <-time.After(r.grace):
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the scrape under way: %w", ctx.Err())
 	}
+	r.scraper.abandonBatch()
+	<-r.done
+	return r.scraper.close()
 }
 
 // loop scrapes at every tick. A scrape that takes longer, or a pipeline that

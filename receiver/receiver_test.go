@@ -39,30 +39,58 @@ func TestShutdownBeforeTheFirstScrape(t *testing.T) {
 	assert.Zero(t, r.sink.DataPointCount())
 }
 
-// blocking is a pipeline under back-pressure: it takes nothing until its
-// context ends.
+// blocking is a pipeline under back-pressure: it takes a batch when it is told
+// to, or gives up when its context ends.
 type blocking struct {
 	refusing
 	entered chan struct{}
 	once    sync.Once
+	release chan struct{}
 }
 
-func (b *blocking) ConsumeMetrics(ctx context.Context, _ pmetric.Metrics) error {
+func (b *blocking) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	b.once.Do(func() { close(b.entered) })
-	<-ctx.Done()
-	return ctx.Err()
+	select {
+	case <-b.release:
+		return b.refusing.ConsumeMetrics(ctx, md)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-func TestShutdownFreesABlockedPipeline(t *testing.T) {
-	next := &blocking{entered: make(chan struct{})}
+// blockedRig is a receiver whose first batch waits in the pipeline.
+func blockedRig(t *testing.T) (*rig, *blocking) {
+	t.Helper()
+	next := &blocking{entered: make(chan struct{}), release: make(chan struct{})}
 	r := newRig(t, testConfig(), &next.refusing, &scripted{name: "a", sockets: sample(3, tcp.Established)})
 	r.next = next
 	require.NoError(t, r.Start(context.Background(), componenttest.NewNopHost()))
 	<-next.entered
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	return r, next
+}
+
+func TestShutdownLetsThePipelineTakeTheBatch(t *testing.T) {
+	r, next := blockedRig(t)
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		close(next.release)
+	}()
+	require.NoError(t, r.Shutdown(context.Background()))
+	assert.Len(t, r.sink.AllMetrics(), 1, "that one, and none after it")
+	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All(), "a shutdown is no trouble to be told of")
+}
+
+func TestShutdownFreesABlockedPipeline(t *testing.T) {
+	r, _ := blockedRig(t)
+	r.grace = 10 * time.Millisecond
+	require.NoError(t, r.Shutdown(context.Background()))
+	assert.Empty(t, r.sink.AllMetrics())
+
+	r, _ = blockedRig(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	require.NoError(t, r.Shutdown(ctx))
-	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All(), "a shutdown is no trouble to be told of")
+	assert.Empty(t, r.sink.AllMetrics())
 }
 
 func TestStartFailsWithoutASource(t *testing.T) {

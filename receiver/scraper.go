@@ -41,6 +41,11 @@ type scraper struct {
 
 	groups *group.Set // nil if disabled
 
+	// batches is the context of what the pipeline is handed. It outlives that of
+	// the scrape, so that a shutdown does not tear a batch from the pipeline.
+	batches      context.Context
+	abandonBatch context.CancelFunc
+
 	connectionsTier, groupsTier, systemTier tier
 
 	// mu is held by a scrape, and by the watch of closes while it counts between
@@ -92,6 +97,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 		groupsTier:      newTier(cfg.Groups.Interval, cfg.CollectionInterval),
 		systemTier:      newTier(cfg.System.Interval, cfg.CollectionInterval),
 	}
+	s.batches, s.abandonBatch = context.WithCancel(context.Background())
 	s.table = table.New(boot, s.closed)
 	if cfg.Groups.Enabled {
 		s.groups = group.NewSet(group.Config{
@@ -105,6 +111,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	}
 	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)
 	if err := s.selector.Open(ctx, now); err != nil {
+		s.abandonBatch()
 		t.shutdown()
 		return nil, err
 	}
@@ -119,6 +126,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 
 // close gives back what the scraper holds.
 func (s *scraper) close() error {
+	s.abandonBatch()
 	s.endWatch()
 	err := s.selector.Close()
 	if s.resolver != nil {

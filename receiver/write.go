@@ -98,15 +98,19 @@ func (s *scraper) writeSystem(ctx, readCtx context.Context, states *otlp.States)
 	return errors.Join(errCounters, err)
 }
 
-// send hands a batch to the pipeline and waits until it took it.
+// send hands a batch to the pipeline and waits until it took it. ctx only says
+// whether to begin.
 func (s *scraper) send(ctx context.Context, md pmetric.Metrics) error {
 	points := md.DataPointCount()
 	if points == 0 {
 		return nil
 	}
-	ctx = s.telemetry.obsreport.StartMetricsOp(ctx)
-	err := s.next.ConsumeMetrics(ctx, md)
-	s.telemetry.obsreport.EndMetricsOp(ctx, metadata.Type.String(), points, err)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	op := s.telemetry.obsreport.StartMetricsOp(s.batches)
+	err := s.next.ConsumeMetrics(op, md)
+	s.telemetry.obsreport.EndMetricsOp(op, metadata.Type.String(), points, err)
 	if err == nil {
 		s.telemetry.points(points)
 	}
