@@ -116,7 +116,9 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 		return nil, err
 	}
 	if cfg.Process.Attribution {
-		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: cfg.Process.RefreshInterval})
+		// A tick that comes a little early would put a walk off by a whole one.
+		refresh := max(0, cfg.Process.RefreshInterval-cfg.CollectionInterval/2)
+		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: refresh})
 		if err != nil {
 			set.Logger.Warn("sockets cannot be joined with their processes", zap.Error(err))
 		}

@@ -77,8 +77,18 @@ func misfit(path string, value any, typ reflect.Type) error {
 			return wrong("a whole number")
 		}
 	case typ.Kind() == reflect.Slice && typ.Elem().Kind() != reflect.Struct:
-		if _, ok := value.([]any); !ok {
+		list, ok := value.([]any)
+		if !ok {
 			return wrong("a list, such as [a, b]")
+		}
+		var errs []error
+		for _, one := range list {
+			errs = append(errs, misfit(path, one, typ.Elem()))
+		}
+		return errors.Join(errs...)
+	case typ.Kind() == reflect.String:
+		if _, ok := value.(string); !ok {
+			return wrong("text")
 		}
 	}
 	return nil
