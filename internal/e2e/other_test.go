@@ -1,0 +1,12 @@
+//go:build !linux
+
+package e2e
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestCollector(t *testing.T) {
+	t.Skipf("end-to-end tests want Linux: there is no source of TCP sockets for %s yet", runtime.GOOS)
+}
