@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
@@ -150,7 +151,7 @@ func (c *Config) Validate() error {
 	} else if err := (source.Choice{Name: c.Source, Require: require}).Check(sources()); err != nil {
 		errs = append(errs, fmt.Errorf("%w, on %s", err, runtime.GOOS))
 	}
-	return errors.Join(errs...)
+	return oneLine(errs...)
 }
 
 // multiple checks that an interval falls on scrapes.
@@ -196,7 +197,7 @@ func (c *ConnectionsConfig) Validate() error {
 	if c.BatchSize < 1 {
 		errs = append(errs, fmt.Errorf("batch_size: got %d, takes a number of connections from 1 up", c.BatchSize))
 	}
-	return errors.Join(errs...)
+	return oneLine(errs...)
 }
 
 // Validate implements confmap.Validator.
@@ -227,7 +228,7 @@ func (c *GroupsConfig) Validate() error {
 	if len(c.RTTBuckets) == 0 && c.Histogram == explicit {
 		errs = append(errs, fmt.Errorf("rtt_buckets: got none, takes at least one with histogram: %s", explicit))
 	}
-	return errors.Join(errs...)
+	return oneLine(errs...)
 }
 
 func (c *GroupsConfig) by() ([]group.Attribute, error) {
@@ -258,6 +259,15 @@ func (c *GroupsConfig) rttBounds() []float64 {
 		bounds[i] = bound.Seconds()
 	}
 	return bounds
+}
+
+// oneLine makes one error of several: the library puts the section's name
+// before the first line only.
+func oneLine(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
 }
 
 func notNegative(key string, d time.Duration) error {
@@ -294,7 +304,7 @@ func (c *PatternsConfig) any() bool { return len(c.Include)+len(c.Exclude) > 0 }
 func (c *FilterConfig) Validate() error {
 	_, errSockets := c.sockets()
 	_, errExecutables := c.executables()
-	return errors.Join(errSockets, errExecutables)
+	return oneLine(errSockets, errExecutables)
 }
 
 // sockets returns the conditions that a socket meets by itself.

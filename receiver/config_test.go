@@ -114,6 +114,8 @@ func TestBadConfigurations(t *testing.T) {
 		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter: executables::exclude: got "", takes a name, or a regular expression between slashes`},
 		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
 			`filter::executables: got conditions while process::attribution is false`},
+		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
+			`connections: limit: got -1, takes a number of connections, or 0 for all of them; batch_size: got 0,`},
 		"require": {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
 		"source":  {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
 	} {

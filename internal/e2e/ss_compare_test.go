@@ -20,7 +20,7 @@ type same struct {
 	slack float64
 }
 
-// as is one of ss's values, times a factor that makes its unit ours.
+// shown is one of ss's values, times a factor that makes its unit ours.
 func shown(key string, factor float64) func(SS) float64 {
 	return func(s SS) float64 { return s.Values[key] * factor }
 }

@@ -117,39 +117,3 @@ func flat(nested map[string]any) map[string]any {
 	}
 	return all
 }
-
-// TestBadInput checks that mistakes are named before anything runs.
-func TestBadInput(t *testing.T) {
-	c := own(t)
-	for _, test := range []struct {
-		receiver string
-		words    []string
-	}{
-		{`{source: nonsense}`, []string{`source: got "nonsense", takes auto, `}},
-		{`{require: [speed]}`, []string{`require: got "speed", takes rtt, bytes, `}},
-		{`{colection_interval: 1s}`, []string{"colection_interval"}},
-		{`{collection_interval: 0s}`, []string{"collection_interval: got 0s, takes more than 0s"}},
-		{`{collection_interval: soon}`, []string{`collection_interval: got "soon", takes a duration`}},
-		{`{timeout: -1s}`, []string{"timeout: got -1s, takes 0s or more"}},
-		{`{process: {refresh_interval: -1s}}`, []string{"process: refresh_interval: got -1s, takes"}},
-		{`{filter: {states: [open]}}`, []string{`filter: states: got "open", takes one of`}},
-		{`{filter: {local_ports: [70000]}}`, []string{`filter: local_ports: got "70000", takes a port`}},
-		{`{filter: {peer_ports: [9-1]}}`, []string{`filter: peer_ports: got "9-1", takes a port`}},
-		{`{filter: {peer_cidrs: {include: [10.0.0.0/40]}}}`, []string{`filter: peer_cidrs::include: got "10.0.0.0/40", takes a network`}},
-		{`{filter: {executables: {exclude: ["/(/"]}}}`, []string{`filter: executables::exclude: got "/(/", takes a regular expression`}},
-		{`{connections: {limit: -1}}`, []string{"connections: limit: got -1, takes"}},
-		{`{connections: {order_by: size}}`, []string{`connections: order_by: got "size", takes one of io, retransmits, rtt, age`}},
-		{`{connections: {batch_size: 0}}`, []string{"connections: batch_size: got 0, takes"}},
-		{`{connections: {interval: 15s}}`, []string{"connections::interval: got 15s, takes a multiple of collection_interval (10s)"}},
-		{`{groups: {by: [server.name]}}`, []string{`groups: by: got "server.name", takes one of`}},
-		{`{groups: {limit: 0}}`, []string{"groups: limit: got 0, takes"}},
-		{`{groups: {histogram: linear}}`, []string{`groups: histogram: got "linear", takes explicit or exponential`}},
-		{`{groups: {rtt_buckets: [2ms, 1ms]}}`, []string{"groups: rtt_buckets: got"}},
-		{`{system: {interval: 7s}}`, []string{"system::interval: got 7s, takes a multiple of collection_interval (10s)"}},
-		{`{metrics: {tcp.connection.speed: {enabled: true}}}`, []string{"tcp.connection.speed"}},
-	} {
-		t.Run(test.receiver, func(t *testing.T) {
-			c.refuses(t, pipeline(t, "receivers: {tcp_stats: "+test.receiver+"}"), test.words...)
-		})
-	}
-}
