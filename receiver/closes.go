@@ -90,6 +90,9 @@ func (w *closeWatch) run(full func()) {
 func (w *closeWatch) take(spare []tcp.Socket) (queue []tcp.Socket, lost uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if cap(spare) > 4*closesAtOnce {
+		spare = nil // of a burst
+	}
 	queue, w.queue = w.queue, spare[:0]
 	lost, w.lost = w.lost, 0
 	return queue, lost, w.err
