@@ -41,7 +41,6 @@ func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 		last = c.State
 	}
 	withoutFins(s, last, accepted)
-	received := s.BytesReceived
 	switch {
 	case ok && c.known != 0 && !c.replacedBy(s):
 		if s.SegmentsReceived > 0 {
@@ -50,7 +49,7 @@ func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 			s.State = c.State // never more than a SYN
 		}
 		s.Inode = c.Inode
-		c.update(s, func(s *tcp.Socket) uint64 { return received })
+		c.update(s, s.BytesReceived)
 		t.remove(c)
 	case ok:
 		// Only what was left of it has been seen, an embryo or TIME_WAIT.

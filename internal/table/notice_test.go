@@ -64,6 +64,11 @@ func TestNoticesAndDumps(t *testing.T) {
 			dump(w.Table, at(10), socket(1, sent(777), received(101), inState(tcp.FinWait2)))
 			w.Notice(notice, false)
 		},
+		"its fin in a sample before the state tells": func(w *watched) {
+			dump(w.Table, at(10), socket(1, sent(777), received(101)))
+			dump(w.Table, at(20), socket(1, sent(777), received(100), inState(tcp.CloseWait)))
+			w.Notice(notice, false)
+		},
 		"its fin in the last sample, and TIME_WAIT": func(w *watched) {
 			dump(w.Table, at(10), socket(1, sent(777), received(101), inState(tcp.FinWait2)))
 			dump(w.Table, at(20), socket(1, bare(tcp.TimeWait)))

@@ -115,7 +115,7 @@ func (t *Table) Observe(s *tcp.Socket) *Connection {
 	if s.Inode == 0 && c.Inode != 0 {
 		t.free(c)
 	}
-	c.update(s, t.sure)
+	c.update(s, t.sure(s))
 	return c
 }
 

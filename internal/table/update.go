@@ -16,12 +16,12 @@ func (c *Connection) replacedBy(s *tcp.Socket) bool {
 // the sample does not have (TIME_WAIT has none) keeps its last value, so that a
 // later sample goes on from there. sure is how many of the bytes received may
 // be counted now.
-func (c *Connection) update(s *tcp.Socket, sure func(*tcp.Socket) uint64) {
+func (c *Connection) update(s *tcp.Socket, sure uint64) {
 	// A FIN that arrived between the kernel's reading the state and the counters
 	// is taken off one sample late: hold the value rather than let it fall.
-	s.BytesReceived = c.continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
-	s.BytesAcked = c.continued(s, tcp.FieldBytesAcked, c.BytesAcked, max(c.BytesAcked, s.BytesAcked))
-	s.BytesSent = c.continued(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
+	s.BytesReceived = continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
+	s.BytesAcked = continued(s, tcp.FieldBytesAcked, c.BytesAcked, max(c.BytesAcked, s.BytesAcked))
+	s.BytesSent = continued(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
 
 	s.SegmentsSent = unwrapped[uint32](c, s, tcp.FieldSegmentsSent, c.SegmentsSent, s.SegmentsSent)
 	s.SegmentsReceived = unwrapped[uint32](c, s, tcp.FieldSegmentsReceived, c.SegmentsReceived, s.SegmentsReceived)
@@ -39,7 +39,7 @@ func (c *Connection) update(s *tcp.Socket, sure func(*tcp.Socket) uint64) {
 		Retransmits:   s.Retransmits - c.Retransmits,
 	}
 	c.Delta.add(grew)
-	counted := max(c.counted, sure(s))
+	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
 	c.Uncounted.add(grew)
 
@@ -50,7 +50,7 @@ func (c *Connection) update(s *tcp.Socket, sure func(*tcp.Socket) uint64) {
 // continued returns a counter's value now: the last one where the sample does
 // not have it. One that no sample had before began at 0, as in a socket that
 // was an embryo (SYN_RECEIVED) until now.
-func (c *Connection) continued(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
+func continued(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
 	if !s.Has(f) {
 		return old
 	}
@@ -62,7 +62,7 @@ func unwrapped[W uint16 | uint32](c *Connection, s *tcp.Socket, f tcp.Field, old
 	if s.Has(f) && c.known.Has(f) {
 		now = old + uint64(W(now)-W(old))
 	}
-	return c.continued(s, f, old, now)
+	return continued(s, f, old, now)
 }
 
 func (d *Delta) add(more Delta) {
