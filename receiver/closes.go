@@ -168,16 +168,6 @@ func (s *scraper) countCloses() {
 	}
 }
 
-// listenerOwners notes who listens on each port: who accepts there.
-func (s *scraper) listenerOwners() {
-	clear(s.owners)
-	for c := range s.table.All() {
-		if c.State == tcp.Listen && c.Owner.Process != nil {
-			s.owners[c.Local.Port()] = c.Owner.Process
-		}
-	}
-}
-
 // ownerOf is who owned a connection that ended before it could be attributed:
 // who listens on its port has accepted it. For one that was opened from here
 // nobody knows.

@@ -51,9 +51,9 @@ type scraper struct {
 	// mu is held by a scrape, and by the watch of closes while it counts between
 	// two scrapes.
 	mu     sync.Mutex
-	watch  *closeWatch  // nil if the source is not told of closes, or nobody asks
-	closes []tcp.Socket // reused: the notices that were counted last
-	owners map[uint16]*process.Process
+	watch  *closeWatch                 // nil if the source is not told of closes, or nobody asks
+	closes []tcp.Socket                // reused: the notices that were counted last
+	owners map[uint16]*process.Process // who listens on each port, and so accepts there
 
 	states otlp.States         // of the last dump
 	kept   []*table.Connection // reused: those that are written
@@ -186,7 +186,6 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 			states = &s.states
 		}
 		errs = append(errs, err, s.attribute(readCtx))
-		s.listenerOwners()
 		s.countCloses()
 	}
 	if due.groups {
@@ -293,9 +292,13 @@ func (s *scraper) attribute(ctx context.Context) error {
 	claims := s.table.Claims(func(p *process.Process) bool { return stale[p] })
 	stats, errResolve := s.resolver.Resolve(ctx, now, s.table.Freed(), claims)
 	unattributed := make(map[process.Reason]int64, 3)
+	clear(s.owners)
 	for c := range s.table.All() {
-		if c.Owner.Process == nil {
+		switch {
+		case c.Owner.Process == nil:
 			unattributed[c.Reason]++
+		case c.State == tcp.Listen:
+			s.owners[c.Local.Port()] = c.Owner.Process
 		}
 	}
 	s.telemetry.unattributed(unattributed)

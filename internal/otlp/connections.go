@@ -48,14 +48,9 @@ func (w *Writer) Connections(connections []*table.Connection, size int, now time
 
 func (w *Writer) batch(connections []*table.Connection, now time.Time) pmetric.Metrics {
 	md := pmetric.NewMetrics()
-	for len(connections) > 0 {
-		owner := connections[0].Owner.Process
-		n := slices.IndexFunc(connections, func(c *table.Connection) bool { return c.Owner.Process != owner })
-		if n < 0 {
-			n = len(connections)
-		}
-		w.ofProcess(md, owner, connections[:n], now)
-		connections = connections[n:]
+	owner := func(c *table.Connection) *process.Process { return c.Owner.Process }
+	for p, its := range ofEachProcess(connections, owner) {
+		w.ofProcess(md, p, its, now)
 	}
 	return md
 }

@@ -194,14 +194,28 @@ func (w *Writer) writeDistributions(metrics pmetric.MetricSlice, groups []*group
 	}
 }
 
-func writeExplicit(m pmetric.Metric, h *group.Histogram, bounds []float64, start, ts pcommon.Timestamp) pcommon.Map {
-	dp := m.Histogram().DataPoints().AppendEmpty()
+// summary is what points of both kinds of histograms have.
+type summary interface {
+	SetStartTimestamp(pcommon.Timestamp)
+	SetTimestamp(pcommon.Timestamp)
+	SetCount(uint64)
+	SetSum(float64)
+	SetMin(float64)
+	SetMax(float64)
+}
+
+func setSummary(dp summary, h *group.Histogram, start, ts pcommon.Timestamp) {
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	dp.SetCount(h.Count)
 	dp.SetSum(h.Sum)
 	dp.SetMin(h.Min)
 	dp.SetMax(h.Max)
+}
+
+func writeExplicit(m pmetric.Metric, h *group.Histogram, bounds []float64, start, ts pcommon.Timestamp) pcommon.Map {
+	dp := m.Histogram().DataPoints().AppendEmpty()
+	setSummary(dp, h, start, ts)
 	dp.ExplicitBounds().FromRaw(bounds)
 	dp.BucketCounts().FromRaw(h.Explicit)
 	return dp.Attributes()
@@ -209,12 +223,7 @@ func writeExplicit(m pmetric.Metric, h *group.Histogram, bounds []float64, start
 
 func writeExponential(m pmetric.Metric, h *group.Histogram, _ []float64, start, ts pcommon.Timestamp) pcommon.Map {
 	dp := m.ExponentialHistogram().DataPoints().AppendEmpty()
-	dp.SetStartTimestamp(start)
-	dp.SetTimestamp(ts)
-	dp.SetCount(h.Count)
-	dp.SetSum(h.Sum)
-	dp.SetMin(h.Min)
-	dp.SetMax(h.Max)
+	setSummary(dp, h, start, ts)
 	dp.SetScale(h.Exponential.Scale)
 	dp.SetZeroCount(h.Exponential.Zero)
 	dp.Positive().SetOffset(h.Exponential.Offset)

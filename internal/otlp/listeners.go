@@ -58,21 +58,17 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 		}
 		merged = append(merged, l)
 	}
-	for rest := merged; len(rest) > 0; {
-		owner := rest[0].process
-		n := slices.IndexFunc(rest, func(l listener) bool { return l.process != owner })
-		if n < 0 {
-			n = len(rest)
+	for p, its := range ofEachProcess(merged, func(l listener) *process.Process { return l.process }) {
+		resource, wanted := w.resources.of(p)
+		if !wanted {
+			continue
 		}
-		if resource, wanted := w.resources.of(owner); wanted {
-			metrics := pmetric.NewMetricSlice()
-			w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueUsage.Name, rest[:n], tcp.FieldQueueLength, now, func(l *listener) uint64 { return l.usage })
-			w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueLimit.Name, rest[:n], tcp.FieldQueueLimit, now, func(l *listener) uint64 { return l.limit })
-			if metrics.Len() > 0 {
-				metrics.MoveAndAppendTo(w.scope(md, resource))
-			}
+		metrics := pmetric.NewMetricSlice()
+		w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueUsage.Name, its, tcp.FieldQueueLength, now, func(l *listener) uint64 { return l.usage })
+		w.writeQueue(metrics, metadata.MetricsInfo.TCPListenerQueueLimit.Name, its, tcp.FieldQueueLimit, now, func(l *listener) uint64 { return l.limit })
+		if metrics.Len() > 0 {
+			metrics.MoveAndAppendTo(w.scope(md, resource))
 		}
-		rest = rest[n:]
 	}
 	clear(w.listeners)
 	w.listeners = w.listeners[:0]

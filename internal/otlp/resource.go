@@ -2,6 +2,8 @@ package otlp
 
 import (
 	"cmp"
+	"iter"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -65,4 +67,22 @@ func compareProcesses(p, q *process.Process) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(p.PID, q.PID), p.Created.Compare(q.Created))
+}
+
+// ofEachProcess cuts a slice that is sorted by process into those of one process
+// each.
+func ofEachProcess[T any](sorted []T, owner func(T) *process.Process) iter.Seq2[*process.Process, []T] {
+	return func(yield func(*process.Process, []T) bool) {
+		for rest := sorted; len(rest) > 0; {
+			p := owner(rest[0])
+			n := slices.IndexFunc(rest, func(t T) bool { return owner(t) != p })
+			if n < 0 {
+				n = len(rest)
+			}
+			if !yield(p, rest[:n]) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
 }
