@@ -29,9 +29,10 @@ type Socket struct {
 	// a zone where the kernel tells the interface. A listener's Peer has port 0.
 	Local, Peer netip.AddrPort
 
-	// Inode joins the socket with the descriptors that hold it. 0: no process
-	// holds it (not accepted yet, orphaned, TIME_WAIT), or the source cannot
-	// tell.
+	// Inode joins the socket with the descriptors that hold it: on Linux the
+	// socket's inode, on FreeBSD where the kernel has it in memory (xso_so), which
+	// is for joining alone and never written anywhere. 0: no process holds it (not
+	// accepted yet, orphaned, TIME_WAIT), or the source cannot tell.
 	Inode uint64
 	// UID owns the socket: a user id of the source's own user namespace.
 	UID uint32
@@ -41,6 +42,9 @@ type Socket struct {
 
 	// CongestionControl is the name of the algorithm; "" if it is not known.
 	CongestionControl string
+	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
+	// there is but one, or where it is not known.
+	Stack string
 
 	SmoothedRTT  time.Duration
 	RTTVariation time.Duration
