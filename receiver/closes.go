@@ -6,8 +6,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -72,7 +72,7 @@ func (w *closeWatch) run(full func()) {
 			w.lost += uint64(p.Count)
 		}
 		if err != nil && len(malformed) == 0 {
-			w.err = err
+			w.err = err // the end, where end has closed the stream
 		}
 		failed := w.err != nil
 		w.mu.Unlock()
@@ -101,15 +101,15 @@ func (w *closeWatch) take(spare []tcp.Socket) (queue []tcp.Socket, lost uint64, 
 // end stops the watch and waits for it.
 func (w *closeWatch) end() error {
 	close(w.stop)
+	err := w.stream.Close()
 	<-w.done
-	return w.stream.Close()
+	return err
 }
 
-// watchSource starts to watch the closes of the current source, if it is told
-// of them and groups want them, and ends the watch of the one before.
-func (s *scraper) watchSource() {
-	s.endWatch()
-	src := s.selector.Current()
+// watchSpace starts to watch the closes in a network namespace, if its source is
+// told of them and groups want them, and ends the watch of the source before.
+func (s *scraper) watchSpace(sp *space, src source.Source) {
+	s.endWatch(sp)
 	if s.groups == nil || src == nil || src.Capabilities().Missing(source.Closes) != 0 {
 		return
 	}
@@ -119,61 +119,69 @@ func (s *scraper) watchSource() {
 	}
 	stream, err := notifier.Closes()
 	if err != nil {
-		s.log.Warn("connections that open and close between two scrapes are not counted", zap.Error(err))
+		s.log.Warn("connections that open and close between two scrapes are not counted", zap.Stringer("in", sp), zap.Error(err))
 		return
 	}
-	s.table.Notified(true)
-	s.watch = watchCloses(stream, func() {
+	sp.table.Notified(true)
+	sp.watch = watchCloses(stream, func() {
 		// While a scrape is under way the queue grows; the scrape counts it.
 		if s.mu.TryLock() {
 			defer s.mu.Unlock()
-			s.countCloses()
+			s.countCloses(sp)
 		}
 	})
+	// What is told of a namespace in which everything is new is all new.
+	sp.watch.counted = sp.table.Begun()
 }
 
-func (s *scraper) endWatch() {
-	if s.watch == nil {
+func (s *scraper) endWatch(sp *space) {
+	if sp.watch == nil {
 		return
 	}
-	if err := s.watch.end(); err != nil {
+	if err := sp.watch.end(); err != nil {
 		s.log.Warn("ending the watch of closes", zap.Error(err))
 	}
-	s.watch = nil
-	s.table.Notified(false)
+	sp.watch = nil
+	sp.table.Notified(false)
 }
 
 // countCloses gives the table the notices that have come. s.mu is held.
-func (s *scraper) countCloses() {
-	if s.watch == nil || !s.table.Begun() {
+func (s *scraper) countCloses(sp *space) {
+	if sp.watch == nil || !sp.table.Begun() {
 		return
 	}
-	queue, lost, err := s.watch.take(s.closes)
+	queue, lost, err := sp.watch.take(sp.closes)
 	for i := range queue {
 		socket := &queue[i]
 		// A notice does not tell in what state the connection was.
-		known := s.table.Has(socket.ID)
-		if known || s.watch.counted && len(s.filter.States) == 0 && s.filter.Match(socket) {
-			s.table.Notice(socket, s.groups.Accepted(socket.Local.Port()))
+		known := sp.table.Has(socket.ID)
+		if known || sp.watch.counted && len(s.filter.States) == 0 && s.filter.Match(socket) {
+			sp.table.Notice(socket, s.groups.Accepted(socket.ID.Namespace, socket.Local.Port()))
 		}
 	}
-	s.closes = queue
-	s.watch.counted = true
+	sp.closes = queue
+	sp.watch.counted = true
 	if lost > 0 {
 		s.telemetry.eventsLost(s.selector.Current(), lost)
 	}
 	if err != nil {
-		s.log.Warn("closes are no longer told: connections that open and close between two scrapes are not counted", zap.Error(fmt.Errorf("watch closes: %w", err)))
-		s.endWatch()
+		s.log.Warn("closes are no longer told: connections that open and close between two scrapes are not counted",
+			zap.Stringer("in", sp), zap.Error(fmt.Errorf("watch closes: %w", err)))
+		s.endWatch(sp)
 	}
 }
 
-// ownerOf is who owned a connection that ended before it could be attributed:
-// who listens on its port has accepted it. For one that was opened from here
-// nobody knows.
-func (s *scraper) ownerOf(local uint16) *process.Process {
-	if s.groups.Accepted(local) {
-		return s.owners[local]
+// closed counts the end of a connection in its group.
+func (s *scraper) closed(sp *space, c *table.Connection) {
+	if s.groups == nil || c.State == tcp.Listen {
+		return
 	}
-	return nil
+	if c.Owner.Process == nil && c.Group == 0 && s.groups.Accepted(c.ID.Namespace, c.Local.Port()) {
+		// It ended before it could be attributed: who listens on its port has
+		// accepted it. Of one that was opened from here nobody knows.
+		c.Owner.Process = sp.owners[c.Local.Port()]
+	}
+	if c.Group != 0 || s.wanted(c) {
+		s.groups.Close(c)
+	}
 }

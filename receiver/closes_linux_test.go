@@ -23,9 +23,11 @@ import (
 // totals is what groups say of one server port.
 type totals struct{ opens, closes, sent, received int64 }
 
-// ofPort adds up, by role, the groups of a server port in the last batch that
-// has each metric.
-func ofPort(next *refusing, port int) map[string]totals {
+// byRole is how ofPort's totals are called.
+func byRole(attrs map[string]any) string { return attrs["tcp.role"].(string) }
+
+// ofPort returns the totals of the groups of a server port, each as key calls it.
+func ofPort(next *refusing, port int, key func(attrs map[string]any) string) map[string]totals {
 	all := make(map[string]totals)
 	for _, md := range next.AllMetrics() {
 		for _, rm := range md.ResourceMetrics().All() {
@@ -38,8 +40,7 @@ func ofPort(next *refusing, port int) map[string]totals {
 					if attrs["server.port"] != int64(port) {
 						continue
 					}
-					role := attrs["tcp.role"].(string)
-					of := all[role]
+					of := all[key(attrs)]
 					switch {
 					case m.Name() == "tcp.connection.opens":
 						of.opens = dp.IntValue()
@@ -50,7 +51,7 @@ func ofPort(next *refusing, port int) map[string]totals {
 					case m.Name() == "tcp.io":
 						of.received = dp.IntValue()
 					}
-					all[role] = of
+					all[key(attrs)] = of
 				}
 			}
 		}
@@ -127,14 +128,14 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	// The last notices may be on their way.
 	for range 500 {
 		scrape()
-		if assert.ObjectsAreEqual(want, ofPort(next, port)) {
+		if assert.ObjectsAreEqual(want, ofPort(next, port, byRole)) {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	assert.Equal(t, want, ofPort(next, port))
+	assert.Equal(t, want, ofPort(next, port, byRole))
 	scrape()
-	assert.Equal(t, want, ofPort(next, port), "and what is left of them changes nothing")
+	assert.Equal(t, want, ofPort(next, port, byRole), "and what is left of them changes nothing")
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, <-answered, net.ErrClosed)
 }

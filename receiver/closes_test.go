@@ -147,9 +147,9 @@ func TestManyClosesBetweenTwoScrapes(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r.scraper.mu.Lock()
 		defer r.scraper.mu.Unlock()
-		r.scraper.watch.mu.Lock()
-		defer r.scraper.watch.mu.Unlock()
-		return len(r.scraper.watch.queue) < closesAtOnce
+		r.scraper.own.watch.mu.Lock()
+		defer r.scraper.own.watch.mu.Unlock()
+		return len(r.scraper.own.watch.queue) < closesAtOnce
 	}, 5*time.Second, time.Millisecond, "counted without a scrape")
 	r.sink.Reset()
 	r.scrapeOnce(t)
@@ -180,7 +180,7 @@ func TestAWatchThatBreaks(t *testing.T) {
 	src.mu.Unlock()
 	require.Eventually(t, func() bool {
 		r.scrapeOnce(t)
-		return r.scraper.watch == nil
+		return r.scraper.own.watch == nil
 	}, 5*time.Second, time.Millisecond)
 	assert.Len(t, r.logs.FilterMessageSnippet("closes are no longer told").All(), 1)
 	assert.Zero(t, src.open)
@@ -207,7 +207,7 @@ func TestTheWatchFollowsTheSource(t *testing.T) {
 	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
 	r.scrapeOnce(t)
 	assert.Equal(t, 0, better.open)
-	assert.Nil(t, r.scraper.watch)
+	assert.Nil(t, r.scraper.own.watch)
 
 	cfg := groupConfig("tcp.role")
 	cfg.Groups.Enabled = false

@@ -28,6 +28,9 @@ type Config struct {
 	Source string `mapstructure:"source"`
 	// Require refuses sources without these capabilities.
 	Require []string `mapstructure:"require"`
+	// NetworkNamespaces is "host" for the collector's own network namespace, or
+	// "all" for every one that has processes.
+	NetworkNamespaces string `mapstructure:"network_namespaces"`
 
 	Process     ProcessConfig     `mapstructure:"process"`
 	Filter      FilterConfig      `mapstructure:"filter"`
@@ -85,6 +88,12 @@ type PeerPrefixConfig struct {
 	IPv6 int `mapstructure:"ipv6"`
 }
 
+// The values of Config.NetworkNamespaces.
+const (
+	hostNamespace = "host"
+	allNamespaces = "all"
+)
+
 // The values of GroupsConfig.Histogram.
 const (
 	explicit    = "explicit"
@@ -105,6 +114,7 @@ func createDefaultConfig() *Config {
 		CollectionInterval: 10 * time.Second,
 		InitialDelay:       time.Second,
 		Source:             source.Auto,
+		NetworkNamespaces:  hostNamespace,
 		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second},
 		Connections: ConnectionsConfig{
 			Limit:     1000,
@@ -144,6 +154,9 @@ func (c *Config) Validate() error {
 	)
 	if c.Filter.Executables.any() && !c.Process.Attribution {
 		errs = append(errs, errors.New("filter::executables: got conditions while process::attribution is false, takes none then: executables are known by attribution only"))
+	}
+	if c.NetworkNamespaces != hostNamespace && c.NetworkNamespaces != allNamespaces {
+		errs = append(errs, fmt.Errorf("network_namespaces: got %q, takes %s or %s", c.NetworkNamespaces, hostNamespace, allNamespaces))
 	}
 	require, err := c.require()
 	if err != nil {

@@ -116,8 +116,9 @@ func TestBadConfigurations(t *testing.T) {
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
 			`connections: limit: got -1, takes a number of connections, or 0 for all of them; batch_size: got 0,`},
-		"require": {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
-		"source":  {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
+		"require":            {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
+		"source":             {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
+		"network_namespaces": {func(c *Config) { c.NetworkNamespaces = "pods" }, `network_namespaces: got "pods", takes host or all`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := createDefaultConfig()
@@ -136,10 +137,9 @@ func TestSourcesOfThisSystem(t *testing.T) {
 	}
 	assert.Equal(t, []string{"sock_diag", "procfs"}, source.Names(sources()))
 	cfg := createDefaultConfig()
-	cfg.Require = []string{"namespaces"}
-	assert.ErrorContains(t, cfg.Validate(), "require: got namespaces, which no source that `source: auto` allows gives (sock_diag: gives rtt, bytes, closes, processes, not namespaces; procfs: gives processes, not namespaces), on linux")
 	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
-	assert.ErrorContains(t, cfg.Validate(), "require: got rtt")
+	assert.ErrorContains(t, cfg.Validate(), "require: got rtt, which no source that `source: procfs` allows gives (")
+	assert.ErrorContains(t, cfg.Validate(), "procfs: gives processes, namespaces, not rtt), on linux")
 }
 
 func TestExecutables(t *testing.T) {
@@ -160,13 +160,13 @@ func TestExecutables(t *testing.T) {
 
 func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, groups, initial_delay, metrics, process, require, resource_attributes, source, system, timeout`,
+		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, groups, initial_delay, metrics, network_namespaces, process, require, resource_attributes, source, system, timeout`,
 		"connections: {limits: 5}":                    `connections: got the key "limits", takes batch_size, enabled, interval, limit, order_by`,
 		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs: got the key "only", takes exclude, include`,
 		"metrics: {tcp.latency: {enabled: true}}":     `metrics: got the key "tcp.latency", takes a name that documentation.md lists`,
 		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt: got the key "on", takes enabled`,
 		"metrics: {tcp.connection.rtt: true}":         `metrics::tcp.connection.rtt: got true, takes a section with keys: enabled`,
-		"resource_attributes: {process.name: }":       `resource_attributes: got the key "process.name", takes container.id, process.command`,
+		"resource_attributes: {process.name: }":       `resource_attributes: got the key "process.name", takes container.id, network.namespace.id, network.namespace.name, process.command`,
 		"collection_interval: 5x":                     `collection_interval: got "5x", takes a duration with its unit, such as 10s or 500ms`,
 		"collection_interval: 5":                      `collection_interval: got 5, takes a duration with its unit, such as 10s or 500ms`,
 		"connections: {limit: many}":                  `connections::limit: got "many", takes a whole number`,

@@ -26,19 +26,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(holderEnv); spec != "" {
-		if err := hold(spec); err != nil {
-			fmt.Fprintln(os.Stderr, "holder of connections:", err)
-			os.Exit(1)
+	for env, run := range map[string]func(spec string) error{holderEnv: hold, burstEnv: burst, inhabitantEnv: inhabit} {
+		if spec := os.Getenv(env); spec != "" {
+			if err := run(spec); err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v\n", env, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
-	}
-	if spec := os.Getenv(burstEnv); spec != "" {
-		if err := burst(spec); err != nil {
-			fmt.Fprintln(os.Stderr, "client of the burst:", err)
-			os.Exit(1)
-		}
-		return
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,10 +36,11 @@ type scraper struct {
 	executables executables
 
 	selector *source.Selector
-	table    *table.Table
-	resolver *process.Resolver // nil without attribution
+	resolver *process.Resolver // nil if processes cannot be read, or nobody asks
 	writer   *otlp.Writer
 
+	own    *space
+	others neighbours
 	groups *group.Set // nil if disabled
 
 	// batches is the context of what the pipeline is handed. It outlives that of
@@ -50,14 +52,13 @@ type scraper struct {
 
 	// mu is held by a scrape, and by the watch of closes while it counts between
 	// two scrapes.
-	mu     sync.Mutex
-	watch  *closeWatch                 // nil if the source is not told of closes, or nobody asks
-	closes []tcp.Socket                // reused: the notices that were counted last
-	owners map[uint16]*process.Process // who listens on each port, and so accepts there
+	mu sync.Mutex
 
-	states otlp.States         // of the last dump
-	kept   []*table.Connection // reused: those that are written
-	denied bool                // some sockets have no owner for want of permission
+	boot     time.Time
+	detailed bool                // connections are remembered with all that is known of them
+	kept     []*table.Connection // reused: those that are written
+	claims   []process.Claim     // reused
+	denied   bool                // some sockets have no owner for want of permission
 }
 
 // due is what a scrape is to write.
@@ -91,34 +92,36 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 		order:           order,
 		filter:          filter,
 		executables:     executables,
-		owners:          make(map[uint16]*process.Process),
+		boot:            boot,
 		writer:          otlp.NewWriter(cfg.MetricsBuilderConfig, set, boot),
 		connectionsTier: newTier(cfg.Connections.Interval, cfg.CollectionInterval),
 		groupsTier:      newTier(cfg.Groups.Interval, cfg.CollectionInterval),
 		systemTier:      newTier(cfg.System.Interval, cfg.CollectionInterval),
 	}
 	s.batches, s.abandonBatch = context.WithCancel(context.Background())
-	s.table = table.New(boot, s.closed)
+	s.detailed = cfg.Connections.Enabled
 	if cfg.Groups.Enabled {
+		distributions := s.writer.Group(by, cfg.Groups.rttBounds())
+		s.detailed = s.detailed || slices.ContainsFunc(distributions, func(d group.Distribution) bool { return d.Detailed })
 		s.groups = group.NewSet(group.Config{
 			By:             by,
 			Limit:          cfg.Groups.Limit,
 			PeerPrefixIPv4: cfg.Groups.PeerPrefix.IPv4,
 			PeerPrefixIPv6: cfg.Groups.PeerPrefix.IPv6,
 			Expiry:         cfg.Groups.Expiry,
-			Distributions:  s.writer.Group(by, cfg.Groups.rttBounds()),
+			Distributions:  distributions,
 		}, now)
 	}
+	s.own = s.newSpace(time.Time{})
 	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)
 	if err := s.selector.Open(ctx, now); err != nil {
 		s.abandonBatch()
 		t.shutdown()
 		return nil, err
 	}
-	if cfg.Process.Attribution {
-		// A tick that comes a little early would put a walk off by a whole one.
-		refresh := max(0, cfg.Process.RefreshInterval-cfg.CollectionInterval/2)
-		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: refresh})
+	s.followNamespaces()
+	if cfg.Process.Attribution || s.others.followed {
+		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: s.refreshInterval()})
 		if err != nil {
 			set.Logger.Warn("sockets cannot be joined with their processes", zap.Error(err))
 		}
@@ -126,11 +129,17 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	return s, nil
 }
 
+// refreshInterval is a little less than configured: a tick that comes early would
+// put a walk off by a whole one.
+func (s *scraper) refreshInterval() time.Duration {
+	return max(0, s.cfg.Process.RefreshInterval-s.cfg.CollectionInterval/2)
+}
+
 // close gives back what the scraper holds.
 func (s *scraper) close() error {
 	s.abandonBatch()
-	s.endWatch()
-	err := s.selector.Close()
+	s.endWatch(s.own)
+	err := errors.Join(s.leaveAll(), s.selector.Close())
 	if s.resolver != nil {
 		err = errors.Join(err, s.resolver.Close())
 	}
@@ -141,25 +150,15 @@ func (s *scraper) close() error {
 // sourceChanged forgets the connections: their identities are the other
 // source's.
 func (s *scraper) sourceChanged(from, to string) {
-	s.table.Reset()
+	for sp := range s.spaces() {
+		sp.table.Reset()
+	}
 	if s.groups != nil {
 		s.groups.Forget()
 	}
-	s.watchSource()
+	s.reopenOthers()
+	s.watchSpace(s.own, s.selector.Current())
 	s.telemetry.sourceChanged(from, to)
-}
-
-// closed counts the end of a connection in its group.
-func (s *scraper) closed(c *table.Connection) {
-	if s.groups == nil || c.State == tcp.Listen {
-		return
-	}
-	if c.Owner.Process == nil && c.Group == 0 {
-		c.Owner.Process = s.ownerOf(c.Local.Port())
-	}
-	if c.Group != 0 || s.wanted(c) {
-		s.groups.Close(c)
-	}
 }
 
 // scrape reads and writes what is due. What fails costs only its own part.
@@ -179,14 +178,12 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 	s.selector.TryBetter(readCtx, time.Now())
 
 	var errs []error
-	var states *otlp.States
+	errs = append(errs, s.findOthers(readCtx, time.Now()))
 	if due.connections || s.groups != nil || s.wantsSockets() {
-		whole, err := s.dump(readCtx)
-		if whole {
-			states = &s.states
+		errs = append(errs, s.dump(readCtx), s.attribute(readCtx))
+		for sp := range s.spaces() {
+			s.countCloses(sp)
 		}
-		errs = append(errs, err, s.attribute(readCtx))
-		s.countCloses()
 	}
 	if due.groups {
 		errs = append(errs, s.writeGroups(ctx))
@@ -195,8 +192,9 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 		errs = append(errs, s.writeConnections(ctx))
 	}
 	if due.system {
-		errs = append(errs, s.writeSystem(ctx, readCtx, states))
+		errs = append(errs, s.writeSystem(ctx, readCtx))
 	}
+	errs = append(errs, s.leaveEmptied())
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 		s.log.Warn("the scrape is partial", zap.Error(err))
 	}
@@ -211,94 +209,118 @@ func (s *scraper) wantsListeners() bool {
 	return s.cfg.System.Enabled && (s.cfg.Metrics.TCPListenerQueueUsage.Enabled || s.cfg.Metrics.TCPListenerQueueLimit.Enabled)
 }
 
-// dump reads the sockets into the table. If the source is lost it goes on with
-// the next one. whole tells whether every socket was visited, save for those
-// that err says could not be read.
-func (s *scraper) dump(ctx context.Context) (whole bool, err error) {
+// dump reads the sockets of every network namespace into its table.
+func (s *scraper) dump(ctx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseDump)()
+	var err error
+	s.own.whole, err = s.dumpOwn(ctx)
+	err = errors.Join(err, s.dumpOthers(ctx))
+	if src := s.selector.Current(); src != nil {
+		var seen int64
+		for sp := range s.spaces() {
+			for _, n := range sp.states {
+				seen += n
+			}
+		}
+		s.telemetry.sockets(src.Name(), seen)
+	}
+	return err
+}
+
+// dumpOwn reads the collector's own network namespace. If the source is lost it
+// goes on with the next one. whole tells whether every socket was visited, save
+// for those that err says could not be read.
+func (s *scraper) dumpOwn(ctx context.Context) (whole bool, err error) {
 	for {
 		src := s.selector.Current()
 		if src == nil {
 			return false, errors.New("no source of TCP sockets is open")
 		}
-		err := s.dumpFrom(ctx, src)
-		s.telemetry.sourceErrors(src.Name(), err)
-		var partial *source.PartialError
+		whole, err := s.dumpFrom(ctx, s.own, src)
 		switch {
-		case err == nil, errors.Is(err, source.ErrInterrupted), errors.As(err, &partial):
+		case whole:
 			s.selector.Succeeded()
-			return true, wrap(src, err)
+			return true, err
 		case ctx.Err() != nil:
-			return false, wrap(src, err)
+			return false, err
 		case !s.selector.Failed(ctx, time.Now(), err):
-			return false, wrap(src, err)
+			return false, err
 		}
 	}
-}
-
-func wrap(src source.Source, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("source %s: %w", src.Name(), err)
 }
 
 // dumpFrom makes one dump, and another if the kernel says that it was
 // interrupted.
-func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
-	var err error
+func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (whole bool, err error) {
+	visit := func(socket *tcp.Socket) error { return s.visit(sp, socket) }
 	for range maxDumps {
-		s.states = otlp.States{}
-		s.table.Begin(time.Now())
-		err = src.Sockets(ctx, s.visit)
+		sp.states = otlp.States{}
+		sp.table.Begin(time.Now())
+		err = src.Sockets(ctx, visit)
 		if !errors.Is(err, source.ErrInterrupted) {
 			break
 		}
 	}
-	s.table.End(err == nil)
-	var seen int64
-	for _, n := range s.states {
-		seen += n
+	sp.table.End(err == nil)
+	s.telemetry.sourceErrors(src.Name(), err)
+	if err == nil {
+		return true, nil
 	}
-	s.telemetry.sockets(src.Name(), seen)
-	return err
+	var partial *source.PartialError
+	whole = errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial)
+	return whole, fmt.Errorf("source %s: %w", src.Name(), err)
 }
 
 // visit counts a socket and, if it is wanted, takes it into the table. What is
 // filtered out costs neither a place there nor a look for its process.
-func (s *scraper) visit(socket *tcp.Socket) error {
-	s.states[socket.State]++
+func (s *scraper) visit(sp *space, socket *tcp.Socket) error {
+	sp.states[socket.State]++
 	wanted := s.cfg.Connections.Enabled || s.groups != nil
 	if socket.State == tcp.Listen {
 		wanted = s.wantsListeners() || s.groups != nil
 		if s.groups != nil {
-			s.groups.Listening(socket.Local.Port())
+			s.groups.Listening(socket.ID.Namespace, socket.Local.Port())
 		}
 	}
 	if wanted && s.filter.Match(socket) {
-		s.table.Observe(socket)
+		sp.table.Observe(socket)
 	}
 	return nil
 }
 
-// attribute joins the sockets in the table with their processes.
+// maxSpareClaims is how many claims are kept room for: the first scrape claims
+// every socket, the later ones those that are new.
+const maxSpareClaims = 4096
+
+// attribute joins the sockets in the tables with their processes.
 func (s *scraper) attribute(ctx context.Context) error {
-	if s.resolver == nil {
+	if s.resolver == nil || !s.cfg.Process.Attribution {
 		return nil
 	}
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseAttribute)()
 	now := time.Now()
 	stale, errStale := s.resolver.Stale(ctx, now)
-	claims := s.table.Claims(func(p *process.Process) bool { return stale[p] })
-	stats, errResolve := s.resolver.Resolve(ctx, now, s.table.Freed(), claims)
+	claims := s.claims[:0]
+	var freed []process.Owner
+	for sp := range s.spaces() {
+		claims = sp.table.Claims(claims, func(p *process.Process) bool { return stale[p] })
+		freed = append(freed, sp.table.Freed()...)
+	}
+	stats, errResolve := s.resolver.Resolve(ctx, now, freed, claims)
+	clear(claims)
+	if s.claims = claims; cap(claims) > maxSpareClaims {
+		s.claims = nil
+	}
 	unattributed := make(map[process.Reason]int64, 3)
-	clear(s.owners)
-	for c := range s.table.All() {
-		switch {
-		case c.Owner.Process == nil:
-			unattributed[c.Reason]++
-		case c.State == tcp.Listen:
-			s.owners[c.Local.Port()] = c.Owner.Process
+	for sp := range s.spaces() {
+		clear(sp.owners)
+		for c := range sp.table.All() {
+			switch {
+			case c.Owner.Process == nil:
+				unattributed[c.Reason]++
+			case c.State == tcp.Listen:
+				sp.owners[c.Local.Port()] = c.Owner.Process
+			}
 		}
 	}
 	s.telemetry.unattributed(unattributed)

@@ -45,7 +45,7 @@ func TestSystemOnly(t *testing.T) {
 	cfg.Connections.Enabled = false
 	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(10, tcp.Established, tcp.Listen)})
 	r.scrapeOnce(t)
-	assert.Equal(t, 5, r.scraper.table.Len(), "connections that nobody wants take no place in the table")
+	assert.Equal(t, 5, r.scraper.own.table.Len(), "connections that nobody wants take no place in the table")
 	points, _ := r.sums("tcp.connection.rtt")
 	assert.Zero(t, points)
 	_, sum := r.sums("system.network.connection.count")
@@ -73,7 +73,7 @@ func TestFilterAndLimit(t *testing.T) {
 	cfg.Connections.BatchSize = 2
 	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(20, tcp.Established, tcp.CloseWait, tcp.Listen, tcp.Established)})
 	r.scrapeOnce(t)
-	assert.Equal(t, 10, r.scraper.table.Len(), "what is filtered out takes no place in the table")
+	assert.Equal(t, 10, r.scraper.own.table.Len(), "what is filtered out takes no place in the table")
 	points, sum := r.sums("tcp.connection.io")
 	assert.Equal(t, 2*3, points)
 	assert.Equal(t, 19.0+16+15, sum, "the busiest")
@@ -105,7 +105,7 @@ func TestWhatCannotBeReadCostsOnlyItself(t *testing.T) {
 
 	src.sockets = src.sockets[:1]
 	r.scrapeOnce(t)
-	assert.Equal(t, 10, r.scraper.table.Len(), "a socket may be among what could not be read: it is not closed")
+	assert.Equal(t, 10, r.scraper.own.table.Len(), "a socket may be among what could not be read: it is not closed")
 }
 
 func TestInterruptedDumpsAreMadeAgain(t *testing.T) {

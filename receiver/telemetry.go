@@ -75,9 +75,13 @@ func (t *telemetry) grouped(groups int, overflowed int64) {
 	t.builder.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), overflowed)
 }
 
+func (t *telemetry) namespaces(n int) {
+	t.builder.ReceiverTcpstatsNetworkNamespaces.Record(context.Background(), int64(n))
+}
+
 func (t *telemetry) unattributed(byReason map[process.Reason]int64) {
 	for _, reason := range []process.Reason{process.ReasonPending, process.ReasonNoPermission, process.ReasonNoOwner} {
-		t.builder.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), byReason[reason], with(attribute.String("error.type", string(reason))))
+		t.builder.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), byReason[reason], with(attribute.String("error.type", reason.String())))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -22,7 +21,7 @@ func (s *scraper) writeGroups(ctx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseGroup)()
 	now := time.Now()
 	s.groups.Begin(now)
-	for c := range s.table.All() {
+	for c := range s.connections() {
 		if c.State != tcp.Listen && s.wanted(c) {
 			s.groups.Add(c)
 		}
@@ -38,7 +37,7 @@ func (s *scraper) writeGroups(ctx context.Context) error {
 
 func (s *scraper) writeConnections(ctx context.Context) error {
 	stop := s.telemetry.phase(s.selector, metadata.AttributePhaseSelect)
-	kept, left := s.table.Top(s.kept[:0], s.order, s.cfg.Connections.Limit, func(c *table.Connection) bool {
+	kept, left := table.Top(s.kept[:0], s.connections(), s.order, s.cfg.Connections.Limit, func(c *table.Connection) bool {
 		return c.State != tcp.Listen && s.wanted(c)
 	})
 	stop()
@@ -73,29 +72,28 @@ func (s *scraper) writeConnections(ctx context.Context) error {
 	return nil
 }
 
-func (s *scraper) writeSystem(ctx, readCtx context.Context, states *otlp.States) error {
+func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
 	var counters tcp.Counters
-	var errCounters error
+	var errs []error
 	if src := s.selector.Current(); src != nil {
-		counters, errCounters = src.Counters(readCtx)
-		if errCounters != nil {
+		var err error
+		if counters, err = src.Counters(readCtx); err != nil {
 			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-			errCounters = fmt.Errorf("read the host's TCP counters: %w", errCounters)
+			errs = append(errs, fmt.Errorf("read the host's TCP counters: %w", err))
 		}
 	}
 	if s.wantsListeners() {
-		for c := range s.table.All() {
+		for c := range s.connections() {
 			if c.State == tcp.Listen && s.wanted(c) {
 				s.writer.AddListener(c)
 			}
 		}
 	}
-	err := s.send(ctx, s.writer.System(&counters, states, time.Now()))
-	if err != nil {
-		err = fmt.Errorf("hand the host's numbers to the pipeline: %w", err)
+	if err := s.send(ctx, s.writer.System(&counters, s.own.known(), time.Now())); err != nil {
+		errs = append(errs, fmt.Errorf("hand the host's numbers to the pipeline: %w", err))
 	}
-	return errors.Join(errCounters, err)
+	return errors.Join(append(errs, s.writeOthers(ctx, readCtx))...)
 }
 
 // send hands a batch to the pipeline and waits until it took it. ctx only says

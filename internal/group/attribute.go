@@ -25,6 +25,7 @@ const (
 	LocalPort
 	NetworkType
 	CongestionControl
+	NetworkNamespace
 
 	numAttributes
 )
@@ -33,7 +34,7 @@ var attributeNames = [numAttributes]string{
 	"process.pid", "process.executable.name", "process.owner", "container.id", "tcp.role",
 	"server.address", "server.port", "client.address",
 	"network.peer.address", "network.peer.port", "network.local.address", "network.local.port", "network.type",
-	"tcp.congestion_control",
+	"tcp.congestion_control", "network.namespace.id",
 }
 
 // String returns the attribute's name in the semantic conventions.

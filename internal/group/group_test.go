@@ -23,14 +23,14 @@ func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.
 func config(by ...Attribute) Config {
 	return Config{By: by, Limit: 100, PeerPrefixIPv4: 32, PeerPrefixIPv6: 128, Expiry: time.Minute, Distributions: []Distribution{{
 		Field: tcp.FieldSmoothedRTT, Bounds: []float64{0.001, 0.01},
-		Value: func(s *tcp.Socket) float64 { return s.SmoothedRTT.Seconds() },
+		Value: func(c *table.Connection) float64 { return c.SmoothedRTT.Seconds() },
 	}}}
 }
 
 func connection(local, peer string, change ...func(*table.Connection)) *table.Connection {
-	c := &table.Connection{IsNew: true, Socket: tcp.Socket{
-		State: tcp.Established, Local: netip.MustParseAddrPort(local), Peer: netip.MustParseAddrPort(peer),
-	}}
+	c := &table.Connection{
+		IsNew: true, State: tcp.Established, Local: netip.MustParseAddrPort(local), Peer: netip.MustParseAddrPort(peer),
+	}
 	for _, do := range change {
 		do(c)
 	}
@@ -95,7 +95,7 @@ func TestWhatCountsAsOpened(t *testing.T) {
 
 func TestRoles(t *testing.T) {
 	s := NewSet(config(Role, ServerAddress, ServerPort, ClientAddress), at(0))
-	s.Listening(443)
+	s.Listening(0, 443)
 	s.Begin(at(10))
 	s.Add(connection("192.0.2.1:443", "198.51.100.7:50000"))
 	s.Add(connection("192.0.2.1:40000", "198.51.100.9:443"))
@@ -133,14 +133,14 @@ func TestRoles(t *testing.T) {
 func TestEveryAttribute(t *testing.T) {
 	nginx := &process.Process{PID: 7, Executable: "nginx", Owner: "www", ContainerID: "abc"}
 	c := connection("192.0.2.1:443", "198.51.100.7:50000", func(c *table.Connection) {
-		c.Owner.Process, c.CongestionControl = nginx, "bbr"
+		c.Owner.Process, c.CongestionControl, c.ID.Namespace = nginx, "bbr", 77
 	})
 	p := netip.MustParsePrefix
 	for a, want := range map[Attribute]Key{
 		ProcessPID: {PID: 7}, ProcessExecutableName: {Executable: "nginx"}, ProcessOwner: {Owner: "www"}, ContainerID: {ContainerID: "abc"},
 		Role: {Role: Client}, ServerAddress: {ServerAddress: p("198.51.100.0/24")}, ServerPort: {ServerPort: 50000}, ClientAddress: {ClientAddress: p("192.0.2.1/32")},
 		PeerAddress: {PeerAddress: p("198.51.100.0/24")}, PeerPort: {PeerPort: 50000}, LocalAddress: {LocalAddress: p("192.0.2.1/32")}, LocalPort: {LocalPort: 443},
-		NetworkType: {IPVersion: 4}, CongestionControl: {CongestionControl: "bbr"},
+		NetworkType: {IPVersion: 4}, NetworkNamespace: {Namespace: 77}, CongestionControl: {CongestionControl: "bbr"},
 	} {
 		t.Run(a.String(), func(t *testing.T) {
 			cfg := config(a)
@@ -241,7 +241,7 @@ func TestAConnectionWaitsForItsOwner(t *testing.T) {
 	s.Add(a)
 	s.Add(b)
 	assert.Zero(t, s.Len())
-	a.Reason, a.Owner.Process, a.Uncounted = "", &process.Process{Executable: "curl"}, did(9, 0, 0)
+	a.Reason, a.Owner.Process, a.Uncounted = process.ReasonNone, &process.Process{Executable: "curl"}, did(9, 0, 0)
 	s.Begin(at(20))
 	s.Add(a)
 	assert.Equal(t, "curl", only(t, s).Key.Executable)

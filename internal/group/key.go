@@ -20,6 +20,7 @@ type Key struct {
 	LocalPort, PeerPort          uint16
 	IPVersion                    uint8 // 4 or 6
 	CongestionControl            string
+	Namespace                    uint64 // inode
 }
 
 // ConnectionRole is which end of a connection this host has.
@@ -88,6 +89,9 @@ func (s *Set) keyOf(c *table.Connection, role ConnectionRole) Key {
 	}
 	if s.by.has(CongestionControl) {
 		k.CongestionControl = c.CongestionControl
+	}
+	if s.by.has(NetworkNamespace) {
+		k.Namespace = c.ID.Namespace
 	}
 	return k
 }

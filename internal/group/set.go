@@ -4,6 +4,7 @@ package group
 
 import (
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,8 +25,10 @@ type Config struct {
 // Distribution is a value of connections of which each group has a histogram.
 type Distribution struct {
 	Field  tcp.Field
-	Value  func(*tcp.Socket) float64
+	Value  func(*table.Connection) float64
 	Bounds []float64 // of the buckets, rising; none: exponential
+	// Detailed: Value looks at the connection's Details.
+	Detailed bool
 }
 
 // Group is the sum of the connections that have one key.
@@ -60,10 +63,12 @@ type Set struct {
 	// groups begins with the overflow group. Connections know their group by its
 	// place, so a place stays until nobody is left in it.
 	groups []*Group
-	// The ports that had a listener in this period, and in the one before, of an
-	// Expiry each: a connection may be seen first when its listener is gone.
-	listening, lately ports
-	period            time.Time
+	// listening has the ports with a listener, and the period, of an Expiry each, in
+	// which it was last seen: a connection may be seen first when its listener is
+	// gone.
+	listening map[port]int
+	period    int
+	since     time.Time // when the period began
 
 	now, before time.Time // of this collection and the one before
 }
@@ -73,7 +78,7 @@ const overflow = 0
 
 // NewSet returns a set without groups. Everything counts from now on.
 func NewSet(cfg Config, now time.Time) *Set {
-	s := &Set{cfg: cfg, index: make(map[Key]int32), now: now, before: now, period: now}
+	s := &Set{cfg: cfg, index: make(map[Key]int32), listening: make(map[port]int), now: now, before: now, since: now}
 	for _, a := range cfg.By {
 		s.by |= 1 << a
 	}
@@ -82,20 +87,32 @@ func NewSet(cfg Config, now time.Time) *Set {
 	return s
 }
 
-// Listening notes that a port has a listener: connections of that local port
-// were accepted, the others were opened from here.
-func (s *Set) Listening(port uint16) { s.listening.add(port) }
+// port is a local port of a network namespace.
+type port struct {
+	namespace uint64
+	number    uint16
+}
+
+// Listening notes that a port of a network namespace has a listener: connections
+// of that local port were accepted, the others were opened from here.
+func (s *Set) Listening(namespace uint64, number uint16) {
+	s.listening[port{namespace, number}] = s.period
+}
 
 // Accepted tells whether connections of a local port were accepted by a
 // listener there.
-func (s *Set) Accepted(port uint16) bool { return s.listening.has(port) || s.lately.has(port) }
+func (s *Set) Accepted(namespace uint64, number uint16) bool {
+	_, ok := s.listening[port{namespace, number}]
+	return ok
+}
 
 // Begin starts a collection: what is live is counted anew.
 func (s *Set) Begin(now time.Time) {
 	s.before, s.now = s.now, now
-	if now.Sub(s.period) >= s.cfg.Expiry {
-		s.period = now
-		s.lately, s.listening = s.listening, ports{}
+	if now.Sub(s.since) >= s.cfg.Expiry {
+		s.since = now
+		maps.DeleteFunc(s.listening, func(_ port, period int) bool { return period < s.period })
+		s.period++
 	}
 	for _, g := range s.groups {
 		g.Before, g.Live = g.Live, [tcp.NumStates]int64{}
@@ -118,7 +135,7 @@ func (s *Set) Add(c *table.Connection) {
 	}
 	for i := range s.cfg.Distributions {
 		if d := &s.cfg.Distributions[i]; c.Has(d.Field) {
-			g.Histograms[i].add(d.Value(&c.Socket), d.Bounds)
+			g.Histograms[i].add(d.Value(c), d.Bounds)
 		}
 	}
 }
@@ -248,14 +265,8 @@ func (s *Set) newGroup(key Key) *Group {
 }
 
 func (s *Set) role(c *table.Connection) ConnectionRole {
-	if c.State == tcp.SynReceived || s.Accepted(c.Local.Port()) {
+	if c.State == tcp.SynReceived || s.Accepted(c.ID.Namespace, c.Local.Port()) {
 		return Server
 	}
 	return Client
 }
-
-// ports is a set of port numbers.
-type ports [1 << 16 / 64]uint64
-
-func (p *ports) add(port uint16)      { p[port/64] |= 1 << (port % 64) }
-func (p *ports) has(port uint16) bool { return p[port/64]&(1<<(port%64)) != 0 }

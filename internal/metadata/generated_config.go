@@ -1845,6 +1845,8 @@ func (rac *ResourceAttributeConfig) Unmarshal(parser *confmap.Conf) error {
 // ResourceAttributesConfig provides config for tcp_stats resource attributes.
 type ResourceAttributesConfig struct {
 	ContainerID           ResourceAttributeConfig `mapstructure:"container.id"`
+	NetworkNamespaceID    ResourceAttributeConfig `mapstructure:"network.namespace.id"`
+	NetworkNamespaceName  ResourceAttributeConfig `mapstructure:"network.namespace.name"`
 	ProcessCommand        ResourceAttributeConfig `mapstructure:"process.command"`
 	ProcessCreationTime   ResourceAttributeConfig `mapstructure:"process.creation.time"`
 	ProcessExecutableName ResourceAttributeConfig `mapstructure:"process.executable.name"`
@@ -1857,6 +1859,12 @@ type ResourceAttributesConfig struct {
 func DefaultResourceAttributesConfig() ResourceAttributesConfig {
 	return ResourceAttributesConfig{
 		ContainerID: ResourceAttributeConfig{
+			Enabled: true,
+		},
+		NetworkNamespaceID: ResourceAttributeConfig{
+			Enabled: true,
+		},
+		NetworkNamespaceName: ResourceAttributeConfig{
 			Enabled: true,
 		},
 		ProcessCommand: ResourceAttributeConfig{

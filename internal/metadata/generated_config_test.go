@@ -254,6 +254,8 @@ func TestMetricsBuilderConfig(t *testing.T) {
 				},
 				ResourceAttributes: ResourceAttributesConfig{
 					ContainerID:           ResourceAttributeConfig{Enabled: true},
+					NetworkNamespaceID:    ResourceAttributeConfig{Enabled: true},
+					NetworkNamespaceName:  ResourceAttributeConfig{Enabled: true},
 					ProcessCommand:        ResourceAttributeConfig{Enabled: true},
 					ProcessCreationTime:   ResourceAttributeConfig{Enabled: true},
 					ProcessExecutableName: ResourceAttributeConfig{Enabled: true},
@@ -496,6 +498,8 @@ func TestMetricsBuilderConfig(t *testing.T) {
 				},
 				ResourceAttributes: ResourceAttributesConfig{
 					ContainerID:           ResourceAttributeConfig{Enabled: false},
+					NetworkNamespaceID:    ResourceAttributeConfig{Enabled: false},
+					NetworkNamespaceName:  ResourceAttributeConfig{Enabled: false},
 					ProcessCommand:        ResourceAttributeConfig{Enabled: false},
 					ProcessCreationTime:   ResourceAttributeConfig{Enabled: false},
 					ProcessExecutableName: ResourceAttributeConfig{Enabled: false},
@@ -539,6 +543,8 @@ func TestResourceAttributesConfig(t *testing.T) {
 			name: "all_set",
 			want: ResourceAttributesConfig{
 				ContainerID:           ResourceAttributeConfig{Enabled: true},
+				NetworkNamespaceID:    ResourceAttributeConfig{Enabled: true},
+				NetworkNamespaceName:  ResourceAttributeConfig{Enabled: true},
 				ProcessCommand:        ResourceAttributeConfig{Enabled: true},
 				ProcessCreationTime:   ResourceAttributeConfig{Enabled: true},
 				ProcessExecutableName: ResourceAttributeConfig{Enabled: true},
@@ -552,6 +558,8 @@ func TestResourceAttributesConfig(t *testing.T) {
 			name: "none_set",
 			want: ResourceAttributesConfig{
 				ContainerID:           ResourceAttributeConfig{Enabled: false},
+				NetworkNamespaceID:    ResourceAttributeConfig{Enabled: false},
+				NetworkNamespaceName:  ResourceAttributeConfig{Enabled: false},
 				ProcessCommand:        ResourceAttributeConfig{Enabled: false},
 				ProcessCreationTime:   ResourceAttributeConfig{Enabled: false},
 				ProcessExecutableName: ResourceAttributeConfig{Enabled: false},

@@ -5011,6 +5011,18 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 	if mbc.ResourceAttributes.ContainerID.MetricsExclude != nil {
 		mb.resourceAttributeExcludeFilter["container.id"] = filter.CreateFilter(mbc.ResourceAttributes.ContainerID.MetricsExclude)
 	}
+	if mbc.ResourceAttributes.NetworkNamespaceID.MetricsInclude != nil {
+		mb.resourceAttributeIncludeFilter["network.namespace.id"] = filter.CreateFilter(mbc.ResourceAttributes.NetworkNamespaceID.MetricsInclude)
+	}
+	if mbc.ResourceAttributes.NetworkNamespaceID.MetricsExclude != nil {
+		mb.resourceAttributeExcludeFilter["network.namespace.id"] = filter.CreateFilter(mbc.ResourceAttributes.NetworkNamespaceID.MetricsExclude)
+	}
+	if mbc.ResourceAttributes.NetworkNamespaceName.MetricsInclude != nil {
+		mb.resourceAttributeIncludeFilter["network.namespace.name"] = filter.CreateFilter(mbc.ResourceAttributes.NetworkNamespaceName.MetricsInclude)
+	}
+	if mbc.ResourceAttributes.NetworkNamespaceName.MetricsExclude != nil {
+		mb.resourceAttributeExcludeFilter["network.namespace.name"] = filter.CreateFilter(mbc.ResourceAttributes.NetworkNamespaceName.MetricsExclude)
+	}
 	if mbc.ResourceAttributes.ProcessCommand.MetricsInclude != nil {
 		mb.resourceAttributeIncludeFilter["process.command"] = filter.CreateFilter(mbc.ResourceAttributes.ProcessCommand.MetricsInclude)
 	}

@@ -28,6 +28,20 @@ func (rb *ResourceBuilder) SetContainerID(val string) {
 	}
 }
 
+// SetNetworkNamespaceID sets provided value as "network.namespace.id" attribute.
+func (rb *ResourceBuilder) SetNetworkNamespaceID(val int64) {
+	if rb.config.NetworkNamespaceID.Enabled {
+		rb.res.Attributes().PutInt("network.namespace.id", val)
+	}
+}
+
+// SetNetworkNamespaceName sets provided value as "network.namespace.name" attribute.
+func (rb *ResourceBuilder) SetNetworkNamespaceName(val string) {
+	if rb.config.NetworkNamespaceName.Enabled {
+		rb.res.Attributes().PutStr("network.namespace.name", val)
+	}
+}
+
 // SetProcessCommand sets provided value as "process.command" attribute.
 func (rb *ResourceBuilder) SetProcessCommand(val string) {
 	if rb.config.ProcessCommand.Enabled {

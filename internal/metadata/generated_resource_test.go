@@ -14,6 +14,8 @@ func TestResourceBuilder(t *testing.T) {
 			cfg := loadResourceAttributesConfig(t, tt)
 			rb := NewResourceBuilder(cfg)
 			rb.SetContainerID("container.id-val")
+			rb.SetNetworkNamespaceID(20)
+			rb.SetNetworkNamespaceName("network.namespace.name-val")
 			rb.SetProcessCommand("process.command-val")
 			rb.SetProcessCreationTime("process.creation.time-val")
 			rb.SetProcessExecutableName("process.executable.name-val")
@@ -27,9 +29,9 @@ func TestResourceBuilder(t *testing.T) {
 
 			switch tt {
 			case "default":
-				assert.Equal(t, 4, res.Attributes().Len())
+				assert.Equal(t, 6, res.Attributes().Len())
 			case "all_set":
-				assert.Equal(t, 8, res.Attributes().Len())
+				assert.Equal(t, 10, res.Attributes().Len())
 			case "none_set":
 				assert.Equal(t, 0, res.Attributes().Len())
 				return
@@ -40,6 +42,16 @@ func TestResourceBuilder(t *testing.T) {
 			assert.True(t, ok)
 			if ok {
 				assert.Equal(t, "container.id-val", containerIDAttrVal.Str())
+			}
+			networkNamespaceIDAttrVal, ok := res.Attributes().Get("network.namespace.id")
+			assert.True(t, ok)
+			if ok {
+				assert.EqualValues(t, 20, networkNamespaceIDAttrVal.Int())
+			}
+			networkNamespaceNameAttrVal, ok := res.Attributes().Get("network.namespace.name")
+			assert.True(t, ok)
+			if ok {
+				assert.Equal(t, "network.namespace.name-val", networkNamespaceNameAttrVal.Str())
 			}
 			processCommandAttrVal, ok := res.Attributes().Get("process.command")
 			assert.Equal(t, tt == "all_set", ok)

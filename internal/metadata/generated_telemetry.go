@@ -29,6 +29,7 @@ type TelemetryBuilder struct {
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
 	ReceiverTcpstatsGroups                metric.Int64Gauge
+	ReceiverTcpstatsNetworkNamespaces     metric.Int64Gauge
 	ReceiverTcpstatsOverflowedConnections metric.Int64Gauge
 	ReceiverTcpstatsPoints                metric.Int64Counter
 	ReceiverTcpstatsScrapeDuration        metric.Float64Histogram
@@ -83,6 +84,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_groups",
 		metric.WithDescription("Groups of connections, without the one that has what is beyond groups.limit. [Alpha]"),
 		metric.WithUnit("{group}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsNetworkNamespaces, err = builder.meter.Int64Gauge(
+		"otelcol_receiver_tcpstats_network_namespaces",
+		metric.WithDescription("Network namespaces that are read, the collector's own included. [Alpha]"),
+		metric.WithUnit("{namespace}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsOverflowedConnections, err = builder.meter.Int64Gauge(

@@ -22,6 +22,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsGroups.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsNetworkNamespaces.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsPoints.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsScrapeDuration.Record(context.Background(), 1)
@@ -36,6 +37,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsGroups(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsNetworkNamespaces(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsOverflowedConnections(t, testTel,

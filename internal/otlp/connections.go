@@ -8,9 +8,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
-	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // endpoint is a connection with its attributes as text, made once for all its
@@ -31,9 +29,7 @@ func (w *Writer) Connections(connections []*table.Connection, size int, now time
 	if len(w.instruments) == 0 {
 		return nil
 	}
-	slices.SortFunc(connections, func(a, b *table.Connection) int {
-		return compareProcesses(a.Owner.Process, b.Owner.Process)
-	})
+	slices.SortFunc(connections, func(a, b *table.Connection) int { return holderOf(a).compare(holderOf(b)) })
 	for batch := range slices.Chunk(connections, size) {
 		md := w.batch(batch, now)
 		if md.ResourceMetrics().Len() == 0 {
@@ -48,15 +44,16 @@ func (w *Writer) Connections(connections []*table.Connection, size int, now time
 
 func (w *Writer) batch(connections []*table.Connection, now time.Time) pmetric.Metrics {
 	md := pmetric.NewMetrics()
-	owner := func(c *table.Connection) *process.Process { return c.Owner.Process }
-	for p, its := range ofEachProcess(connections, owner) {
-		w.ofProcess(md, p, its, now)
+	for h, its := range ofEachHolder(connections, holderOf) {
+		w.ofHolder(md, h, its, now)
 	}
 	return md
 }
 
-func (w *Writer) ofProcess(md pmetric.Metrics, owner *process.Process, connections []*table.Connection, now time.Time) {
-	resource, wanted := w.resources.of(owner)
+func holderOf(c *table.Connection) holder { return holder{c.Owner.Process, c.ID.Namespace} }
+
+func (w *Writer) ofHolder(md pmetric.Metrics, h holder, connections []*table.Connection, now time.Time) {
+	resource, wanted := w.resources.of(h.process, w.places[h.namespace])
 	if !wanted {
 		return
 	}
@@ -64,7 +61,7 @@ func (w *Writer) ofProcess(md pmetric.Metrics, owner *process.Process, connectio
 	for _, c := range connections {
 		w.endpoints = append(w.endpoints, endpoint{
 			connection:  c,
-			networkType: networkType(&c.Socket),
+			networkType: networkType(c),
 			localAddr:   c.Local.Addr().String(),
 			peerAddr:    c.Peer.Addr().String(),
 			start:       pcommon.NewTimestampFromTime(c.Start),
@@ -84,7 +81,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 	n := 0
 	for i := range endpoints {
 		for j := range in.series {
-			if in.series[j].known(&endpoints[i].connection.Socket) {
+			if in.series[j].known(endpoints[i].connection) {
 				n++
 			}
 		}
@@ -102,7 +99,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 		e := &endpoints[i]
 		for j := range in.series {
 			s := &in.series[j]
-			if !s.known(&e.connection.Socket) {
+			if !s.known(e.connection) {
 				continue
 			}
 			dp := to.AppendEmpty()
@@ -134,22 +131,22 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 	}
 }
 
-// known tells whether a socket has the value.
-func (s *series) known(socket *tcp.Socket) bool { return s.always || socket.Has(s.needs) }
+// known tells whether a connection has the value.
+func (s *series) known(c *table.Connection) bool { return s.always || c.Has(s.needs) }
 
 func (s *series) set(dp pmetric.NumberDataPoint, c *table.Connection, now time.Time) {
 	switch {
 	case s.integer != nil:
-		dp.SetIntValue(int64(s.integer(&c.Socket)))
+		dp.SetIntValue(int64(s.integer(&c.Sample)))
 	case s.seconds != nil:
-		dp.SetDoubleValue(s.seconds(&c.Socket).Seconds())
+		dp.SetDoubleValue(s.seconds(&c.Sample).Seconds())
 	default:
 		dp.SetDoubleValue(s.age(c, now).Seconds())
 	}
 }
 
-func networkType(s *tcp.Socket) string {
-	if s.IsIPv4() {
+func networkType(c *table.Connection) string {
+	if c.IsIPv4() {
 		return metadata.AttributeNetworkTypeIpv4.String()
 	}
 	return metadata.AttributeNetworkTypeIpv6.String()

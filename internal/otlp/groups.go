@@ -10,6 +10,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -73,19 +74,24 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 		bytes = nil
 	}
 	var enabled []group.Distribution
-	distribution := func(name, direction string, field tcp.Field, bounds []float64, value func(*tcp.Socket) float64) {
+	distribution := func(name, direction string, d group.Distribution) {
 		if prototype, ok := w.prototypes[name]; ok {
-			d := group.Distribution{Field: field, Value: value, Bounds: bounds}
 			w.groups.distributions = append(w.groups.distributions, groupDistribution{prototype, direction, d})
 			enabled = append(enabled, d)
 		}
 	}
-	distribution(info.TCPRtt.Name, "", tcp.FieldSmoothedRTT, rttBounds, func(s *tcp.Socket) float64 { return s.SmoothedRTT.Seconds() })
-	distribution(info.TCPRttVariation.Name, "", tcp.FieldRTTVariation, rttBounds, func(s *tcp.Socket) float64 { return s.RTTVariation.Seconds() })
-	distribution(info.TCPCongestionWindow.Name, "", tcp.FieldCongestionWindow, bytes, func(s *tcp.Socket) float64 { return float64(s.CongestionWindow) })
-	distribution(info.TCPDeliveryRate.Name, "", tcp.FieldDeliveryRate, bytes, func(s *tcp.Socket) float64 { return float64(s.DeliveryRate) })
-	distribution(info.TCPBufferUsage.Name, transmit, tcp.FieldSendBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.SendBufferUsage) })
-	distribution(info.TCPBufferUsage.Name, receive, tcp.FieldReceiveBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.ReceiveBufferUsage) })
+	detailed := func(field tcp.Field, bounds []float64, value func(*tcp.Socket) float64) group.Distribution {
+		return group.Distribution{Field: field, Bounds: bounds, Detailed: true, Value: func(c *table.Connection) float64 { return value(&c.Sample) }}
+	}
+	distribution(info.TCPRtt.Name, "", group.Distribution{
+		Field: tcp.FieldSmoothedRTT, Bounds: rttBounds,
+		Value: func(c *table.Connection) float64 { return c.SmoothedRTT.Seconds() },
+	})
+	distribution(info.TCPRttVariation.Name, "", detailed(tcp.FieldRTTVariation, rttBounds, func(s *tcp.Socket) float64 { return s.RTTVariation.Seconds() }))
+	distribution(info.TCPCongestionWindow.Name, "", detailed(tcp.FieldCongestionWindow, bytes, func(s *tcp.Socket) float64 { return float64(s.CongestionWindow) }))
+	distribution(info.TCPDeliveryRate.Name, "", detailed(tcp.FieldDeliveryRate, bytes, func(s *tcp.Socket) float64 { return float64(s.DeliveryRate) }))
+	distribution(info.TCPBufferUsage.Name, transmit, detailed(tcp.FieldSendBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.SendBufferUsage) }))
+	distribution(info.TCPBufferUsage.Name, receive, detailed(tcp.FieldReceiveBufferUsage, bytes, func(s *tcp.Socket) float64 { return float64(s.ReceiveBufferUsage) }))
 	return enabled
 }
 
@@ -93,7 +99,7 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 // of the host: what they are grouped by is on each point. It goes on after an
 // error of send and returns the first.
 func (w *Writer) Groups(set *group.Set, now time.Time, send func(pmetric.Metrics) error) error {
-	resource, wanted := w.resources.of(nil)
+	resource, wanted := w.resources.of(nil, Place{})
 	if !wanted {
 		return nil
 	}
@@ -279,6 +285,8 @@ func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
 			attrs.PutStr(name, typ.String())
 		case group.CongestionControl:
 			putStr(attrs, name, key.CongestionControl)
+		case group.NetworkNamespace:
+			putInt(attrs, name, int64(key.Namespace))
 		}
 	}
 	return attrs

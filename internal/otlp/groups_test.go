@@ -55,13 +55,13 @@ func fresh(port uint16, sent uint64) *table.Connection {
 func TestGoldenGroups(t *testing.T) {
 	every := []group.Attribute{
 		group.ProcessPID, group.ProcessExecutableName, group.ProcessOwner, group.ContainerID, group.Role, group.ServerAddress, group.ServerPort,
-		group.ClientAddress, group.PeerAddress, group.PeerPort, group.LocalAddress, group.LocalPort, group.NetworkType, group.CongestionControl,
+		group.ClientAddress, group.PeerAddress, group.PeerPort, group.LocalAddress, group.LocalPort, group.NetworkType, group.CongestionControl, group.NetworkNamespace,
 	}
 	for name, bounds := range map[string][]float64{"explicit": bounds, "exponential": nil} {
 		t.Run(name, func(t *testing.T) {
 			w := newWriter(everything())
 			s := newSet(w, every, 2, bounds)
-			s.Listening(443)
+			s.Listening(0, 443)
 			for i := range 3 {
 				c := fresh(uint16(50_000+i), 1000)
 				c.CongestionControl = "cubic"

@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -18,7 +17,7 @@ import (
 // listener is what one process listens to at one address and port: one socket,
 // or several that share it (SO_REUSEPORT), summed.
 type listener struct {
-	process      *process.Process
+	holder       holder
 	local        netip.AddrPort
 	networkType  string
 	start        time.Time // of the oldest
@@ -29,12 +28,12 @@ type listener struct {
 // AddListener adds a listening socket to those that the next System writes.
 func (w *Writer) AddListener(c *table.Connection) {
 	w.listeners = append(w.listeners, listener{
-		process:     c.Owner.Process,
+		holder:      holderOf(c),
 		local:       c.Local,
-		networkType: networkType(&c.Socket),
+		networkType: networkType(c),
 		start:       c.Start,
-		usage:       uint64(c.QueueLength),
-		limit:       uint64(c.QueueLimit),
+		usage:       uint64(c.Sample.QueueLength),
+		limit:       uint64(c.Sample.QueueLimit),
 		fields:      c.Fields,
 	})
 }
@@ -43,11 +42,11 @@ func (w *Writer) AddListener(c *table.Connection) {
 // them.
 func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 	slices.SortFunc(w.listeners, func(a, b listener) int {
-		return cmp.Or(compareProcesses(a.process, b.process), a.local.Compare(b.local))
+		return cmp.Or(a.holder.compare(b.holder), a.local.Compare(b.local))
 	})
 	merged := w.listeners[:0]
 	for _, l := range w.listeners {
-		if n := len(merged); n > 0 && merged[n-1].process == l.process && merged[n-1].local == l.local {
+		if n := len(merged); n > 0 && merged[n-1].holder == l.holder && merged[n-1].local == l.local {
 			merged[n-1].usage += l.usage
 			merged[n-1].limit += l.limit
 			merged[n-1].fields &= l.fields
@@ -58,8 +57,8 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 		}
 		merged = append(merged, l)
 	}
-	for p, its := range ofEachProcess(merged, func(l listener) *process.Process { return l.process }) {
-		resource, wanted := w.resources.of(p)
+	for h, its := range ofEachHolder(merged, func(l listener) holder { return l.holder }) {
+		resource, wanted := w.resources.of(h.process, w.places[h.namespace])
 		if !wanted {
 			continue
 		}

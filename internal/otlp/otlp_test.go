@@ -87,7 +87,11 @@ var nginx = &process.Process{
 }
 
 func connection(s tcp.Socket, p *process.Process) *table.Connection {
-	return &table.Connection{Socket: s, FirstSeen: began, Start: began.Add(-10 * time.Second), Owner: process.Owner{Process: p}}
+	remembered := table.New(table.Options{Boot: began.Add(-10 * time.Second), Detailed: true})
+	remembered.Begin(began)
+	c := remembered.Observe(&s)
+	c.Owner.Process = p
+	return c
 }
 
 func collect(t *testing.T, w *Writer, size int, connections ...*table.Connection) []pmetric.Metrics {

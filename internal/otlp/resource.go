@@ -30,10 +30,23 @@ func newResources(cfg metadata.ResourceAttributesConfig, set receiver.Settings) 
 	return resources{builder: metadata.NewResourceBuilder(cfg), filter: metadata.NewMetricsBuilder(one, set)}
 }
 
-// of returns the resource of a process, or the host's for nil, and whether the
-// user's filters let it pass.
-func (r *resources) of(p *process.Process) (res pcommon.Resource, wanted bool) {
-	if p != nil {
+// holder is whose resource something belongs to: a process's, or for nil that of
+// a network namespace or the host.
+type holder struct {
+	process   *process.Process
+	namespace uint64
+}
+
+// of returns the resource of a holder, whose namespace may be at a place, and
+// whether the user's filters let it pass.
+func (r *resources) of(p *process.Process, at Place) (res pcommon.Resource, wanted bool) {
+	if at.Namespace != 0 {
+		r.builder.SetNetworkNamespaceID(int64(at.Namespace))
+		set(r.builder.SetNetworkNamespaceName, at.Name)
+	}
+	if p == nil {
+		set(r.builder.SetContainerID, at.ContainerID)
+	} else {
 		r.builder.SetProcessPid(int64(p.PID))
 		r.builder.SetProcessParentPid(int64(p.ParentPID))
 		r.builder.SetProcessCreationTime(p.Created.UTC().Round(10 * time.Millisecond).Format(creationTime))
@@ -55,10 +68,12 @@ func set(setter func(string), value string) {
 	}
 }
 
-// compareProcesses brings those of one process together, and those of none
-// first.
-func compareProcesses(p, q *process.Process) int {
+// compare brings those of one holder together, and those of no process first.
+func (h holder) compare(other holder) int {
+	p, q := h.process, other.process
 	switch {
+	case h.namespace != other.namespace:
+		return cmp.Compare(h.namespace, other.namespace)
 	case p == q:
 		return 0
 	case p == nil:
@@ -69,17 +84,16 @@ func compareProcesses(p, q *process.Process) int {
 	return cmp.Or(cmp.Compare(p.PID, q.PID), p.Created.Compare(q.Created))
 }
 
-// ofEachProcess cuts a slice that is sorted by process into those of one process
-// each.
-func ofEachProcess[T any](sorted []T, owner func(T) *process.Process) iter.Seq2[*process.Process, []T] {
-	return func(yield func(*process.Process, []T) bool) {
+// ofEachHolder cuts a slice that is sorted by holder into those of one each.
+func ofEachHolder[T any](sorted []T, of func(T) holder) iter.Seq2[holder, []T] {
+	return func(yield func(holder, []T) bool) {
 		for rest := sorted; len(rest) > 0; {
-			p := owner(rest[0])
-			n := slices.IndexFunc(rest, func(t T) bool { return owner(t) != p })
+			h := of(rest[0])
+			n := slices.IndexFunc(rest, func(t T) bool { return of(t) != h })
 			if n < 0 {
 				n = len(rest)
 			}
-			if !yield(p, rest[:n]) {
+			if !yield(h, rest[:n]) {
 				return
 			}
 			rest = rest[n:]

@@ -16,6 +16,20 @@ type States [tcp.NumStates]int64
 // System returns the host's own numbers and the listeners that were added since
 // the last call. states is nil where they are not known.
 func (w *Writer) System(counters *tcp.Counters, states *States, now time.Time) pmetric.Metrics {
+	w.recordSystem(counters, states, now)
+	md := w.system.Emit()
+	w.writeListeners(md, now)
+	return md
+}
+
+// Namespace appends the numbers of another network namespace.
+func (w *Writer) Namespace(md pmetric.Metrics, namespace uint64, counters *tcp.Counters, states *States, now time.Time) {
+	resource, _ := w.resources.of(nil, w.places[namespace])
+	w.recordSystem(counters, states, now)
+	w.system.Emit(metadata.WithResource(resource)).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+}
+
+func (w *Writer) recordSystem(counters *tcp.Counters, states *States, now time.Time) {
 	ts := pcommon.NewTimestampFromTime(now)
 	for c, record := range systemRecorders {
 		if v, ok := counters.Get(tcp.Counter(c)); ok {
@@ -30,9 +44,6 @@ func (w *Writer) System(counters *tcp.Counters, states *States, now time.Time) p
 			}
 		}
 	}
-	md := w.system.Emit()
-	w.writeListeners(md, now)
-	return md
 }
 
 var stateAttributes = [tcp.NumStates]metadata.AttributeNetworkConnectionState{

@@ -30,7 +30,20 @@ type Writer struct {
 	endpoints   []endpoint // reused, of the batch being written
 
 	listeners []listener // reused, until they are written
+	places    map[uint64]Place
 }
+
+// Place is a network namespace other than the collector's own, as resources
+// show it.
+type Place struct {
+	Namespace   uint64 // inode
+	Name        string // "": none
+	ContainerID string // of a container in it; "": none
+}
+
+// Places tells where connections of other network namespaces are, by the
+// namespace of their identities. Those of all others are the host's.
+func (w *Writer) Places(places map[uint64]Place) { w.places = places }
 
 // NewWriter returns a writer of the metrics that cfg enables, for a host that
 // booted at the given time.

@@ -92,7 +92,7 @@ func (s *claimSet) decided(a age) bool {
 }
 
 // settle gives every claim its reason and lets go of the claims. missing is
-// the reason of what a complete walk did not find, "" where there was none.
+// the reason of what a complete walk did not find, [ReasonNone] where there was none.
 func (s *claimSet) settle(missing Reason) {
 	for i, c := range s.claims {
 		if c.Inode == 0 {
@@ -105,8 +105,8 @@ func (s *claimSet) settle(missing Reason) {
 		switch {
 		case c.Owner.Process != nil:
 			c.Owner.sought = false
-			*c.Reason = ""
-		case missing != "":
+			*c.Reason = ReasonNone
+		case missing != ReasonNone:
 			c.Owner.sought = true
 			*c.Reason = missing
 		case !c.Owner.sought:

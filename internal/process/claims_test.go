@@ -85,24 +85,24 @@ func TestClaimsReasons(t *testing.T) {
 
 	s.load(claims)
 	assert.Equal(t, 2, s.fresh)
-	assert.Equal(t, [3]Reason{ReasonNoOwner, ReasonPending, ReasonPending}, settle(""))
+	assert.Equal(t, [3]Reason{ReasonNoOwner, ReasonPending, ReasonPending}, settle(ReasonNone))
 
 	s.load(claims)
 	assert.Equal(t, 2, s.fresh, "pending ones were not looked for")
 	s.answer(1, bornAt(1, 1), 3)
 	assert.Equal(t, 1, s.fresh)
-	assert.Equal(t, [3]Reason{ReasonNoOwner, "", ReasonNoPermission}, settle(ReasonNoPermission))
+	assert.Equal(t, [3]Reason{ReasonNoOwner, ReasonNone, ReasonNoPermission}, settle(ReasonNoPermission))
 
 	q[0].inode = 3 // accepted
 	claims = []Claim{q[0].claim(), q[1].claim(), q[2].claim()}
 	s.load(claims)
 	assert.Equal(t, 3, s.open)
 	assert.Equal(t, 2, s.fresh, "one was looked for, one was accepted, one is asked for afresh")
-	assert.Equal(t, [3]Reason{ReasonPending, ReasonPending, ReasonNoPermission}, settle(""))
+	assert.Equal(t, [3]Reason{ReasonPending, ReasonPending, ReasonNoPermission}, settle(ReasonNone))
 
 	s.load(claims)
 	s.answer(2, bornAt(1, 1), 3)
-	assert.Equal(t, [3]Reason{ReasonNoOwner, ReasonNoOwner, ""}, settle(ReasonNoOwner))
+	assert.Equal(t, [3]Reason{ReasonNoOwner, ReasonNoOwner, ReasonNone}, settle(ReasonNoOwner))
 	assert.Equal(t, Owner{Process: q[2].owner.Process, FD: 3}, q[2].owner, "found, it is as one never looked for")
 }
 
@@ -115,7 +115,7 @@ func TestClaimsOfOneInode(t *testing.T) {
 	p := bornAt(1, 1)
 	s.answer(i, p, 5)
 	assert.Zero(t, s.open)
-	s.settle("")
+	s.settle(ReasonNone)
 	for _, q := range q {
 		assert.Equal(t, Owner{Process: p, FD: 5}, q.owner)
 		assert.Empty(t, q.reason)
@@ -129,7 +129,7 @@ func TestClaimsShrink(t *testing.T) {
 		many[i].Inode = uint64(i + 1)
 	}
 	s.load(many)
-	s.settle("")
+	s.settle(ReasonNone)
 	assert.Equal(t, len(many), s.peak)
 	s.load(many[:len(many)/4])
 	assert.Equal(t, len(many), s.peak, "kept while a good part of it is used")

@@ -100,3 +100,20 @@ func (r *Resolver) read(now time.Time, pid int32, at place) (*Process, error) {
 	r.known[pid] = k
 	return k.process, nil
 }
+
+// Describe returns what is known of a process, by what Resolve and Stale have
+// read or by reading it now. It returns an error if the process has ended or may
+// not be read.
+func (r *Resolver) Describe(now time.Time, pid int32) (*Process, error) {
+	if r.host == nil {
+		return nil, fmt.Errorf("describe process %d: %w", pid, os.ErrClosed)
+	}
+	if k, ok := r.known[pid]; ok {
+		return k.process, nil
+	}
+	p, err := r.read(now, pid, r.host.place(pid))
+	if err != nil {
+		return nil, fmt.Errorf("describe process %d: %w", pid, err)
+	}
+	return p, nil
+}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 )
 
@@ -49,21 +50,33 @@ type Owner struct {
 	sought bool
 }
 
-// Reason says why a socket has no owner. It is "" where there is one.
-type Reason string
+// Reason says why a socket has no owner.
+type Reason uint8
 
-// The reasons, as values of error.type.
+// The reasons.
 const (
+	// ReasonNone: it has one, or nobody has looked for it yet.
+	ReasonNone Reason = iota
 	// ReasonPending: no walk was due yet, or the walk was cut short.
-	ReasonPending Reason = "pending"
+	ReasonPending
 	// ReasonNoPermission: no process whose descriptors we may read has it, and
 	// there are others. On Linux those of other users' processes take both
 	// CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
-	ReasonNoPermission Reason = "no_permission"
+	ReasonNoPermission
 	// ReasonNoOwner: no process has it: not accepted yet, orphaned, TIME_WAIT,
 	// the kernel's own.
-	ReasonNoOwner Reason = "no_owner"
+	ReasonNoOwner
 )
+
+var reasonNames = [...]string{"", "pending", "no_permission", "no_owner"}
+
+// String returns the reason as a value of error.type.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason(%d)", uint8(r))
+}
 
 // Claim asks for the owner of one socket. [Resolver.Resolve] writes the answer
 // through the pointers.

@@ -36,7 +36,7 @@ type Selector struct {
 	onChange func(from, to string)
 
 	current  Source
-	rank     int
+	factory  Factory   // of current
 	since    time.Time // when current was taken
 	failures int
 	retry    time.Duration
@@ -100,20 +100,23 @@ func NewSelector(factories []Factory, choice Choice, log *zap.Logger, onChange f
 
 // Open takes the best source that opens now.
 func (s *Selector) Open(ctx context.Context, now time.Time) error {
-	src, rank, lacks := s.openFrom(ctx, s.wanted)
+	src, made, lacks := s.openFrom(ctx, s.wanted)
 	if src == nil {
 		return fmt.Errorf("no source of TCP sockets can be opened: %s", strings.Join(append(lacks, s.unfit...), "; "))
 	}
-	s.use("", src, rank, now)
+	s.use("", src, made, now)
 	s.log.Info("TCP sockets are read by "+src.Name(),
 		zap.String("source", src.Name()),
 		zap.Stringer("gives", src.Capabilities()),
-		zap.Strings("others", append(append(lacks, s.worseThan(rank)...), s.unfit...)))
+		zap.Strings("others", append(append(lacks, s.worseThan(made.Rank)...), s.unfit...)))
 	return nil
 }
 
 // Current is the source in use, nil if none is.
 func (s *Selector) Current() Source { return s.current }
+
+// Factory is what has made the source in use.
+func (s *Selector) Factory() Factory { return s.factory }
 
 // TryBetter comes back to a better source if one is due to be tried and opens;
 // without a source, one is due at every call. It tells whether the source
@@ -125,15 +128,15 @@ func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
 			return false
 		}
 		s.retryAt = now.Add(s.retry)
-		better = slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Rank <= s.rank })
+		better = slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Rank <= s.factory.Rank })
 	}
-	src, rank, _ := s.openFrom(ctx, better)
+	src, made, _ := s.openFrom(ctx, better)
 	if src == nil {
 		return false
 	}
 	from := s.name()
 	s.close()
-	s.use(from, src, rank, now)
+	s.use(from, src, made, now)
 	s.log.Info("TCP sockets are read by "+src.Name()+" again", zap.String("source", src.Name()), zap.String("instead_of", from))
 	return true
 }
@@ -156,22 +159,22 @@ func (s *Selector) Failed(ctx context.Context, now time.Time, cause error) bool 
 
 	if s.failures < maxFailures {
 		same := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name != failed })
-		if src, rank, _ := s.openFrom(ctx, same); src != nil {
-			s.current, s.rank = src, rank
+		if src, made, _ := s.openFrom(ctx, same); src != nil {
+			s.current, s.factory = src, made
 			// One that opens but does not read is not tried twice in one scrape.
 			return false
 		}
 	}
 
 	others := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name == failed })
-	src, rank, lacks := s.openFrom(ctx, others)
+	src, made, lacks := s.openFrom(ctx, others)
 	if src == nil {
 		s.onChange(failed, "")
 		s.log.Error("TCP sockets cannot be read by "+failed+" any more, and nothing else opens; each scrape tries again",
 			zap.Error(cause), zap.Strings("others", lacks))
 		return false
 	}
-	s.use(failed, src, rank, now)
+	s.use(failed, src, made, now)
 	s.log.Warn("TCP sockets are read by "+src.Name()+" now: "+failed+" is lost",
 		zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), zap.Error(cause))
 	return true
@@ -187,7 +190,7 @@ func (s *Selector) Close() error {
 	return err
 }
 
-func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Source, rank int, lacks []string) {
+func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Source, made Factory, lacks []string) {
 	for _, f := range factories {
 		src, err := f.Open(ctx)
 		if err != nil {
@@ -199,9 +202,9 @@ func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Sourc
 			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
 			continue
 		}
-		return src, f.Rank, lacks
+		return src, f, lacks
 	}
-	return nil, 0, lacks
+	return nil, Factory{}, lacks
 }
 
 // worseThan says which wanted sources were not tried.
@@ -215,8 +218,8 @@ func (s *Selector) worseThan(rank int) []string {
 	return names
 }
 
-func (s *Selector) use(from string, src Source, rank int, now time.Time) {
-	s.current, s.rank, s.since, s.failures = src, rank, now, 0
+func (s *Selector) use(from string, src Source, made Factory, now time.Time) {
+	s.current, s.factory, s.since, s.failures = src, made, now, 0
 	s.retryAt = now.Add(s.retry)
 	s.onChange(from, src.Name())
 }

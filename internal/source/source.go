@@ -50,11 +50,12 @@ type CloseNotifier interface {
 
 // CloseStream is a stream of notices.
 type CloseStream interface {
-	// Next waits a fraction of a second at most for a notice and visits it: a
-	// socket in state Closed, with its identity, endpoints and last counters. It
-	// returns how many notices the kernel dropped since the last call. The Socket
-	// is reused.
+	// Next waits for a notice, but not for ever, and visits it: a socket in state
+	// Closed, with its identity, endpoints and last counters. It returns how many
+	// notices the kernel dropped since the last call. The Socket is reused.
 	Next(visit func(*tcp.Socket) error) (lost uint64, err error)
+	// Close ends the stream. It may be called while Next waits, which then returns
+	// an error.
 	Close() error
 }
 
@@ -75,8 +76,10 @@ type Factory struct {
 	// Lacks says what this kind of source cannot tell and what it would take; ""
 	// if nothing more than Capabilities do.
 	Lacks string
-	// Open opens the source and tries it. Its error says what is missing and how
-	// to grant it.
+	// Open opens the source for the network namespace of the calling thread, and
+	// tries it. Its error says what is missing and how to grant it. A source that
+	// has the capability Namespaces is from then on read and closed on threads
+	// that are in the same one.
 	Open func(ctx context.Context) (Source, error)
 }
 

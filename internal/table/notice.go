@@ -7,7 +7,7 @@ func (t *Table) Notified(yes bool) { t.notified = yes }
 
 // Has tells whether the table has a connection.
 func (t *Table) Has(id tcp.Identity) bool {
-	_, ok := t.index[id]
+	_, ok := t.index[id.Cookie]
 	return ok
 }
 
@@ -23,7 +23,7 @@ func (t *Table) Begun() bool { return !t.complete.IsZero() }
 // sockets that were not connected or whose connecting failed. So are those of
 // what was gone before the first dump.
 func (t *Table) Notice(s *tcp.Socket, accepted bool) {
-	c, ok := t.index[s.ID]
+	c, ok := t.index[s.ID.Cookie]
 	if ok && c.State == tcp.Listen {
 		t.remove(c)
 		return
@@ -65,10 +65,12 @@ func (t *Table) whole(s *tcp.Socket) {
 	if s.SegmentsReceived == 0 {
 		return
 	}
-	t.closed(&Connection{
-		Socket: *s, IsNew: true, FirstSeen: t.began, Start: t.complete,
+	c := &Connection{
+		ID: s.ID, IsNew: true,
 		Uncounted: Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits},
-	})
+	}
+	c.keep(s)
+	t.opts.Closed(c)
 }
 
 // withoutFins takes the FINs off a notice's counters, of which each is a byte

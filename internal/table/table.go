@@ -5,47 +5,77 @@ package table
 
 import (
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// Connection is one connection or listener: its last sample and what only
-// memory knows. Counters are unwrapped: they never fall.
+// Connection is one connection or listener: what everybody wants of its last
+// sample, and what only memory knows. Counters are unwrapped: they never fall.
+//
+// Busy hosts have hundreds of thousands of them. The order of the fields leaves
+// no gaps, and the whole just fits 256 bytes, a size class of the allocator.
 type Connection struct {
-	tcp.Socket
+	ID                tcp.Identity
+	Local, Peer       netip.AddrPort
+	Inode             uint64
+	Fields            tcp.Fields // of the last sample
+	CongestionControl string
+	SmoothedRTT       time.Duration
+	BytesSent         uint64
+	BytesReceived     uint64
+	Retransmits       uint64
 
-	// Delta is what the connection did since the dump before the last.
-	Delta Delta
 	// Uncounted is what it did that package group has not counted yet.
 	Uncounted Delta
+
+	// Owner is the process that holds it, if one is known; else Reason says why
+	// none is.
+	Owner process.Owner
+
+	// Details is nil where nobody has asked for it, see [Options].
+	*Details
+
+	known   tcp.Fields    // that any sample had
+	counted uint64        // bytes received that went into Uncounted, or were there before
+	missing time.Duration // since which complete dump, after the table's first; 0 if the last had it
+
 	// Group is package group's: one more than the place of its group, 0 before it
 	// has one. Opened tells whether it came through the handshake, Closed whether
 	// its end was counted.
 	Group          int32
+	pass           uint32 // the last dump that had it
+	place          int32  // its index in Table.live
 	Opened, Closed bool
 
 	// IsNew tells whether it began since the first dump: if not, nobody knows
 	// what it did before.
 	IsNew bool
+
+	State  tcp.State
+	Reason process.Reason
+}
+
+// Details is what only those want who write each connection by itself.
+type Details struct {
+	// Sample is the whole last sample, unwrapped.
+	Sample tcp.Socket
+	// Delta is what the connection did since the dump before the last.
+	Delta Delta
 	// FirstSeen is when the first dump that had it began.
 	FirstSeen time.Time
 	// Start is a time at which its counters were 0: the dump that did not have
 	// it yet or, for what the first dump found, the host's boot.
 	Start time.Time
-
-	// Owner is the process that holds it, if one is known; else Reason says why
-	// none is.
-	Owner  process.Owner
-	Reason process.Reason
-
-	known   tcp.Fields // that any sample had
-	counted uint64     // bytes received that went into Uncounted, or were there before
-	pass    uint32     // the last dump that had it
-	missing time.Time  // since which complete dump; zero if the last had it
-	place   int        // its index in Table.live
 }
+
+// Has tells whether the last sample had a value.
+func (c *Connection) Has(f tcp.Field) bool { return c.Fields.Has(f) }
+
+// IsIPv4 tells whether the connection's packets are IPv4.
+func (c *Connection) IsIPv4() bool { return c.Local.Addr().Is4() }
 
 // Delta is how much counters grew between two dumps. For a connection that the
 // first dump found it is zero: nobody knows what was before.
@@ -55,16 +85,33 @@ type Delta struct {
 	Retransmits   uint64
 }
 
-// Table holds the live connections. It is used by one goroutine at a time.
+// Options say what a table is of.
+type Options struct {
+	// Boot is when the host was started.
+	Boot time.Time
+	// Since is when all that the first dump finds was known not to be there yet,
+	// as in a network namespace that came into being while we run; zero if nobody knows.
+	Since time.Time
+	// Detailed keeps the Details of every connection; else only listeners, which
+	// are few, have them.
+	Detailed bool
+	// Closed is called with each connection that the table gives up, its last
+	// sample and owner still in place.
+	Closed func(*Connection)
+}
+
+// Table holds the live connections of one network namespace. It is used by one
+// goroutine at a time.
 type Table struct {
-	boot  time.Time
-	index map[tcp.Identity]*Connection
+	opts  Options
+	index map[uint64]*Connection // by cookie
 	live  []*Connection
 	spare []*Connection // closed ones, to be used again
 
 	pass     uint32
+	first    time.Time // when the first dump began
 	began    time.Time // of the dump under way
-	complete time.Time // when the last complete dump began; zero before the first
+	complete time.Time // when the last complete dump began, or Options.Since; zero before the first
 	seen     int       // of live, in the dump under way
 	cursor   int       // where in live the next record probably is
 
@@ -72,9 +119,6 @@ type Table struct {
 	notified bool
 
 	freed, freedBefore []process.Owner // used in turns
-
-	claims []process.Claim
-	closed func(*Connection)
 }
 
 // noticeGrace is how long a connection may be missing from dumps before it is
@@ -84,15 +128,16 @@ type Table struct {
 // nothing but the wait.
 const noticeGrace = 10 * time.Second
 
-// New returns an empty table for a host that booted at the given time. closed
-// is called with each connection that the table gives up, its last sample and
-// owner still in place.
-func New(boot time.Time, closed func(*Connection)) *Table {
-	return &Table{boot: boot, index: make(map[tcp.Identity]*Connection), closed: closed}
+// New returns an empty table.
+func New(opts Options) *Table {
+	return &Table{opts: opts, complete: opts.Since, index: make(map[uint64]*Connection)}
 }
 
 // Begin starts a dump.
 func (t *Table) Begin(now time.Time) {
+	if t.first.IsZero() {
+		t.first = now
+	}
 	t.pass++
 	t.began, t.seen, t.cursor = now, 0, 0
 }
@@ -109,7 +154,10 @@ func (t *Table) Observe(s *tcp.Socket) *Connection {
 		return t.add(s)
 	}
 	if c.pass != t.pass {
-		c.pass, c.missing, c.Delta = t.pass, time.Time{}, Delta{}
+		c.pass, c.missing = t.pass, 0
+		if c.Details != nil {
+			c.Delta = Delta{}
+		}
 		t.seen++
 	}
 	if s.Inode == 0 && c.Inode != 0 {
@@ -150,10 +198,11 @@ func (t *Table) End(complete bool) {
 		if c.pass == t.pass {
 			continue
 		}
-		if c.missing.IsZero() {
-			c.missing = t.began
+		age := t.began.Sub(t.first)
+		if c.missing == 0 {
+			c.missing = age
 		}
-		if !t.notified || t.began.Sub(c.missing) >= noticeGrace {
+		if !t.notified || age-c.missing >= noticeGrace {
 			t.remove(c)
 		}
 	}
@@ -190,11 +239,10 @@ func (t *Table) Freed() []process.Owner {
 	return freed
 }
 
-// Claims returns a claim for every connection whose owner is not known but
+// Claims appends a claim for every connection whose owner is not known but
 // may be, those included whose owner is stale. Answers go straight into the
-// table. The slice is good until the next call.
-func (t *Table) Claims(stale func(*process.Process) bool) []process.Claim {
-	t.claims = t.claims[:0]
+// table.
+func (t *Table) Claims(claims []process.Claim, stale func(*process.Process) bool) []process.Claim {
 	for _, c := range t.live {
 		if c.Owner.Process != nil {
 			if !stale(c.Owner.Process) {
@@ -206,9 +254,9 @@ func (t *Table) Claims(stale func(*process.Process) bool) []process.Claim {
 			c.Reason = process.ReasonNoOwner
 			continue
 		}
-		t.claims = append(t.claims, process.Claim{Inode: c.Inode, Owner: &c.Owner, Reason: &c.Reason})
+		claims = append(claims, process.Claim{Inode: c.Inode, Owner: &c.Owner, Reason: &c.Reason})
 	}
-	return t.claims
+	return claims
 }
 
 // find looks first where the last dump had the next record: kernels walk their
@@ -221,9 +269,9 @@ func (t *Table) find(id tcp.Identity) *Connection {
 			return c
 		}
 	}
-	c, ok := t.index[id]
+	c, ok := t.index[id.Cookie]
 	if ok {
-		t.cursor = c.place + 1
+		t.cursor = int(c.place) + 1
 	}
 	return c
 }
@@ -235,31 +283,41 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	} else {
 		c = new(Connection)
 	}
-	*c = Connection{Socket: *s, known: s.Fields, counted: s.BytesReceived, FirstSeen: t.began, Start: t.boot, pass: t.pass, place: len(t.live)}
+	*c = Connection{ID: s.ID, Details: c.Details, known: s.Fields, counted: s.BytesReceived, pass: t.pass, place: int32(len(t.live))}
+	start, delta := t.opts.Boot, Delta{}
 	if !t.complete.IsZero() {
-		c.Start, c.IsNew = t.complete, true
-		c.Delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
+		start, c.IsNew = t.complete, true
+		delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
 		c.counted = t.sure(s)
-		c.Uncounted = c.Delta
+		c.Uncounted = delta
 		c.Uncounted.BytesReceived = c.counted
 	}
+	if t.opts.Detailed || s.State == tcp.Listen {
+		if c.Details == nil {
+			c.Details = new(Details)
+		}
+		*c.Details = Details{Delta: delta, FirstSeen: t.began, Start: start}
+	} else {
+		c.Details = nil
+	}
+	c.keep(s)
 	if t.notified && s.Fields == 0 && s.State != tcp.SynReceived {
 		// What is left of a closed connection, first seen so: its notice has it all.
 		c.IsNew, c.Opened, c.Closed = false, true, true
 	}
 	t.live = append(t.live, c)
-	t.index[s.ID] = c
+	t.index[s.ID.Cookie] = c
 	t.seen++
 	return c
 }
 
 func (t *Table) remove(c *Connection) {
-	t.closed(c)
+	t.opts.Closed(c)
 	t.free(c)
 	if c.pass == t.pass {
 		t.seen--
 	}
-	delete(t.index, c.ID)
+	delete(t.index, c.ID.Cookie)
 	last := t.live[len(t.live)-1]
 	t.live[c.place], last.place = last, c.place
 	t.live[len(t.live)-1] = nil
@@ -275,5 +333,5 @@ func (t *Table) free(c *Connection) {
 	if c.Owner.Process != nil {
 		t.freed = append(t.freed, c.Owner)
 	}
-	c.Owner, c.Reason = process.Owner{}, ""
+	c.Owner, c.Reason = process.Owner{}, process.ReasonNone
 }

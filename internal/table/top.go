@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -61,13 +62,12 @@ func (o Order) compare(a, b *Connection) int {
 	return cmp.Or(b.FirstSeen.Compare(a.FirstSeen), cmp.Compare(b.ID.Cookie, a.ID.Cookie), cmp.Compare(b.ID.Namespace, a.ID.Namespace))
 }
 
-// Top appends to dst those connections of the last dump that want accepts, at
-// most limit of them
-// (0: all), and returns how many the limit left out. The order only says which
-// are kept: they come in none.
-func (t *Table) Top(dst []*Connection, order Order, limit int, want func(*Connection) bool) (kept []*Connection, left int) {
+// Top appends to dst those of the connections that want accepts, at most limit
+// of them (0: all), and returns how many the limit left out. The order only says
+// which are kept: they come in none. They have Details.
+func Top(dst []*Connection, connections iter.Seq[*Connection], order Order, limit int, want func(*Connection) bool) (kept []*Connection, left int) {
 	if limit == 0 {
-		for c := range t.All() {
+		for c := range connections {
 			if want(c) {
 				dst = append(dst, c)
 			}
@@ -76,7 +76,7 @@ func (t *Table) Top(dst []*Connection, order Order, limit int, want func(*Connec
 	}
 	best := worstFirst{order: order, connections: dst}
 	base := len(dst)
-	for c := range t.All() {
+	for c := range connections {
 		switch {
 		case !want(c):
 		case len(best.connections)-base < limit:

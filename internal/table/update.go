@@ -20,31 +20,48 @@ func (c *Connection) update(s *tcp.Socket, sure uint64) {
 	// A FIN that arrived between the kernel's reading the state and the counters
 	// is taken off one sample late: hold the value rather than let it fall.
 	s.BytesReceived = continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
-	s.BytesAcked = continued(s, tcp.FieldBytesAcked, c.BytesAcked, max(c.BytesAcked, s.BytesAcked))
 	s.BytesSent = continued(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
-
-	s.SegmentsSent = unwrapped[uint32](c, s, tcp.FieldSegmentsSent, c.SegmentsSent, s.SegmentsSent)
-	s.SegmentsReceived = unwrapped[uint32](c, s, tcp.FieldSegmentsReceived, c.SegmentsReceived, s.SegmentsReceived)
 	s.Retransmits = unwrapped[uint32](c, s, tcp.FieldRetransmits, c.Retransmits, s.Retransmits)
-	s.SpuriousRetransmits = unwrapped[uint32](c, s, tcp.FieldSpuriousRetransmits, c.SpuriousRetransmits, s.SpuriousRetransmits)
-	s.OutOfOrder = unwrapped[uint32](c, s, tcp.FieldOutOfOrder, c.OutOfOrder, s.OutOfOrder)
-	s.ZeroWindows = unwrapped[uint32](c, s, tcp.FieldZeroWindows, c.ZeroWindows, s.ZeroWindows)
-	s.DeliveredCE = unwrapped[uint32](c, s, tcp.FieldDeliveredCE, c.DeliveredCE, s.DeliveredCE)
-	s.ReceivedCE = unwrapped[uint32](c, s, tcp.FieldReceivedCE, c.ReceivedCE, s.ReceivedCE)
-	s.Timeouts = unwrapped[uint16](c, s, tcp.FieldTimeouts, c.Timeouts, s.Timeouts) // u16 tcpi_total_rto
 
 	grew := Delta{
 		BytesSent:     s.BytesSent - c.BytesSent,
 		BytesReceived: s.BytesReceived - c.BytesReceived,
 		Retransmits:   s.Retransmits - c.Retransmits,
 	}
-	c.Delta.add(grew)
+	if c.Details != nil {
+		c.continueDetails(s)
+		c.Delta.add(grew)
+	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
 	c.Uncounted.add(grew)
 
 	c.known |= s.Fields
-	c.Socket = *s
+	c.keep(s)
+}
+
+// continueDetails unwraps the counters that only Details has.
+func (c *Connection) continueDetails(s *tcp.Socket) {
+	old := &c.Sample
+	s.BytesAcked = continued(s, tcp.FieldBytesAcked, old.BytesAcked, max(old.BytesAcked, s.BytesAcked))
+	s.SegmentsSent = unwrapped[uint32](c, s, tcp.FieldSegmentsSent, old.SegmentsSent, s.SegmentsSent)
+	s.SegmentsReceived = unwrapped[uint32](c, s, tcp.FieldSegmentsReceived, old.SegmentsReceived, s.SegmentsReceived)
+	s.SpuriousRetransmits = unwrapped[uint32](c, s, tcp.FieldSpuriousRetransmits, old.SpuriousRetransmits, s.SpuriousRetransmits)
+	s.OutOfOrder = unwrapped[uint32](c, s, tcp.FieldOutOfOrder, old.OutOfOrder, s.OutOfOrder)
+	s.ZeroWindows = unwrapped[uint32](c, s, tcp.FieldZeroWindows, old.ZeroWindows, s.ZeroWindows)
+	s.DeliveredCE = unwrapped[uint32](c, s, tcp.FieldDeliveredCE, old.DeliveredCE, s.DeliveredCE)
+	s.ReceivedCE = unwrapped[uint32](c, s, tcp.FieldReceivedCE, old.ReceivedCE, s.ReceivedCE)
+	s.Timeouts = unwrapped[uint16](c, s, tcp.FieldTimeouts, old.Timeouts, s.Timeouts) // u16 tcpi_total_rto
+}
+
+// keep takes over a sample, whose counters continue the last one's.
+func (c *Connection) keep(s *tcp.Socket) {
+	c.Local, c.Peer, c.Inode, c.State, c.Fields = s.Local, s.Peer, s.Inode, s.State, s.Fields
+	c.CongestionControl, c.SmoothedRTT = s.CongestionControl, s.SmoothedRTT
+	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
+	if c.Details != nil {
+		c.Sample = *s
+	}
 }
 
 // continued returns a counter's value now: the last one where the sample does

@@ -68,6 +68,12 @@ func (cs *Counters) Set(c Counter, v uint64) {
 	cs.present |= 1 << c
 }
 
+// Unset makes c absent.
+func (cs *Counters) Unset(c Counter) {
+	cs.values[c] = 0
+	cs.present &^= 1 << c
+}
+
 // Get returns c's value and whether the host has it.
 func (cs *Counters) Get(c Counter) (v uint64, ok bool) {
 	return cs.values[c], cs.present&(1<<c) != 0

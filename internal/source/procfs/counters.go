@@ -90,34 +90,36 @@ func (r *CounterReader) Read(ctx context.Context) (tcp.Counters, error) {
 }
 
 func (r *CounterReader) read(f *counterFile) error {
-	text, err := r.slurp(f.path)
-	if err != nil {
+	var text []byte
+	var err error
+	if text, r.buf, err = slurp(f.path, r.buf); err != nil {
 		return err
 	}
 	return f.take(text)
 }
 
-// slurp returns all of a file, good until the next call.
-func (r *CounterReader) slurp(path string) ([]byte, error) {
+// slurp reads all of a file into buf, which must have room for something and is
+// returned longer if the file wants it.
+func slurp(path string, buf []byte) (text, longer []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, buf, err
 	}
 	defer f.Close()
 	for n := 0; ; {
-		if n == len(r.buf) {
+		if n == len(buf) {
 			if n >= maxFileSize {
-				return nil, fmt.Errorf("longer than %d bytes", maxFileSize)
+				return nil, buf, fmt.Errorf("longer than %d bytes", maxFileSize)
 			}
-			r.buf = append(r.buf, make([]byte, n)...)
+			buf = append(buf, make([]byte, n)...)
 		}
-		got, err := f.Read(r.buf[n:])
+		got, err := f.Read(buf[n:])
 		n += got
 		if err == io.EOF {
-			return r.buf[:n], nil
+			return buf[:n], buf, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, buf, err
 		}
 	}
 }

@@ -43,8 +43,7 @@ func (id identifier) identify(s *tcp.Socket) tcp.Identity {
 }
 
 // Namespace returns the inode of the network namespace that dir shows, 0 if
-// that cannot be read: /proc/<pid>/net is beside /proc/<pid>/ns, and /proc/net
-// leads to /proc/self/net.
+// that cannot be read: /proc/<pid>/net is beside /proc/<pid>/ns.
 func Namespace(dir string) uint64 {
 	// Not filepath.Join, which would take "net/.." away before the kernel could
 	// follow the link.

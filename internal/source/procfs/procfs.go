@@ -20,17 +20,19 @@ import (
 	"io"
 	"os"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// DefaultDir is where Linux shows the network namespace of the calling process.
-const DefaultDir = "/proc/net"
+// DefaultDir is where Linux shows the network namespace of the calling thread.
+// /proc/net shows that of the first thread of its process.
+const DefaultDir = "/proc/thread-self/net"
 
 const (
 	name         = "procfs"
 	rank         = 10
-	capabilities = source.Processes
+	capabilities = source.Processes | source.Namespaces
 )
 
 // bufferSize also bounds the length of a line, which has some 150 bytes. It
@@ -109,8 +111,13 @@ func isHeader(line []byte) bool { return bytes.HasPrefix(line, []byte("  sl  loc
 // Name is "procfs".
 func (*Source) Name() string { return name }
 
-// Capabilities are the same on every host.
-func (*Source) Capabilities() source.Capabilities { return capabilities }
+// Capabilities lack Namespaces where these may not be entered.
+func (*Source) Capabilities() source.Capabilities {
+	if netns.Supported() != nil {
+		return capabilities &^ source.Namespaces
+	}
+	return capabilities
+}
 
 // Counters returns the system-wide numbers. See [CounterReader.Read].
 func (s *Source) Counters(ctx context.Context) (tcp.Counters, error) { return s.counters.Read(ctx) }

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
+	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,9 +26,6 @@ const (
 	// 1.3 kB of what the kernel makes twice as large. Without CAP_NET_ADMIN it
 	// takes no more than net.core.rmem_max.
 	closesBuffer = 32 << 20
-	// closesWait bounds one wait, and so how long it takes to stop.
-	closesWait = 200 * time.Millisecond
-
 	// The position of sk_drops in SO_MEMINFO, SK_MEMINFO_DROPS of
 	// <linux/sock_diag.h>.
 	memoryInfoDrops = 8
@@ -35,45 +33,57 @@ const (
 
 // closes is a subscription to the notices of destroyed sockets.
 type closes struct {
-	fd    int
+	file  *os.File
+	conn  syscall.RawConn
 	buf   []byte
 	dec   decoder
 	drops uint32 // that were told of
+
+	// Of the read under way; its function is made once, so that a notice costs
+	// no allocation.
+	read  func(fd uintptr) (done bool)
+	n     int
+	errno error
 }
 
 // Closes implements source.CloseNotifier.
 func (s *Source) Closes() (source.CloseStream, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket for close notices: %w", err)
 	}
-	c := &closes{fd: fd, buf: make([]byte, bufferLen), dec: decoder{
+	if err := subscribe(fd); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	// The runtime's poller waits for it: hundreds of namespaces cost no threads.
+	c := &closes{file: os.NewFile(uintptr(fd), "sock_diag"), buf: make([]byte, bufferLen), dec: decoder{
 		namespace: s.dec.namespace,
-		// Zones come from a map that this goroutine must not share.
-		zone:  (&Source{zones: make(map[uint32]string)}).zone,
+		// Interfaces can be named only in their namespace, where notices are not
+		// read: the dumps have named those of the connections that they had.
+		zone:  s.zones.known,
 		names: make(map[string]string),
 	}}
-	if err := c.subscribe(); err != nil {
-		return nil, errors.Join(err, c.Close())
+	if c.conn, err = c.file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open netlink socket for close notices: %w", err), c.Close())
+	}
+	c.read = func(fd uintptr) bool {
+		c.n, c.errno = receive(int(fd), c.buf)
+		return !errors.Is(c.errno, unix.EAGAIN)
 	}
 	return c, nil
 }
 
-func (c *closes) subscribe() error {
-	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, closesBuffer); err != nil {
-		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, closesBuffer); err != nil {
+func subscribe(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, closesBuffer); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, closesBuffer); err != nil {
 			return fmt.Errorf("size the buffer of close notices: %w", err)
 		}
 	}
-	timeout := unix.NsecToTimeval(closesWait.Nanoseconds())
-	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return fmt.Errorf("bound reads of close notices: %w", err)
-	}
-	if err := unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind netlink socket for close notices: %w", err)
 	}
 	for _, group := range []int{groupTCPDestroy, groupTCP6Destroy} {
-		if err := unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			return fmt.Errorf("subscribe to close notices, group %d: %w (Linux 4.4 or later)", group, err)
 		}
 	}
@@ -82,14 +92,15 @@ func (c *closes) subscribe() error {
 
 // Next implements source.CloseStream.
 func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
-	n, err := receive(c.fd, c.buf)
+	if err := c.conn.Read(c.read); err != nil {
+		return 0, fmt.Errorf("wait for close notices: %w", err)
+	}
+	n := c.n
 	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return 0, nil
-	case errors.Is(err, unix.ENOBUFS):
+	case errors.Is(c.errno, unix.ENOBUFS):
 		return c.dropped(), nil
-	case err != nil:
-		return 0, fmt.Errorf("read close notices: %w", err)
+	case c.errno != nil:
+		return 0, fmt.Errorf("read close notices: %w", c.errno)
 	case n > len(c.buf):
 		return 1, nil
 	}
@@ -118,9 +129,12 @@ func (c *closes) dropped() uint64 {
 func (c *closes) dropCount() (drops uint32, known bool) {
 	var info [4 * (memoryInfoDrops + 1)]byte
 	length := uint32(len(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(c.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&length)), 0)
-	if errno != 0 || length < uint32(len(info)) {
+	var errno unix.Errno
+	err := c.conn.Control(func(fd uintptr) {
+		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&length)), 0)
+	})
+	if err != nil || errno != 0 || length < uint32(len(info)) {
 		return 0, false
 	}
 	return binary.NativeEndian.Uint32(info[4*memoryInfoDrops:]), true
@@ -128,7 +142,7 @@ func (c *closes) dropCount() (drops uint32, known bool) {
 
 // Close implements source.CloseStream.
 func (c *closes) Close() error {
-	if err := unix.Close(c.fd); err != nil {
+	if err := c.file.Close(); err != nil {
 		return fmt.Errorf("close the netlink socket of close notices: %w", err)
 	}
 	return nil

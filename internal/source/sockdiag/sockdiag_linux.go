@@ -5,12 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/procfs"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -39,12 +38,12 @@ func Factory() source.Factory {
 	return source.Factory{
 		Name:         name,
 		Rank:         rank,
-		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
+		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes | source.Namespaces,
 		Open:         func(ctx context.Context) (source.Source, error) { return Open(ctx) },
 	}
 }
 
-// Source reads the sockets of the collector's own network namespace.
+// Source reads the sockets of one network namespace.
 type Source struct {
 	fd           int
 	seq          uint32
@@ -52,9 +51,10 @@ type Source struct {
 	buf          []byte
 	request      [headerLen + requestLen]byte
 	dec          decoder
-	zones        map[uint32]string
+	zones        zones
 	capabilities source.Capabilities
 	counters     *procfs.CounterReader
+	quiet        quiet
 }
 
 // Open opens sock_diag and tries it with a dump of the listeners.
@@ -62,10 +62,11 @@ func Open(ctx context.Context) (*Source, error) {
 	s := &Source{
 		fd:       -1,
 		buf:      make([]byte, bufferLen),
-		zones:    make(map[uint32]string),
+		zones:    zones{names: make(map[uint32]string)},
 		counters: procfs.NewCounters(procfs.DefaultDir),
+		quiet:    quiet{activity: procfs.NewActivity(procfs.DefaultDir)},
 	}
-	s.dec.zone = s.zone
+	s.dec.zone = s.zones.name
 	s.dec.names = make(map[string]string)
 	s.dec.namespace = procfs.Namespace(procfs.DefaultDir)
 	if err := s.open(); err != nil {
@@ -82,6 +83,9 @@ func Open(ctx context.Context) (*Source, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.capabilities = source.RTT | source.Processes
+	if netns.Supported() == nil {
+		s.capabilities |= source.Namespaces
+	}
 	if closes, err := s.Closes(); err == nil {
 		s.capabilities |= source.Closes
 		if err := closes.Close(); err != nil {
@@ -103,7 +107,29 @@ func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
 
 // Sockets implements source.Source.
 func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
-	return s.dump(ctx, allStates, visit)
+	before, same := s.quiet.unchanged()
+	var listeners, others uint64
+	count := func(socket *tcp.Socket) error {
+		if socket.State == tcp.Listen {
+			listeners++
+		} else {
+			others++
+		}
+		return visit(socket)
+	}
+	states := uint32(allStates)
+	if same {
+		if err := s.dump(ctx, 1<<stateListen, count); err != nil {
+			return err
+		}
+		if listeners == before.Sockets {
+			return nil
+		}
+		states &^= 1 << stateListen
+	}
+	err := s.dump(ctx, states, count)
+	s.quiet.dumped(before, err == nil && others == 0)
+	return err
 }
 
 // Counters implements source.Source by way of /proc/net: netlink has none.
@@ -253,18 +279,4 @@ func infoLength() (int, error) {
 		return 0, errors.Join(fmt.Errorf("getsockopt TCP_INFO: %w", errno), unix.Close(fd))
 	}
 	return int(length), unix.Close(fd)
-}
-
-// zone names an interface. An interface that has no name (any more) keeps its
-// number, which netip.ParseAddr reads as well.
-func (s *Source) zone(ifindex uint32) string {
-	if name, ok := s.zones[ifindex]; ok {
-		return name
-	}
-	name := strconv.FormatUint(uint64(ifindex), 10)
-	if ifi, err := net.InterfaceByIndex(int(ifindex)); err == nil {
-		name = ifi.Name
-	}
-	s.zones[ifindex] = name
-	return name
 }

@@ -217,7 +217,10 @@ func TestClosesThatAreLost(t *testing.T) {
 	stream, err := s.Closes()
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, stream.Close()) }()
-	require.NoError(t, unix.SetsockoptInt(stream.(*closes).fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
+	require.NoError(t, stream.(*closes).conn.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+	}))
+	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	for range 20 {
@@ -238,6 +241,6 @@ func TestClosesThatAreLost(t *testing.T) {
 
 func TestZoneOfAnInterfaceThatIsGone(t *testing.T) {
 	s := open(t)
-	assert.Equal(t, "lo", s.zone(1))
-	assert.Equal(t, "4000000000", s.zone(4000000000))
+	assert.Equal(t, "lo", s.zones.name(1))
+	assert.Equal(t, "4000000000", s.zones.name(4000000000))
 }

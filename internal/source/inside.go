@@ -1,0 +1,39 @@
+package source
+
+import (
+	"context"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// Inside returns a source that is read inside something else, as in another
+// network namespace: do calls a function there and returns its error.
+func Inside(do func(func() error) error, src Source) Source { return inside{src, do} }
+
+type inside struct {
+	Source
+	do func(func() error) error
+}
+
+func (s inside) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
+	return s.do(func() error { return s.Source.Sockets(ctx, visit) })
+}
+
+func (s inside) Counters(ctx context.Context) (counters tcp.Counters, err error) {
+	// What could be read comes with the error.
+	err = s.do(func() (err error) {
+		counters, err = s.Source.Counters(ctx)
+		return err
+	})
+	return counters, err
+}
+
+// Closes implements CloseNotifier: those of a source that is none are not asked
+// for, since it does not have the capability. Notices are read from outside.
+func (s inside) Closes() (stream CloseStream, err error) {
+	err = s.do(func() (err error) {
+		stream, err = s.Source.(CloseNotifier).Closes()
+		return err
+	})
+	return stream, err
+}

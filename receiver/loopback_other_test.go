@@ -1,0 +1,5 @@
+//go:build !linux
+
+package receiver
+
+func loopbackUp() error { return nil }
