@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -76,8 +77,17 @@ func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
 	var counters tcp.Counters
 	var errs []error
+	states := s.own.known()
 	if src := s.selector.Current(); src != nil {
 		var err error
+		if counter, ok := src.(source.StateCounter); ok {
+			if all, err := counter.States(readCtx); err == nil {
+				states = (*otlp.States)(&all)
+			} else {
+				s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
+				errs = append(errs, fmt.Errorf("count the sockets in each state: %w", err))
+			}
+		}
 		if counters, err = src.Counters(readCtx); err != nil {
 			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
 			errs = append(errs, fmt.Errorf("read the host's TCP counters: %w", err))
@@ -90,7 +100,7 @@ func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
 			}
 		}
 	}
-	if err := s.send(ctx, s.writer.System(&counters, s.own.known(), time.Now())); err != nil {
+	if err := s.send(ctx, s.writer.System(&counters, states, time.Now())); err != nil {
 		errs = append(errs, fmt.Errorf("hand the host's numbers to the pipeline: %w", err))
 	}
 	return errors.Join(append(errs, s.writeOthers(ctx, readCtx))...)
