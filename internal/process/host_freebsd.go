@@ -130,13 +130,8 @@ func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error 
 		return fmt.Errorf("walk kern.file: %w", err)
 	}
 	stats.Hidden = hidden()
-	var last int32 = -1
 	var failed error
-	n, err := parseKernFile(files, func(pid, fd int32, socket uint64) error {
-		if pid != last {
-			last = pid
-			stats.Processes++
-		}
+	stats.Descriptors, stats.Processes, err = parseKernFile(files, func(pid, fd int32, socket uint64) error {
 		i, ok := r.claims.find(socket)
 		if !ok {
 			return nil
@@ -153,7 +148,6 @@ func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error 
 		}
 		return nil
 	})
-	stats.Descriptors = n
 	if err == nil {
 		err = failed
 	}

@@ -88,7 +88,7 @@ func join(t *testing.T, files []byte, processes map[int32]kinfo, claims []Claim)
 	var set claimSet
 	set.load(claims)
 	known := map[int32]*Process{}
-	_, err := parseKernFile(files, func(pid, fd int32, socket uint64) error {
+	_, _, err := parseKernFile(files, func(pid, fd int32, socket uint64) error {
 		i, ok := set.find(socket)
 		if !ok {
 			return nil
@@ -122,23 +122,24 @@ func claimsOf(sockets map[[2]netip.AddrPort]tcp.Socket) (claims []Claim) {
 func TestKernFileMalformed(t *testing.T) {
 	whole := bsdFixture(t, 1501000, "kern_file_jail")
 	found := func(_, _ int32, _ uint64) error { return nil }
-	n, err := parseKernFile(whole, found)
+	n, processes, err := parseKernFile(whole, found)
 	require.NoError(t, err)
 	assert.Equal(t, 5, n)
+	assert.Equal(t, 1, processes)
 
-	_, err = parseKernFile(whole[:len(whole)-1], found)
+	_, _, err = parseKernFile(whole[:len(whole)-1], found)
 	assert.EqualError(t, err, "malformed kern.file: 127 bytes are left for a struct xfile of 128")
-	_, err = parseKernFile(whole[:4], found)
+	_, _, err = parseKernFile(whole[:4], found)
 	assert.EqualError(t, err, "malformed kern.file: 4 bytes are left for a struct xfile")
-	_, err = parseKernFile(make([]byte, xfileLen), found)
+	_, _, err = parseKernFile(make([]byte, xfileLen), found)
 	assert.EqualError(t, err, "malformed kern.file: struct xfile of 0 bytes, not 128: a layout that is not known")
 	huge := make([]byte, xfileLen)
 	binary.NativeEndian.PutUint64(huge, 1<<63)
-	_, err = parseKernFile(huge, found)
+	_, _, err = parseKernFile(huge, found)
 	require.ErrorIs(t, err, errKernFile)
 
 	stop := errors.New("stop")
-	n, err = parseKernFile(whole, func(_, _ int32, _ uint64) error { return stop })
+	n, _, err = parseKernFile(whole, func(_, _ int32, _ uint64) error { return stop })
 	assert.ErrorIs(t, err, stop)
 	assert.Less(t, n, 5)
 }
@@ -148,7 +149,7 @@ func BenchmarkParseKernFile(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if _, err := parseKernFile(raw, func(_, _ int32, _ uint64) error { n++; return nil }); err != nil {
+		if _, _, err := parseKernFile(raw, func(_, _ int32, _ uint64) error { n++; return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -162,14 +163,14 @@ func FuzzParseKernFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		found := 0
-		n, err := parseKernFile(raw, func(_, _ int32, socket uint64) error {
+		n, processes, err := parseKernFile(raw, func(_, _ int32, socket uint64) error {
 			if socket == 0 {
 				t.Fatal("a socket nowhere")
 			}
 			found++
 			return nil
 		})
-		if found > n || n > len(raw)/xfileLen || err != nil && !errors.Is(err, errKernFile) {
+		if found > n || processes > n || n > len(raw)/xfileLen || err != nil && !errors.Is(err, errKernFile) {
 			t.Fatalf("%d sockets of %d descriptors in %d bytes: %v", found, n, len(raw), err)
 		}
 	})
