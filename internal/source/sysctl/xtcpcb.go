@@ -98,7 +98,8 @@ func (d *Decoder) record(b []byte) error {
 		return nil
 	}
 	s.UID = u32(atUID)
-	if flags := binary.NativeEndian.Uint16(b[atSocketState:]); flags&(noDescriptor|notAccepted) == 0 {
+	// In 15 a TIME_WAIT still has its socket, but nobody who uses it.
+	if flags := binary.NativeEndian.Uint16(b[atSocketState:]); flags&(noDescriptor|notAccepted) == 0 && s.State != tcp.TimeWait {
 		s.Inode = u64(atSocket)
 	}
 	s.Stack = d.name(b[atStack : atStack+stackLen])
