@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -212,4 +213,41 @@ func TestPipelineThatRefuses(t *testing.T) {
 			require.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
 		})
 	}
+}
+
+// narrowing is a source that leaves out what it is told to.
+type narrowing struct {
+	*scripted
+	asked []bool // whether it was to leave anything out
+}
+
+func (n *narrowing) factory() source.Factory {
+	f := n.scripted.factory()
+	f.Open = func(context.Context) (source.Source, error) { return n, nil }
+	return f
+}
+
+func (n *narrowing) Narrow(f *source.Filter) { n.asked = append(n.asked, f != nil) }
+
+// The kernel may filter only where nobody wants the number of all sockets.
+func TestFilterInTheKernel(t *testing.T) {
+	cfg := testConfig()
+	cfg.Filter.LocalPorts = []any{443}
+	src := &narrowing{scripted: &scripted{name: "only", sockets: sample(3, tcp.Established)}}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	points, _ := r.sums("system.network.connection.count")
+	assert.Positive(t, points)
+
+	r.sink.Reset()
+	r.scraper.scrape(t.Context(), due{connections: true}) // the host's numbers are not due
+	points, _ = r.sums("tcp.connection.rtt")
+	assert.Equal(t, 3, points)
+
+	r.sink.Reset()
+	cfg.Metrics.SystemNetworkConnectionCount.Enabled = false
+	r.scrapeOnce(t)
+	points, _ = r.sums("system.network.connection.count")
+	assert.Zero(t, points)
+	assert.Equal(t, []bool{false, true, true}, src.asked)
 }

@@ -17,7 +17,9 @@ import (
 type space struct {
 	table  *table.Table
 	states otlp.States // of the last dump
-	whole  bool        // the last dump visited every socket
+	whole  bool        // the last dump came to its end
+	// counted: the kernel was not asked to leave sockets out of it.
+	counted bool
 
 	watch  *closeWatch                 // nil if the source is not told of closes, or nobody asks
 	closes []tcp.Socket                // reused: the notices that were counted last
@@ -56,7 +58,7 @@ func (sp *space) String() string {
 
 // known returns the number of sockets in each state, nil if not all were visited.
 func (sp *space) known() *otlp.States {
-	if !sp.whole {
+	if !sp.whole || !sp.counted {
 		return nil
 	}
 	return &sp.states
