@@ -113,7 +113,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsSockets, err = builder.meter.Int64Gauge(
 		"otelcol_receiver_tcpstats_sockets",
-		metric.WithDescription("Sockets that the last dump saw, before any filter. [Alpha]"),
+		metric.WithDescription("Sockets that the last dump saw, before any filter but the kernel's. [Alpha]"),
 		metric.WithUnit("{socket}"),
 	)
 	errs = errors.Join(errs, err)

@@ -129,7 +129,7 @@ func AssertEqualReceiverTcpstatsScrapeDuration(t *testing.T, tt *componenttest.T
 func AssertEqualReceiverTcpstatsSockets(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_receiver_tcpstats_sockets",
-		Description: "Sockets that the last dump saw, before any filter. [Alpha]",
+		Description: "Sockets that the last dump saw, before any filter but the kernel's. [Alpha]",
 		Unit:        "{socket}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
