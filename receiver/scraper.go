@@ -180,6 +180,9 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 
 	var errs []error
 	errs = append(errs, s.findOthers(readCtx, time.Now()))
+	if due.system {
+		errs = append(errs, s.readCounters(readCtx))
+	}
 	if due.connections || s.groups != nil || s.wantsSockets() {
 		// The counts of sockets in each state do not know of the filter.
 		if s.narrow = nil; s.filter.Any() && (!due.system || !s.cfg.Metrics.SystemNetworkConnectionCount.Enabled) {
@@ -197,7 +200,10 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 		errs = append(errs, s.writeConnections(ctx))
 	}
 	if due.system {
-		errs = append(errs, s.writeSystem(ctx, readCtx))
+		errs = append(errs, s.writeSystem(ctx))
+	}
+	if due.system && due.groups {
+		s.tellUnseen(readCtx)
 	}
 	errs = append(errs, s.leaveEmptied())
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {

@@ -97,7 +97,7 @@ func TestWhatCannotBeReadCostsOnlyItself(t *testing.T) {
 	assert.Equal(t, 1, points, "what could be read")
 	entry := r.logs.FilterMessage("the scrape is partial").All()
 	require.Len(t, entry, 1)
-	assert.Equal(t, "source a: 4 not readable (decode), the first: record of 3 bytes\nread the host's TCP counters: open /proc/net/netstat: gone", entry[0].ContextMap()["error"])
+	assert.Equal(t, "read the TCP counters of the collector's network namespace: open /proc/net/netstat: gone\nsource a: 4 not readable (decode), the first: record of 3 bytes", entry[0].ContextMap()["error"])
 	name := attribute.String("source", "a")
 	metadatatest.AssertEqualReceiverTcpstatsSourceErrors(t, r.telemetry, []metricdata.DataPoint[int64]{
 		{Value: 4, Attributes: attribute.NewSet(name, attribute.String("error.type", "decode"))},

@@ -21,6 +21,12 @@ type space struct {
 	// counted: the kernel was not asked to leave sockets out of it.
 	counted bool
 
+	counters tcp.Counters // of this scrape, if they were due
+	// base is how many connections the kernel had opened when the first dump had
+	// been made.
+	base  uint64
+	based bool
+
 	watch  *closeWatch                 // nil if the source is not told of closes, or nobody asks
 	closes []tcp.Socket                // reused: the notices that were counted last
 	owners map[uint16]*process.Process // who listens on each port, and so accepts there

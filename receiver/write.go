@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -72,17 +71,9 @@ func (s *scraper) writeConnections(ctx context.Context) error {
 	return nil
 }
 
-func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
+func (s *scraper) writeSystem(ctx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
-	var counters tcp.Counters
 	var errs []error
-	if src := s.selector.Current(); src != nil {
-		var err error
-		if counters, err = src.Counters(readCtx); err != nil {
-			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-			errs = append(errs, fmt.Errorf("read the host's TCP counters: %w", err))
-		}
-	}
 	if s.wantsListeners() {
 		for c := range s.connections() {
 			if c.State == tcp.Listen && s.wanted(c) {
@@ -90,10 +81,10 @@ func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
 			}
 		}
 	}
-	if err := s.send(ctx, s.writer.System(&counters, s.own.known(), time.Now())); err != nil {
+	if err := s.send(ctx, s.writer.System(&s.own.counters, s.own.known(), time.Now())); err != nil {
 		errs = append(errs, fmt.Errorf("hand the host's numbers to the pipeline: %w", err))
 	}
-	return errors.Join(append(errs, s.writeOthers(ctx, readCtx))...)
+	return errors.Join(append(errs, s.writeOthers(ctx))...)
 }
 
 // send hands a batch to the pipeline and waits until it took it. ctx only says
