@@ -37,10 +37,13 @@ import (
 //	grouped/F       a scrape with groups: dump, steady attribution, groups
 //	scrape/F        the same and every connection written
 //	dump-allocs     heap allocations of a dump in all, not per socket
-//	heap-B/socket   live heap
 //
 // BENCH_SOCKETS has the numbers of sockets, "1000 10000 100000" by default.
 func BenchmarkScrape(b *testing.B) {
+	forEachSize(b, benchmarkScrape)
+}
+
+func forEachSize(b *testing.B, benchmark func(b *testing.B, sockets int)) {
 	sizes := "1000 10000 100000"
 	if s := os.Getenv("BENCH_SOCKETS"); s != "" {
 		sizes = s
@@ -48,8 +51,37 @@ func BenchmarkScrape(b *testing.B) {
 	for _, size := range strings.Fields(sizes) {
 		n, err := strconv.Atoi(size)
 		require.NoError(b, err, "BENCH_SOCKETS")
-		b.Run(size, func(b *testing.B) { benchmarkScrape(b, n) })
+		b.Run(size, func(b *testing.B) { benchmark(b, n) })
 	}
+}
+
+// BenchmarkHeap reports what stays in memory between scrapes, by default (groups
+// alone) and with every connection written, in MB of live heap, the test's own
+// included.
+func BenchmarkHeap(b *testing.B) {
+	forEachSize(b, func(b *testing.B, sockets int) {
+		holdConnections(b, sockets/2)
+		for b.Loop() {
+			b.ReportMetric(liveHeap(b, func(*Config) {}), "groups-MB")
+			b.ReportMetric(liveHeap(b, func(cfg *Config) { cfg.Connections.Enabled = true }), "connections-MB")
+			b.ReportMetric(0, "ns/op")
+		}
+	})
+}
+
+func liveHeap(b *testing.B, change func(*Config)) float64 {
+	cfg := createDefaultConfig()
+	change(cfg)
+	s, err := newScraper(context.Background(), cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), []source.Factory{sockdiag.Factory()})
+	require.NoError(b, err)
+	for range 3 {
+		s.scrape(context.Background(), due{connections: cfg.Connections.Enabled, groups: true, system: true})
+	}
+	var heap runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&heap)
+	require.NoError(b, s.close())
+	return float64(heap.HeapAlloc) / 1e6
 }
 
 func benchmarkScrape(b *testing.B, sockets int) {
@@ -84,9 +116,6 @@ func benchmarkScrape(b *testing.B, sockets int) {
 			write = append(write, cpu(func() { require.NoError(b, s.writeConnections(ctx)) }))
 		}
 		allocs := testing.AllocsPerRun(3, dump)
-		var heap runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&heap)
 
 		f := float64(median(raw))
 		b.ReportMetric(f/float64(sockets), "F-ns")
@@ -98,7 +127,6 @@ func benchmarkScrape(b *testing.B, sockets int) {
 		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups))/f, "grouped/F")
 		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups)+median(write))/f, "scrape/F")
 		b.ReportMetric(allocs, "dump-allocs")
-		b.ReportMetric(float64(heap.HeapAlloc)/float64(sockets), "heap-B/socket")
 		b.ReportMetric(0, "ns/op")
 	}
 }

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadatatest"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -129,4 +131,68 @@ func TestGroupsAreFedAtEveryTick(t *testing.T) {
 	assert.Equal(t, 2.0, opens)
 	_, closes := r.sums("tcp.connection.closes")
 	assert.Equal(t, 2.0, closes)
+}
+
+// counting is a source whose kernel counts what was opened.
+type counting struct {
+	*scripted
+	opened uint64
+}
+
+func (c *counting) factory() source.Factory {
+	f := c.scripted.factory()
+	f.Open = func(context.Context) (source.Source, error) { return c, nil }
+	return f
+}
+
+func (c *counting) Counters(context.Context) (tcp.Counters, error) {
+	var counters tcp.Counters
+	counters.Set(tcp.OpensClient, c.opened)
+	counters.Set(tcp.OpensServer, 2*c.opened)
+	counters.Set(tcp.AttemptsFailed, c.opened)
+	return counters, nil
+}
+
+// What opens and closes between two dumps is missing in the groups where the
+// source gives no notice, and the receiver's own telemetry says how much.
+func TestTheShortfallIsTold(t *testing.T) {
+	src := &counting{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}, opened: 1000}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	unseen := func(want int64) {
+		t.Helper()
+		r.scrapeOnce(t)
+		metadatatest.AssertEqualReceiverTcpstatsUnseenConnections(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: want}}, metricdatatest.IgnoreTimestamp())
+	}
+	unseen(0) // what was before is not groups' to count
+	src.opened += 3
+	src.sockets = append(src.sockets, established(2, 0))
+	unseen(5)
+	src.sockets = append(src.sockets, established(3, 0))
+	unseen(4)
+}
+
+// 50,000 connections to 5,000 peers stay below the limit, and nothing of them is
+// lost.
+func TestManyPeers(t *testing.T) {
+	const connections, peers = 50_000, 5_000
+	src := &scripted{name: "a"}
+	cfg := groupConfig("network.peer.address", "tcp.role")
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	for i := range connections {
+		s := established(uint64(i+1), 10)
+		s.Peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % peers >> 8), byte(i % peers)}), uint16(1+i/peers))
+		src.sockets = append(src.sockets, s)
+	}
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	points, opens := r.sums("tcp.connection.opens")
+	assert.Equal(t, cfg.Groups.Limit+1, points)
+	assert.Equal(t, float64(connections), opens)
+	_, live := r.sums("tcp.connections")
+	assert.Equal(t, float64(connections), live)
+	_, sent := r.sums("tcp.io")
+	assert.Equal(t, float64(10*connections), sent)
+	metadatatest.AssertEqualReceiverTcpstatsOverflowedConnections(t, r.telemetry,
+		[]metricdata.DataPoint[int64]{{Value: int64(connections - cfg.Groups.Limit*connections/peers)}}, metricdatatest.IgnoreTimestamp())
 }

@@ -33,7 +33,9 @@ func inhabit(spec string) error {
 	go func() { _ = answer(l, received) }() // until this process ends
 	fmt.Println("ok")
 	in := bufio.NewReader(os.Stdin)
-	if _, err := in.ReadString('\n'); err != nil {
+	if _, err := in.ReadString('\n'); err == io.EOF {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := burst(fmt.Sprint(address, " ", n, " ", sent, " ", received)); err != nil {

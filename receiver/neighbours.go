@@ -13,7 +13,6 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
-	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // procDir is where the processes of the namespaces are found.
@@ -30,6 +29,8 @@ type neighbours struct {
 	found    time.Time
 	complete bool
 	denied   bool // the lack was logged
+
+	opened uint64 // connections, by the kernel's count, in namespaces that are gone
 }
 
 // followNamespaces learns whether other namespaces are wanted and can be read.
@@ -116,6 +117,7 @@ func (s *scraper) enter(f netns.Found, since time.Time) (*space, error) {
 		if ns, err = netns.Open(procDir, pid, f.ID); err == nil {
 			sp := s.newSpace(since)
 			sp.namespace, sp.place.Namespace = ns, f.ID
+			sp.based = !since.IsZero() // nothing was opened before
 			return sp, nil
 		}
 	}
@@ -172,15 +174,26 @@ func (s *scraper) dumpOther(ctx context.Context, sp *space) (whole bool, err err
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
+	src, err := s.sourceOf(ctx, sp)
+	if src == nil {
+		return false, err
+	}
+	return s.dumpFrom(ctx, sp, src)
+}
+
+// sourceOf returns the source that reads a namespace, which it opens where it is
+// not open yet. It is nil, without an error, if the collector's own namespace has
+// none, of which its dump tells.
+func (s *scraper) sourceOf(ctx context.Context, sp *space) (source.Source, error) {
+	if own := s.selector.Current(); sp == s.own || own == nil {
+		return own, nil
+	}
 	if sp.source == nil {
-		if s.selector.Current() == nil {
-			return false, nil // which is told of the collector's own namespace
-		}
 		if err := s.openIn(ctx, sp); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
-	return s.dumpFrom(ctx, sp, sp.source)
+	return sp.source, nil
 }
 
 // openIn opens the source of the collector's own namespace in another.
@@ -219,30 +232,22 @@ func (s *scraper) closeIn(sp *space) error {
 }
 
 // writeOthers writes the numbers of the other namespaces.
-func (s *scraper) writeOthers(ctx, readCtx context.Context) error {
+func (s *scraper) writeOthers(ctx context.Context) error {
 	const atOnce = 50 // namespaces in a batch: some 2000 points
-	var errs, errsSend []error
+	var errs []error
 	for spaces := range slices.Chunk(s.others.spaces, atOnce) {
 		md := pmetric.NewMetrics()
 		for _, sp := range spaces {
 			if sp.source == nil {
 				continue
 			}
-			counters, err := sp.source.Counters(readCtx)
-			if err != nil {
-				s.telemetry.sourceError(sp.source.Name(), source.ErrorCounters, 1)
-				errs = append(errs, fmt.Errorf("%s: %w", sp, err))
-			}
-			// Each namespace shows those of the whole host.
-			counters.Unset(tcp.Orphans)
-			counters.Unset(tcp.MemoryUsage)
-			s.writer.Namespace(md, sp.place.Namespace, &counters, sp.known(), time.Now())
+			s.writer.Namespace(md, sp.place.Namespace, &sp.counters, sp.known(), time.Now())
 		}
 		if err := s.send(ctx, md); err != nil {
-			errsSend = append(errsSend, fmt.Errorf("hand the numbers of network namespaces to the pipeline: %w", err))
+			errs = append(errs, fmt.Errorf("hand the numbers of network namespaces to the pipeline: %w", err))
 		}
 	}
-	return errors.Join(append(errsSend, firstOf(len(s.others.spaces), "network namespaces have no TCP counters", errs))...)
+	return errors.Join(errs...)
 }
 
 // leaveEmptied gives up the namespaces without processes: while they are open
@@ -254,6 +259,8 @@ func (s *scraper) leaveEmptied() error {
 	s.others.spaces = slices.DeleteFunc(s.others.spaces, func(sp *space) bool {
 		if sp.emptied {
 			s.countCloses(sp)
+			now := opened(&sp.counters)
+			s.others.opened += now - min(now, sp.base)
 			errs = append(errs, s.leave(sp))
 			sp.table.Begin(time.Now())
 			sp.table.End(true)
@@ -281,8 +288,11 @@ func (s *scraper) leave(sp *space) error {
 
 // firstOf makes one error of those of some namespaces.
 func firstOf(all int, what string, errs []error) error {
-	if len(errs) == 0 {
+	switch {
+	case len(errs) == 0:
 		return nil
+	case all == 1:
+		return errs[0]
 	}
 	return fmt.Errorf("%d of %d %s, the first: %w", len(errs), all, what, errs[0])
 }

@@ -33,6 +33,7 @@ type scraper struct {
 	telemetry   *telemetry
 	order       table.Order
 	filter      source.Filter
+	narrow      *source.Filter // the filter, in a scrape in which the kernel may apply it
 	executables executables
 
 	selector *source.Selector
@@ -179,7 +180,14 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 
 	var errs []error
 	errs = append(errs, s.findOthers(readCtx, time.Now()))
+	if due.system {
+		errs = append(errs, s.readCounters(readCtx))
+	}
 	if due.connections || s.groups != nil || s.wantsSockets() {
+		// The counts of sockets in each state do not know of the filter.
+		if s.narrow = nil; s.filter.Any() && (!due.system || !s.cfg.Metrics.SystemNetworkConnectionCount.Enabled) {
+			s.narrow = &s.filter
+		}
 		errs = append(errs, s.dump(readCtx), s.attribute(readCtx))
 		for sp := range s.spaces() {
 			s.countCloses(sp)
@@ -192,7 +200,10 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 		errs = append(errs, s.writeConnections(ctx))
 	}
 	if due.system {
-		errs = append(errs, s.writeSystem(ctx, readCtx))
+		errs = append(errs, s.writeSystem(ctx))
+	}
+	if due.system && due.groups {
+		s.tellUnseen(readCtx)
 	}
 	errs = append(errs, s.leaveEmptied())
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
@@ -253,6 +264,9 @@ func (s *scraper) dumpOwn(ctx context.Context) (whole bool, err error) {
 // interrupted.
 func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (whole bool, err error) {
 	visit := func(socket *tcp.Socket) error { return s.visit(sp, socket) }
+	if n, ok := src.(source.Narrower); ok {
+		n.Narrow(s.narrow)
+	}
 	for range maxDumps {
 		sp.states = otlp.States{}
 		sp.table.Begin(time.Now())
@@ -263,6 +277,7 @@ func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (w
 	}
 	complete := source.Whole(err)
 	sp.table.End(complete)
+	sp.counted = s.narrow == nil
 	s.telemetry.sourceErrors(src.Name(), err)
 	if complete {
 		return true, nil

@@ -42,24 +42,24 @@ func TestScrape(t *testing.T) {
 	metadatatest.AssertEqualReceiverTcpstatsPoints(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: int64(r.sink.DataPointCount())}}, metricdatatest.IgnoreTimestamp())
 }
 
-// counting is a source that knows the states of more sockets than it lists.
-type counting struct {
+// census is a source that knows the states of more sockets than it lists.
+type census struct {
 	scripted
 	states error
 }
 
-func (c *counting) factory() source.Factory {
+func (c *census) factory() source.Factory {
 	f := c.scripted.factory()
 	f.Open = func(context.Context) (source.Source, error) { return c, nil }
 	return f
 }
 
-func (c *counting) States(context.Context) ([tcp.NumStates]int64, error) {
+func (c *census) States(context.Context) ([tcp.NumStates]int64, error) {
 	return [tcp.NumStates]int64{tcp.Established: 70, tcp.Closed: 2}, c.states
 }
 
 func TestStatesThatTheSourceCounts(t *testing.T) {
-	src := &counting{scripted: scripted{name: "a", sockets: sample(10, tcp.Established)}}
+	src := &census{scripted: scripted{name: "a", sockets: sample(10, tcp.Established)}}
 	r := newRig(t, testConfig(), &refusing{}, src)
 	r.scrapeOnce(t)
 	_, sum := r.sums("system.network.connection.count")
@@ -158,7 +158,7 @@ func TestWhatCannotBeReadCostsOnlyItself(t *testing.T) {
 	assert.Equal(t, 1, points, "what could be read")
 	entry := r.logs.FilterMessage("the scrape is partial").All()
 	require.Len(t, entry, 1)
-	assert.Equal(t, "source a: 4 not readable (decode), the first: record of 3 bytes\nread the host's TCP counters: open /proc/net/netstat: gone", entry[0].ContextMap()["error"])
+	assert.Equal(t, "read the TCP counters of the collector's network namespace: open /proc/net/netstat: gone\nsource a: 4 not readable (decode), the first: record of 3 bytes", entry[0].ContextMap()["error"])
 	name := attribute.String("source", "a")
 	metadatatest.AssertEqualReceiverTcpstatsSourceErrors(t, r.telemetry, []metricdata.DataPoint[int64]{
 		{Value: 4, Attributes: attribute.NewSet(name, attribute.String("error.type", "decode"))},
@@ -274,4 +274,41 @@ func TestPipelineThatRefuses(t *testing.T) {
 			require.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
 		})
 	}
+}
+
+// narrowing is a source that leaves out what it is told to.
+type narrowing struct {
+	*scripted
+	asked []bool // whether it was to leave anything out
+}
+
+func (n *narrowing) factory() source.Factory {
+	f := n.scripted.factory()
+	f.Open = func(context.Context) (source.Source, error) { return n, nil }
+	return f
+}
+
+func (n *narrowing) Narrow(f *source.Filter) { n.asked = append(n.asked, f != nil) }
+
+// The kernel may filter only where nobody wants the number of all sockets.
+func TestFilterInTheKernel(t *testing.T) {
+	cfg := testConfig()
+	cfg.Filter.LocalPorts = []any{443}
+	src := &narrowing{scripted: &scripted{name: "only", sockets: sample(3, tcp.Established)}}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	points, _ := r.sums("system.network.connection.count")
+	assert.Positive(t, points)
+
+	r.sink.Reset()
+	r.scraper.scrape(t.Context(), due{connections: true}) // the host's numbers are not due
+	points, _ = r.sums("tcp.connection.rtt")
+	assert.Equal(t, 3, points)
+
+	r.sink.Reset()
+	cfg.Metrics.SystemNetworkConnectionCount.Enabled = false
+	r.scrapeOnce(t)
+	points, _ = r.sums("system.network.connection.count")
+	assert.Zero(t, points)
+	assert.Equal(t, []bool{false, true, true}, src.asked)
 }

@@ -17,7 +17,16 @@ import (
 type space struct {
 	table  *table.Table
 	states otlp.States // of the last dump
-	whole  bool        // the last dump visited every socket
+	whole  bool        // the last dump came to its end
+	// counted: the kernel was not asked to leave sockets out of it.
+	counted bool
+
+	counters tcp.Counters // of this scrape, if they were due
+	byState  *otlp.States // likewise, from a source that counts the sockets itself
+	// base is how many connections the kernel had opened when the first dump had
+	// been made.
+	base  uint64
+	based bool
 
 	watch  *closeWatch                 // nil if the source is not told of closes, or nobody asks
 	closes []tcp.Socket                // reused: the notices that were counted last
@@ -54,9 +63,13 @@ func (sp *space) String() string {
 	return fmt.Sprintf("network namespace %d", sp.place.Namespace)
 }
 
-// known returns the number of sockets in each state, nil if not all were visited.
+// known returns the number of sockets in each state, nil if not all were visited
+// nor counted otherwise.
 func (sp *space) known() *otlp.States {
-	if !sp.whole {
+	switch {
+	case sp.byState != nil:
+		return sp.byState
+	case !sp.whole || !sp.counted:
 		return nil
 	}
 	return &sp.states

@@ -79,6 +79,10 @@ func (t *telemetry) namespaces(n int) {
 	t.builder.ReceiverTcpstatsNetworkNamespaces.Record(context.Background(), int64(n))
 }
 
+func (t *telemetry) unseen(connections uint64) {
+	t.builder.ReceiverTcpstatsUnseenConnections.Record(context.Background(), int64(connections))
+}
+
 func (t *telemetry) unattributed(byReason map[process.Reason]int64) {
 	for _, reason := range []process.Reason{process.ReasonPending, process.ReasonNoPermission, process.ReasonNoOwner} {
 		t.builder.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), byReason[reason], with(attribute.String("error.type", reason.String())))

@@ -10,8 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
-	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -73,26 +71,9 @@ func (s *scraper) writeConnections(ctx context.Context) error {
 	return nil
 }
 
-func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
+func (s *scraper) writeSystem(ctx context.Context) error {
 	defer s.telemetry.phase(s.selector, metadata.AttributePhaseSystem)()
-	var counters tcp.Counters
 	var errs []error
-	states := s.own.known()
-	if src := s.selector.Current(); src != nil {
-		var err error
-		if counter, ok := src.(source.StateCounter); ok {
-			if all, err := counter.States(readCtx); err == nil {
-				states = (*otlp.States)(&all)
-			} else {
-				s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-				errs = append(errs, fmt.Errorf("count the sockets in each state: %w", err))
-			}
-		}
-		if counters, err = src.Counters(readCtx); err != nil {
-			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-			errs = append(errs, fmt.Errorf("read the host's TCP counters: %w", err))
-		}
-	}
 	if s.wantsListeners() {
 		for c := range s.connections() {
 			if c.State == tcp.Listen && s.wanted(c) {
@@ -100,10 +81,10 @@ func (s *scraper) writeSystem(ctx, readCtx context.Context) error {
 			}
 		}
 	}
-	if err := s.send(ctx, s.writer.System(&counters, states, time.Now())); err != nil {
+	if err := s.send(ctx, s.writer.System(&s.own.counters, s.own.known(), time.Now())); err != nil {
 		errs = append(errs, fmt.Errorf("hand the host's numbers to the pipeline: %w", err))
 	}
-	return errors.Join(append(errs, s.writeOthers(ctx, readCtx))...)
+	return errors.Join(append(errs, s.writeOthers(ctx))...)
 }
 
 // send hands a batch to the pipeline and waits until it took it. ctx only says

@@ -74,6 +74,9 @@ type Set struct {
 	since     time.Time // when the period began
 
 	now, before time.Time // of this collection and the one before
+
+	opened  uint64 // connections, in all groups that ever were
+	waiting uint64 // for their owner, in this collection
 }
 
 // overflow is the overflow group's place.
@@ -111,7 +114,7 @@ func (s *Set) Accepted(namespace uint64, number uint16) bool {
 
 // Begin starts a collection: what is live is counted anew.
 func (s *Set) Begin(now time.Time) {
-	s.before, s.now = s.now, now
+	s.before, s.now, s.waiting = s.now, now, 0
 	if now.Sub(s.since) >= s.cfg.Expiry {
 		s.since = now
 		maps.DeleteFunc(s.listening, func(_ port, period int) bool { return period < s.period })
@@ -127,6 +130,9 @@ func (s *Set) Begin(now time.Time) {
 // of the key.
 func (s *Set) Add(c *table.Connection) {
 	if c.Group == 0 && c.Reason == process.ReasonPending && s.by&ofProcess != 0 {
+		if c.IsNew && !c.Opened {
+			s.waiting++
+		}
 		return
 	}
 	g := s.groupOf(c)
@@ -203,6 +209,10 @@ func (s *Set) All() iter.Seq[*Group] {
 // Len returns the number of groups without the overflow group.
 func (s *Set) Len() int { return len(s.index) }
 
+// Opened returns how many connections have been opened, those included that wait
+// for their owner.
+func (s *Set) Opened() uint64 { return s.opened + s.waiting }
+
 // Overflowed returns the number of live connections in the overflow group.
 func (s *Set) Overflowed() (n int64) {
 	for _, live := range s.groups[overflow].Live {
@@ -224,6 +234,7 @@ func (s *Set) count(g *Group, c *table.Connection) {
 		c.Opened = true
 		if c.IsNew {
 			g.Opens++
+			s.opened++
 		}
 	}
 }

@@ -37,6 +37,7 @@ type TelemetryBuilder struct {
 	ReceiverTcpstatsSourceErrors          metric.Int64Counter
 	ReceiverTcpstatsSourceInfo            metric.Int64Gauge
 	ReceiverTcpstatsUnattributedSockets   metric.Int64Gauge
+	ReceiverTcpstatsUnseenConnections     metric.Int64Gauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -113,7 +114,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsSockets, err = builder.meter.Int64Gauge(
 		"otelcol_receiver_tcpstats_sockets",
-		metric.WithDescription("Sockets that the last dump saw, before any filter. [Alpha]"),
+		metric.WithDescription("Sockets that the last dump saw, before any filter but the kernel's. [Alpha]"),
 		metric.WithUnit("{socket}"),
 	)
 	errs = errors.Join(errs, err)
@@ -133,6 +134,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_unattributed_sockets",
 		metric.WithDescription("Sockets of the last dump whose process is not known. [Alpha]"),
 		metric.WithUnit("{socket}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsUnseenConnections, err = builder.meter.Int64Gauge(
+		"otelcol_receiver_tcpstats_unseen_connections",
+		metric.WithDescription("Connections that the kernel has counted as opened since the first scrape and that no dump and no notice has shown, at least. Groups lack them. [Alpha]"),
+		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

@@ -129,7 +129,7 @@ func AssertEqualReceiverTcpstatsScrapeDuration(t *testing.T, tt *componenttest.T
 func AssertEqualReceiverTcpstatsSockets(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_receiver_tcpstats_sockets",
-		Description: "Sockets that the last dump saw, before any filter. [Alpha]",
+		Description: "Sockets that the last dump saw, before any filter but the kernel's. [Alpha]",
 		Unit:        "{socket}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -180,6 +180,20 @@ func AssertEqualReceiverTcpstatsUnattributedSockets(t *testing.T, tt *componentt
 		},
 	}
 	got, err := tt.GetMetric("otelcol_receiver_tcpstats_unattributed_sockets")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualReceiverTcpstatsUnseenConnections(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_receiver_tcpstats_unseen_connections",
+		Description: "Connections that the kernel has counted as opened since the first scrape and that no dump and no notice has shown, at least. Groups lack them. [Alpha]",
+		Unit:        "{connection}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_receiver_tcpstats_unseen_connections")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }

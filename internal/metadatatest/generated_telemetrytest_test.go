@@ -30,6 +30,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsSourceErrors.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsSourceInfo.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsUnseenConnections.Record(context.Background(), 1)
 	AssertEqualReceiverTcpstatsDroppedSeries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -61,6 +62,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsUnattributedSockets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsUnseenConnections(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

@@ -64,7 +64,7 @@ func (w *Writer) ofHolder(md pmetric.Metrics, h holder, connections []*table.Con
 			networkType: networkType(c),
 			localAddr:   c.Local.Addr().String(),
 			peerAddr:    c.Peer.Addr().String(),
-			start:       pcommon.NewTimestampFromTime(c.Start),
+			start:       startTime(c.Start, now),
 		})
 	}
 	metrics := w.scope(md, resource)

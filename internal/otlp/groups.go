@@ -107,7 +107,7 @@ func (w *Writer) Groups(set *group.Set, now time.Time, send func(pmetric.Metrics
 	var failed error
 	for batch := range slices.Chunk(slices.Collect(set.All()), groupBatch) {
 		metrics := pmetric.NewMetricSlice()
-		w.writeGroups(metrics, batch, pcommon.NewTimestampFromTime(now))
+		w.writeGroups(metrics, batch, now)
 		if metrics.Len() == 0 {
 			continue
 		}
@@ -120,12 +120,13 @@ func (w *Writer) Groups(set *group.Set, now time.Time, send func(pmetric.Metrics
 	return failed
 }
 
-func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group, ts pcommon.Timestamp) {
+func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group, now time.Time) {
+	ts := pcommon.NewTimestampFromTime(now)
 	attributes := make([]pcommon.Map, len(groups))
 	starts := make([]pcommon.Timestamp, len(groups))
 	for i, g := range groups {
 		attributes[i] = w.groupAttributes(g)
-		starts[i] = pcommon.NewTimestampFromTime(g.Start)
+		starts[i] = startTime(g.Start, now)
 	}
 	if prototype, enabled := w.prototypes[metadata.MetricsInfo.TCPConnections.Name]; enabled {
 		m := metrics.AppendEmpty()

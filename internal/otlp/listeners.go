@@ -87,7 +87,7 @@ func (w *Writer) writeQueue(metrics pmetric.MetricSlice, name string, listeners 
 			continue
 		}
 		dp := points(m).AppendEmpty()
-		dp.SetStartTimestamp(pcommon.NewTimestampFromTime(l.start))
+		dp.SetStartTimestamp(startTime(l.start, now))
 		dp.SetTimestamp(pcommon.NewTimestampFromTime(now))
 		dp.SetIntValue(int64(value(l)))
 		attrs := dp.Attributes()

@@ -372,3 +372,24 @@ func BenchmarkConnections(b *testing.B) {
 		})
 	}
 }
+
+// Backends drop points that end before they start.
+func TestAClockThatWasSetBack(t *testing.T) {
+	w := newWriter(everything())
+	var batches []pmetric.Metrics
+	before := began.Add(-time.Hour) // while connections began at began, less some seconds
+	require.NoError(t, w.Connections([]*table.Connection{connection(full(), nginx)}, 10, before, func(md pmetric.Metrics, _ int) error {
+		batches = append(batches, md)
+		return nil
+	}))
+	sums := 0
+	for _, m := range batches[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		if m.Type() == pmetric.MetricTypeSum {
+			for _, dp := range m.Sum().DataPoints().All() {
+				assert.Equal(t, dp.Timestamp(), dp.StartTimestamp(), m.Name())
+				sums++
+			}
+		}
+	}
+	assert.Positive(t, sums)
+}

@@ -142,6 +142,12 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	return byName, rms.At(0).SchemaUrl()
 }
 
+// startTime is never after now, which it would be once the clock was set back:
+// backends drop such points.
+func startTime(start, now time.Time) pcommon.Timestamp {
+	return pcommon.NewTimestampFromTime(time.Unix(0, min(start.UnixNano(), now.UnixNano())))
+}
+
 // points returns the points of a gauge or a sum.
 func points(m pmetric.Metric) pmetric.NumberDataPointSlice {
 	if m.Type() == pmetric.MetricTypeSum {

@@ -28,6 +28,13 @@ func (s inside) Counters(ctx context.Context) (counters tcp.Counters, err error)
 	return counters, err
 }
 
+// Narrow implements Narrower, to no effect for a source that is none.
+func (s inside) Narrow(f *Filter) {
+	if n, ok := s.Source.(Narrower); ok {
+		n.Narrow(f)
+	}
+}
+
 // Closes implements CloseNotifier: those of a source that is none are not asked
 // for, since it does not have the capability. Notices are read from outside.
 func (s inside) Closes() (stream CloseStream, err error) {

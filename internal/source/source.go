@@ -40,6 +40,15 @@ type Source interface {
 	Close() error
 }
 
+// Narrower is a source that can leave out in the kernel what a filter does not
+// want.
+type Narrower interface {
+	// Narrow makes the dumps to come leave out sockets that do not match, as far
+	// as the kernel can tell: listeners come all the same, and others may. nil
+	// brings them all.
+	Narrow(f *Filter)
+}
+
 // CloseNotifier is a source that the kernel tells of every socket that it
 // destroys. Only those with the capability Closes are asked.
 type CloseNotifier interface {

@@ -30,5 +30,8 @@ func (q *quiet) unchanged() (now procfs.Activity, same bool) {
 	return now, now == q.last && now.TimeWait == 0
 }
 
+// forget is called before a dump that does not tell whether there are connections.
+func (q *quiet) forget() { q.found = false }
+
 // dumped notes a whole dump that began when before was there.
 func (q *quiet) dumped(before procfs.Activity, found bool) { q.found, q.last = found, before }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +31,8 @@ const (
 	// allStates are the states 1 to 11. Bit 3 brings the embryos (NEW_SYN_RECV)
 	// too; bit 13 (bound, not connected) is left out: it walks another table and
 	// costs 12 %.
-	allStates = 0xfff
+	allStates  = 0xfff
+	stateLimit = 12
 )
 
 // Factory makes sock_diag sources.
@@ -49,12 +51,17 @@ type Source struct {
 	seq          uint32
 	clean        bool // the last dump was read to its end
 	buf          []byte
-	request      [headerLen + requestLen]byte
+	request      []byte
 	dec          decoder
 	zones        zones
 	capabilities source.Capabilities
 	counters     *procfs.CounterReader
 	quiet        quiet
+
+	// What Narrow asks for.
+	narrowed *source.Filter
+	states   uint32
+	bytecode []byte
 }
 
 // Open opens sock_diag and tries it with a dump of the listeners.
@@ -62,6 +69,7 @@ func Open(ctx context.Context) (*Source, error) {
 	s := &Source{
 		fd:       -1,
 		buf:      make([]byte, bufferLen),
+		states:   allStates,
 		zones:    zones{names: make(map[uint32]string)},
 		counters: procfs.NewCounters(procfs.DefaultDir),
 		quiet:    quiet{activity: procfs.NewActivity(procfs.DefaultDir)},
@@ -72,7 +80,7 @@ func Open(ctx context.Context) (*Source, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
-	if err := s.dump(ctx, 1<<stateListen, func(*tcp.Socket) error { return nil }); err != nil && !errors.Is(err, source.ErrInterrupted) {
+	if err := s.dump(ctx, 1<<stateListen, nil, func(*tcp.Socket) error { return nil }); err != nil && !errors.Is(err, source.ErrInterrupted) {
 		var partial *source.PartialError
 		if !errors.As(err, &partial) {
 			return nil, errors.Join(err, s.Close())
@@ -105,8 +113,32 @@ func (s *Source) Name() string { return name }
 // bytes sent, kernels before 4.4 do not tell of closes.
 func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
 
+// Narrow implements source.Narrower.
+func (s *Source) Narrow(f *source.Filter) {
+	if f == s.narrowed {
+		return
+	}
+	s.narrowed, s.states, s.bytecode = f, allStates, nil
+	if f == nil {
+		return
+	}
+	s.bytecode = compile(f)
+	if len(f.States) > 0 {
+		s.states = 0
+		for number := range uint64(stateLimit) {
+			if state, ok := tcp.LinuxState(number); ok && slices.Contains(f.States, state) {
+				s.states |= 1 << number
+			}
+		}
+	}
+}
+
 // Sockets implements source.Source.
 func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
+	if s.narrowed != nil {
+		s.quiet.forget()
+		return s.listenersFirst(ctx, s.states, s.bytecode, visit, func() bool { return false })
+	}
 	before, same := s.quiet.unchanged()
 	var listeners, others uint64
 	count := func(socket *tcp.Socket) error {
@@ -117,19 +149,28 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 		}
 		return visit(socket)
 	}
-	states := uint32(allStates)
 	if same {
-		if err := s.dump(ctx, 1<<stateListen, count); err != nil {
-			return err
-		}
-		if listeners == before.Sockets {
-			return nil
-		}
-		states &^= 1 << stateListen
+		err := s.listenersFirst(ctx, allStates, nil, count, func() bool { return listeners == before.Sockets })
+		s.quiet.dumped(before, err == nil && others == 0)
+		return err
 	}
-	err := s.dump(ctx, states, count)
+	err := s.dump(ctx, allStates, nil, count)
 	s.quiet.dumped(before, err == nil && others == 0)
 	return err
+}
+
+// listenersFirst dumps the listeners, which are in a table of their own and pass
+// every filter, and unless those are all the connections.
+func (s *Source) listenersFirst(ctx context.Context, states uint32, bytecode []byte, visit func(*tcp.Socket) error, all func() bool) error {
+	errListeners := s.dump(ctx, 1<<stateListen, nil, visit)
+	if errListeners != nil && len(source.Partials(errListeners)) == 0 || all() {
+		return errListeners
+	}
+	err := s.dump(ctx, states&^(1<<stateListen), bytecode, visit)
+	if err != nil && len(source.Partials(err)) == 0 {
+		return err // the worse one
+	}
+	return errors.Join(errListeners, err)
 }
 
 // Counters implements source.Source by way of /proc/net: netlink has none.
@@ -171,10 +212,12 @@ const (
 
 	extensions = 1<<(attrInfo-1) | 1<<(attrCongestion-1) | 1<<(attrSockMemory-1)
 
+	attrBytecode = 1 // INET_DIAG_REQ_BYTECODE
+
 	stateListen = 10 // TCP_LISTEN of <net/tcp_states.h>
 )
 
-func (s *Source) dump(ctx context.Context, states uint32, visit func(*tcp.Socket) error) error {
+func (s *Source) dump(ctx context.Context, states uint32, bytecode []byte, visit func(*tcp.Socket) error) error {
 	// What an unfinished dump left in the socket would be taken for this one's,
 	// and the kernel answers EBUSY while one is under way.
 	if !s.clean || s.fd < 0 {
@@ -188,7 +231,7 @@ func (s *Source) dump(ctx context.Context, states uint32, visit func(*tcp.Socket
 	s.clean = false
 	s.seq++
 	s.dec.begin()
-	if err := s.send(states); err != nil {
+	if err := s.send(states, bytecode); err != nil {
 		return err
 	}
 	for {
@@ -227,8 +270,14 @@ func (s *Source) verdict(err error) error {
 	return s.dec.losses.Err()
 }
 
-func (s *Source) send(states uint32) error {
-	b := s.request[:]
+func (s *Source) send(states uint32, bytecode []byte) error {
+	b := append(s.request[:0], make([]byte, headerLen+requestLen)...)
+	if len(bytecode) > 0 {
+		b = binary.NativeEndian.AppendUint16(b, uint16(attrHeaderLen+len(bytecode)))
+		b = binary.NativeEndian.AppendUint16(b, attrBytecode)
+		b = append(b, bytecode...)
+	}
+	s.request = b
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint16(b[4:], msgTCPDiagGetSock)
 	binary.NativeEndian.PutUint16(b[6:], flagRequest|flagDump)
