@@ -155,9 +155,14 @@ func (s *scraper) countCloses(sp *space) {
 		socket := &queue[i]
 		// A notice does not tell in what state the connection was.
 		known := sp.table.Has(socket.ID)
-		if known || sp.watch.counted && len(s.filter.States) == 0 && s.filter.Match(socket) {
-			sp.table.Notice(socket, s.groups.Accepted(socket.ID.Namespace, socket.Local.Port()))
+		if !known && (!sp.watch.counted || len(s.filter.States) > 0 || !s.filter.Match(socket)) {
+			continue
 		}
+		accepted := s.groups.Accepted(socket.ID.Namespace, socket.Local.Port())
+		if s.ends != nil {
+			s.ends.Count(socket, accepted)
+		}
+		sp.table.Notice(socket, accepted)
 	}
 	sp.closes = queue
 	sp.watch.counted = true

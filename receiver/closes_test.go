@@ -3,12 +3,15 @@ package receiver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
@@ -214,4 +217,49 @@ func TestTheWatchFollowsTheSource(t *testing.T) {
 	idle := &telling{scripted: scripted{name: "idle"}}
 	newRig(t, cfg, &refusing{}, idle).scrapeOnce(t)
 	assert.Zero(t, idle.open, "without groups nobody asks")
+}
+
+// How connections end is told by role.
+func TestEnds(t *testing.T) {
+	cfg := groupConfig("tcp.role")
+	cfg.System.Enabled = true
+	cfg.Metrics.SystemNetworkTCPRtt.Enabled = true
+	cfg.Metrics.SystemNetworkTCPConnectionDuration.Enabled = true
+	cfg.Metrics.SystemNetworkTCPConnectionFailures.Enabled = true
+	src := &telling{scripted: scripted{name: "a"}}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	lived := ended(established(1, 0), 10, 0)
+	lived.SmoothedRTT, lived.Age = 3*time.Millisecond, 20*time.Second
+	lived.Fields = lived.Fields.With(tcp.FieldSmoothedRTT).With(tcp.FieldAge)
+	refused := established(2, 0)
+	refused.State, refused.Failure = tcp.Closed, tcp.Refused
+	never := established(3, 0)
+	never.State = tcp.Closed
+	src.tell(t, lived, refused, refused, never)
+	r.sink.Reset()
+	r.scrapeOnce(t)
+
+	var told []string
+	for _, md := range r.sink.AllMetrics() {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+				switch {
+				case m.Type() == pmetric.MetricTypeHistogram && strings.HasPrefix(m.Name(), "system."):
+					for _, dp := range m.Histogram().DataPoints().All() {
+						told = append(told, fmt.Sprint(m.Name(), " ", dp.Attributes().AsRaw(), " ", dp.Count(), " ", dp.Sum()))
+					}
+				case m.Name() == "system.network.tcp.connection.failures":
+					for _, dp := range m.Sum().DataPoints().All() {
+						told = append(told, fmt.Sprint(m.Name(), " ", dp.Attributes().AsRaw(), " ", dp.IntValue()))
+					}
+				}
+			}
+		}
+	}
+	assert.ElementsMatch(t, []string{
+		"system.network.tcp.rtt map[tcp.role:client] 1 0.003",
+		"system.network.tcp.connection.duration map[tcp.role:client] 1 20",
+		"system.network.tcp.connection.failures map[error.type:refused tcp.role:client] 2",
+	}, told)
 }

@@ -42,7 +42,8 @@ type scraper struct {
 
 	own    *space
 	others neighbours
-	groups *group.Set // nil if disabled
+	groups *group.Set  // nil if disabled
+	ends   *group.Ends // nil if nobody asks
 
 	// batches is the context of what the pipeline is handed. It outlives that of
 	// the scrape, so that a shutdown does not tear a batch from the pipeline.
@@ -112,6 +113,9 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 			Expiry:         cfg.Groups.Expiry,
 			Distributions:  distributions,
 		}, now)
+		if s.writer.WantsEnds() {
+			s.ends = group.NewEnds(now, cfg.Groups.rttBounds())
+		}
 	}
 	s.own = s.newSpace(time.Time{})
 	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)

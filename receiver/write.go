@@ -81,7 +81,12 @@ func (s *scraper) writeSystem(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.send(ctx, s.writer.System(&s.own.counters, s.own.known(), time.Now())); err != nil {
+	now := time.Now()
+	md := s.writer.System(&s.own.counters, s.own.known(), now)
+	if s.ends != nil {
+		s.writer.Ends(md, s.ends, now)
+	}
+	if err := s.send(ctx, md); err != nil {
 		errs = append(errs, fmt.Errorf("hand the host's numbers to the pipeline: %w", err))
 	}
 	return errors.Join(append(errs, s.writeOthers(ctx))...)

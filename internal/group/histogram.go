@@ -18,6 +18,15 @@ type Histogram struct {
 	Exponential *Exponential
 }
 
+// newHistogram returns one with the bounds given, or without any an exponential
+// one.
+func newHistogram(bounds []float64) *Histogram {
+	if len(bounds) == 0 {
+		return &Histogram{Exponential: newExponential()}
+	}
+	return &Histogram{Explicit: make([]uint64, len(bounds)+1)}
+}
+
 // add counts a sample. bounds are those of Explicit.
 func (h *Histogram) add(v float64, bounds []float64) {
 	if h.Count == 0 || v < h.Min {

@@ -274,11 +274,7 @@ func (s *Set) place(key Key) int32 {
 func (s *Set) newGroup(key Key) *Group {
 	g := &Group{Key: key, Start: s.before, Histograms: make([]Histogram, len(s.cfg.Distributions))}
 	for i, d := range s.cfg.Distributions {
-		if len(d.Bounds) == 0 {
-			g.Histograms[i].Exponential = newExponential()
-		} else {
-			g.Histograms[i].Explicit = make([]uint64, len(d.Bounds)+1)
-		}
+		g.Histograms[i] = *newHistogram(d.Bounds)
 	}
 	return g
 }

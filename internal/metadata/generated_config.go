@@ -127,6 +127,46 @@ func (ms *SystemNetworkTCPConnectionDropsTimeoutMetricConfig) Unmarshal(parser *
 	return nil
 }
 
+// SystemNetworkTCPConnectionDurationMetricConfig provides config for the system.network.tcp.connection.duration metric.
+type SystemNetworkTCPConnectionDurationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPConnectionDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkTCPConnectionFailuresMetricConfig provides config for the system.network.tcp.connection.failures metric.
+type SystemNetworkTCPConnectionFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPConnectionFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkTCPConnectionOpensMetricConfig provides config for the system.network.tcp.connection.opens metric.
 type SystemNetworkTCPConnectionOpensMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -514,6 +554,26 @@ type SystemNetworkTCPRetransmitsSynMetricConfig struct {
 }
 
 func (ms *SystemNetworkTCPRetransmitsSynMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkTCPRttMetricConfig provides config for the system.network.tcp.rtt metric.
+type SystemNetworkTCPRttMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPRttMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1515,6 +1575,8 @@ type MetricsConfig struct {
 	SystemNetworkTCPChallengeAcks            SystemNetworkTCPChallengeAcksMetricConfig            `mapstructure:"system.network.tcp.challenge_acks"`
 	SystemNetworkTCPConnectionAttemptsFailed SystemNetworkTCPConnectionAttemptsFailedMetricConfig `mapstructure:"system.network.tcp.connection.attempts.failed"`
 	SystemNetworkTCPConnectionDropsTimeout   SystemNetworkTCPConnectionDropsTimeoutMetricConfig   `mapstructure:"system.network.tcp.connection.drops.timeout"`
+	SystemNetworkTCPConnectionDuration       SystemNetworkTCPConnectionDurationMetricConfig       `mapstructure:"system.network.tcp.connection.duration"`
+	SystemNetworkTCPConnectionFailures       SystemNetworkTCPConnectionFailuresMetricConfig       `mapstructure:"system.network.tcp.connection.failures"`
 	SystemNetworkTCPConnectionOpens          SystemNetworkTCPConnectionOpensMetricConfig          `mapstructure:"system.network.tcp.connection.opens"`
 	SystemNetworkTCPConnectionResets         SystemNetworkTCPConnectionResetsMetricConfig         `mapstructure:"system.network.tcp.connection.resets"`
 	SystemNetworkTCPDelayedAcks              SystemNetworkTCPDelayedAcksMetricConfig              `mapstructure:"system.network.tcp.delayed_acks"`
@@ -1535,6 +1597,7 @@ type MetricsConfig struct {
 	SystemNetworkTCPResets                   SystemNetworkTCPResetsMetricConfig                   `mapstructure:"system.network.tcp.resets"`
 	SystemNetworkTCPRetransmits              SystemNetworkTCPRetransmitsMetricConfig              `mapstructure:"system.network.tcp.retransmits"`
 	SystemNetworkTCPRetransmitsSyn           SystemNetworkTCPRetransmitsSynMetricConfig           `mapstructure:"system.network.tcp.retransmits.syn"`
+	SystemNetworkTCPRtt                      SystemNetworkTCPRttMetricConfig                      `mapstructure:"system.network.tcp.rtt"`
 	SystemNetworkTCPSackRecoveries           SystemNetworkTCPSackRecoveriesMetricConfig           `mapstructure:"system.network.tcp.sack.recoveries"`
 	SystemNetworkTCPSackRetransmits          SystemNetworkTCPSackRetransmitsMetricConfig          `mapstructure:"system.network.tcp.sack.retransmits"`
 	SystemNetworkTCPSegments                 SystemNetworkTCPSegmentsMetricConfig                 `mapstructure:"system.network.tcp.segments"`
@@ -1606,6 +1669,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkTCPConnectionDropsTimeout: SystemNetworkTCPConnectionDropsTimeoutMetricConfig{
 			Enabled: true,
 		},
+		SystemNetworkTCPConnectionDuration: SystemNetworkTCPConnectionDurationMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkTCPConnectionFailures: SystemNetworkTCPConnectionFailuresMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkTCPConnectionOpens: SystemNetworkTCPConnectionOpensMetricConfig{
 			Enabled: true,
 		},
@@ -1664,6 +1733,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: true,
 		},
 		SystemNetworkTCPRetransmitsSyn: SystemNetworkTCPRetransmitsSynMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkTCPRtt: SystemNetworkTCPRttMetricConfig{
 			Enabled: false,
 		},
 		SystemNetworkTCPSackRecoveries: SystemNetworkTCPSackRecoveriesMetricConfig{

@@ -44,6 +44,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPConnectionDropsTimeout: SystemNetworkTCPConnectionDropsTimeoutMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkTCPConnectionDuration: SystemNetworkTCPConnectionDurationMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkTCPConnectionFailures: SystemNetworkTCPConnectionFailuresMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkTCPConnectionOpens: SystemNetworkTCPConnectionOpensMetricConfig{
 						Enabled: true,
 					},
@@ -102,6 +108,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					SystemNetworkTCPRetransmitsSyn: SystemNetworkTCPRetransmitsSynMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkTCPRtt: SystemNetworkTCPRttMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkTCPSackRecoveries: SystemNetworkTCPSackRecoveriesMetricConfig{
@@ -289,6 +298,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPConnectionDropsTimeout: SystemNetworkTCPConnectionDropsTimeoutMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkTCPConnectionDuration: SystemNetworkTCPConnectionDurationMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkTCPConnectionFailures: SystemNetworkTCPConnectionFailuresMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkTCPConnectionOpens: SystemNetworkTCPConnectionOpensMetricConfig{
 						Enabled: false,
 					},
@@ -347,6 +362,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					SystemNetworkTCPRetransmitsSyn: SystemNetworkTCPRetransmitsSynMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkTCPRtt: SystemNetworkTCPRttMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkTCPSackRecoveries: SystemNetworkTCPSackRecoveriesMetricConfig{
@@ -516,7 +534,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionClosesMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOpensMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionClosesMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOpensMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

@@ -389,6 +389,14 @@ var MetricsInfo = metricsInfo{
 	SystemNetworkTCPConnectionDropsTimeout: metricInfo{
 		Name: "system.network.tcp.connection.drops.timeout",
 	},
+	SystemNetworkTCPConnectionDuration: metricInfo{
+		Name:       "system.network.tcp.connection.duration",
+		Attributes: []string{"tcp.role"},
+	},
+	SystemNetworkTCPConnectionFailures: metricInfo{
+		Name:       "system.network.tcp.connection.failures",
+		Attributes: []string{"failure.error.type", "tcp.role"},
+	},
 	SystemNetworkTCPConnectionOpens: metricInfo{
 		Name:       "system.network.tcp.connection.opens",
 		Attributes: []string{"tcp.role"},
@@ -452,6 +460,10 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemNetworkTCPRetransmitsSyn: metricInfo{
 		Name: "system.network.tcp.retransmits.syn",
+	},
+	SystemNetworkTCPRtt: metricInfo{
+		Name:       "system.network.tcp.rtt",
+		Attributes: []string{"tcp.role"},
 	},
 	SystemNetworkTCPSackRecoveries: metricInfo{
 		Name: "system.network.tcp.sack.recoveries",
@@ -645,6 +657,8 @@ type metricsInfo struct {
 	SystemNetworkTCPChallengeAcks            metricInfo
 	SystemNetworkTCPConnectionAttemptsFailed metricInfo
 	SystemNetworkTCPConnectionDropsTimeout   metricInfo
+	SystemNetworkTCPConnectionDuration       metricInfo
+	SystemNetworkTCPConnectionFailures       metricInfo
 	SystemNetworkTCPConnectionOpens          metricInfo
 	SystemNetworkTCPConnectionResets         metricInfo
 	SystemNetworkTCPDelayedAcks              metricInfo
@@ -665,6 +679,7 @@ type metricsInfo struct {
 	SystemNetworkTCPResets                   metricInfo
 	SystemNetworkTCPRetransmits              metricInfo
 	SystemNetworkTCPRetransmitsSyn           metricInfo
+	SystemNetworkTCPRtt                      metricInfo
 	SystemNetworkTCPSackRecoveries           metricInfo
 	SystemNetworkTCPSackRetransmits          metricInfo
 	SystemNetworkTCPSegments                 metricInfo
@@ -1028,6 +1043,113 @@ func (m *metricSystemNetworkTCPConnectionDropsTimeout) emit(metrics pmetric.Metr
 
 func newMetricSystemNetworkTCPConnectionDropsTimeout(cfg SystemNetworkTCPConnectionDropsTimeoutMetricConfig) metricSystemNetworkTCPConnectionDropsTimeout {
 	m := metricSystemNetworkTCPConnectionDropsTimeout{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPConnectionDuration struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPConnectionDurationMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.connection.duration metric with initial data.
+func (m *metricSystemNetworkTCPConnectionDuration) init() {
+	m.data.SetName("system.network.tcp.connection.duration")
+	m.data.SetDescription("Distribution of how long the connections of the host were established, told when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkTCPConnectionDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, tcpRoleAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("tcp.role", tcpRoleAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPConnectionDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPConnectionDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPConnectionDuration(cfg SystemNetworkTCPConnectionDurationMetricConfig) metricSystemNetworkTCPConnectionDuration {
+	m := metricSystemNetworkTCPConnectionDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPConnectionFailures struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPConnectionFailuresMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.connection.failures metric with initial data.
+func (m *metricSystemNetworkTCPConnectionFailures) init() {
+	m.data.SetName("system.network.tcp.connection.failures")
+	m.data.SetDescription("Attempts to connect that came to nothing, by reason.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkTCPConnectionFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string, tcpRoleAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("error.type", failureErrorTypeAttributeValue)
+	dp.Attributes().PutStr("tcp.role", tcpRoleAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPConnectionFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPConnectionFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPConnectionFailures(cfg SystemNetworkTCPConnectionFailuresMetricConfig) metricSystemNetworkTCPConnectionFailures {
+	m := metricSystemNetworkTCPConnectionFailures{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -2076,6 +2198,58 @@ func (m *metricSystemNetworkTCPRetransmitsSyn) emit(metrics pmetric.MetricSlice)
 
 func newMetricSystemNetworkTCPRetransmitsSyn(cfg SystemNetworkTCPRetransmitsSynMetricConfig) metricSystemNetworkTCPRetransmitsSyn {
 	m := metricSystemNetworkTCPRetransmitsSyn{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPRtt struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   SystemNetworkTCPRttMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.rtt metric with initial data.
+func (m *metricSystemNetworkTCPRtt) init() {
+	m.data.SetName("system.network.tcp.rtt")
+	m.data.SetDescription("Distribution of the smoothed round-trip times of the connections of the host, told when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkTCPRtt) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, tcpRoleAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("tcp.role", tcpRoleAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPRtt) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPRtt) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPRtt(cfg SystemNetworkTCPRttMetricConfig) metricSystemNetworkTCPRtt {
+	m := metricSystemNetworkTCPRtt{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4833,6 +5007,8 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPChallengeAcks            metricSystemNetworkTCPChallengeAcks
 	metricSystemNetworkTCPConnectionAttemptsFailed metricSystemNetworkTCPConnectionAttemptsFailed
 	metricSystemNetworkTCPConnectionDropsTimeout   metricSystemNetworkTCPConnectionDropsTimeout
+	metricSystemNetworkTCPConnectionDuration       metricSystemNetworkTCPConnectionDuration
+	metricSystemNetworkTCPConnectionFailures       metricSystemNetworkTCPConnectionFailures
 	metricSystemNetworkTCPConnectionOpens          metricSystemNetworkTCPConnectionOpens
 	metricSystemNetworkTCPConnectionResets         metricSystemNetworkTCPConnectionResets
 	metricSystemNetworkTCPDelayedAcks              metricSystemNetworkTCPDelayedAcks
@@ -4853,6 +5029,7 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPResets                   metricSystemNetworkTCPResets
 	metricSystemNetworkTCPRetransmits              metricSystemNetworkTCPRetransmits
 	metricSystemNetworkTCPRetransmitsSyn           metricSystemNetworkTCPRetransmitsSyn
+	metricSystemNetworkTCPRtt                      metricSystemNetworkTCPRtt
 	metricSystemNetworkTCPSackRecoveries           metricSystemNetworkTCPSackRecoveries
 	metricSystemNetworkTCPSackRetransmits          metricSystemNetworkTCPSackRetransmits
 	metricSystemNetworkTCPSegments                 metricSystemNetworkTCPSegments
@@ -4933,6 +5110,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPChallengeAcks:            newMetricSystemNetworkTCPChallengeAcks(mbc.Metrics.SystemNetworkTCPChallengeAcks),
 		metricSystemNetworkTCPConnectionAttemptsFailed: newMetricSystemNetworkTCPConnectionAttemptsFailed(mbc.Metrics.SystemNetworkTCPConnectionAttemptsFailed),
 		metricSystemNetworkTCPConnectionDropsTimeout:   newMetricSystemNetworkTCPConnectionDropsTimeout(mbc.Metrics.SystemNetworkTCPConnectionDropsTimeout),
+		metricSystemNetworkTCPConnectionDuration:       newMetricSystemNetworkTCPConnectionDuration(mbc.Metrics.SystemNetworkTCPConnectionDuration),
+		metricSystemNetworkTCPConnectionFailures:       newMetricSystemNetworkTCPConnectionFailures(mbc.Metrics.SystemNetworkTCPConnectionFailures),
 		metricSystemNetworkTCPConnectionOpens:          newMetricSystemNetworkTCPConnectionOpens(mbc.Metrics.SystemNetworkTCPConnectionOpens),
 		metricSystemNetworkTCPConnectionResets:         newMetricSystemNetworkTCPConnectionResets(mbc.Metrics.SystemNetworkTCPConnectionResets),
 		metricSystemNetworkTCPDelayedAcks:              newMetricSystemNetworkTCPDelayedAcks(mbc.Metrics.SystemNetworkTCPDelayedAcks),
@@ -4953,6 +5132,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPResets:                   newMetricSystemNetworkTCPResets(mbc.Metrics.SystemNetworkTCPResets),
 		metricSystemNetworkTCPRetransmits:              newMetricSystemNetworkTCPRetransmits(mbc.Metrics.SystemNetworkTCPRetransmits),
 		metricSystemNetworkTCPRetransmitsSyn:           newMetricSystemNetworkTCPRetransmitsSyn(mbc.Metrics.SystemNetworkTCPRetransmitsSyn),
+		metricSystemNetworkTCPRtt:                      newMetricSystemNetworkTCPRtt(mbc.Metrics.SystemNetworkTCPRtt),
 		metricSystemNetworkTCPSackRecoveries:           newMetricSystemNetworkTCPSackRecoveries(mbc.Metrics.SystemNetworkTCPSackRecoveries),
 		metricSystemNetworkTCPSackRetransmits:          newMetricSystemNetworkTCPSackRetransmits(mbc.Metrics.SystemNetworkTCPSackRetransmits),
 		metricSystemNetworkTCPSegments:                 newMetricSystemNetworkTCPSegments(mbc.Metrics.SystemNetworkTCPSegments),
@@ -5147,6 +5327,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPChallengeAcks.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionAttemptsFailed.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionDropsTimeout.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPConnectionDuration.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPConnectionFailures.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionOpens.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionResets.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPDelayedAcks.emit(ils.Metrics())
@@ -5167,6 +5349,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPResets.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPRetransmits.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPRetransmitsSyn.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPRtt.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPSackRecoveries.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPSackRetransmits.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPSegments.emit(ils.Metrics())
@@ -5277,6 +5460,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPConnectionDropsTimeoutDataPoint(
 	mb.metricSystemNetworkTCPConnectionDropsTimeout.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemNetworkTCPConnectionDurationDataPoint adds a data point to system.network.tcp.connection.duration metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPConnectionDurationDataPoint(ts pcommon.Timestamp, val float64, tcpRoleAttributeValue AttributeTCPRole) {
+	mb.metricSystemNetworkTCPConnectionDuration.recordDataPoint(mb.startTime, ts, val, tcpRoleAttributeValue.String())
+}
+
+// RecordSystemNetworkTCPConnectionFailuresDataPoint adds a data point to system.network.tcp.connection.failures metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPConnectionFailuresDataPoint(ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string, tcpRoleAttributeValue AttributeTCPRole) {
+	mb.metricSystemNetworkTCPConnectionFailures.recordDataPoint(mb.startTime, ts, val, failureErrorTypeAttributeValue, tcpRoleAttributeValue.String())
+}
+
 // RecordSystemNetworkTCPConnectionOpensDataPoint adds a data point to system.network.tcp.connection.opens metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPConnectionOpensDataPoint(ts pcommon.Timestamp, val int64, tcpRoleAttributeValue AttributeTCPRole) {
 	mb.metricSystemNetworkTCPConnectionOpens.recordDataPoint(mb.startTime, ts, val, tcpRoleAttributeValue.String())
@@ -5375,6 +5568,11 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPRetransmitsDataPoint(ts pcommon.
 // RecordSystemNetworkTCPRetransmitsSynDataPoint adds a data point to system.network.tcp.retransmits.syn metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPRetransmitsSynDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkTCPRetransmitsSyn.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkTCPRttDataPoint adds a data point to system.network.tcp.rtt metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPRttDataPoint(ts pcommon.Timestamp, val float64, tcpRoleAttributeValue AttributeTCPRole) {
+	mb.metricSystemNetworkTCPRtt.recordDataPoint(mb.startTime, ts, val, tcpRoleAttributeValue.String())
 }
 
 // RecordSystemNetworkTCPSackRecoveriesDataPoint adds a data point to system.network.tcp.sack.recoveries metric.

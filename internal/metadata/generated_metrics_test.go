@@ -84,6 +84,12 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPConnectionDropsTimeoutDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkTCPConnectionDurationDataPoint(ts, 1, AttributeTCPRoleClient)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkTCPConnectionFailuresDataPoint(ts, 1, "failure.error.type-val", AttributeTCPRoleClient)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPConnectionOpensDataPoint(ts, 1, AttributeTCPRoleClient)
@@ -144,6 +150,9 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPRetransmitsSynDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkTCPRttDataPoint(ts, 1, AttributeTCPRoleClient)
 
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPSackRecoveriesDataPoint(ts, 1)
@@ -422,6 +431,41 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.tcp.connection.duration":
+					assert.False(t, validatedMetrics["system.network.tcp.connection.duration"], "Found a duplicate in the metrics slice: system.network.tcp.connection.duration")
+					validatedMetrics["system.network.tcp.connection.duration"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of how long the connections of the host were established, told when they end.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					tcpRoleAttrVal, ok := dp.Attributes().Get("tcp.role")
+					assert.True(t, ok)
+					assert.Equal(t, "client", tcpRoleAttrVal.Str())
+				case "system.network.tcp.connection.failures":
+					assert.False(t, validatedMetrics["system.network.tcp.connection.failures"], "Found a duplicate in the metrics slice: system.network.tcp.connection.failures")
+					validatedMetrics["system.network.tcp.connection.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Attempts to connect that came to nothing, by reason.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					failureErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "failure.error.type-val", failureErrorTypeAttrVal.Str())
+					tcpRoleAttrVal, ok := dp.Attributes().Get("tcp.role")
+					assert.True(t, ok)
+					assert.Equal(t, "client", tcpRoleAttrVal.Str())
 				case "system.network.tcp.connection.opens":
 					assert.False(t, validatedMetrics["system.network.tcp.connection.opens"], "Found a duplicate in the metrics slice: system.network.tcp.connection.opens")
 					validatedMetrics["system.network.tcp.connection.opens"] = true
@@ -714,6 +758,21 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.tcp.rtt":
+					assert.False(t, validatedMetrics["system.network.tcp.rtt"], "Found a duplicate in the metrics slice: system.network.tcp.rtt")
+					validatedMetrics["system.network.tcp.rtt"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of the smoothed round-trip times of the connections of the host, told when they end.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					tcpRoleAttrVal, ok := dp.Attributes().Get("tcp.role")
+					assert.True(t, ok)
+					assert.Equal(t, "client", tcpRoleAttrVal.Str())
 				case "system.network.tcp.sack.recoveries":
 					assert.False(t, validatedMetrics["system.network.tcp.sack.recoveries"], "Found a duplicate in the metrics slice: system.network.tcp.sack.recoveries")
 					validatedMetrics["system.network.tcp.sack.recoveries"] = true

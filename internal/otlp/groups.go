@@ -173,8 +173,6 @@ func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group,
 	w.writeDistributions(metrics, groups, attributes, starts, ts)
 }
 
-// writeDistributions makes a histogram of what metadata.yaml calls a gauge:
-// mdatagen generates no histograms that compile.
 func (w *Writer) writeDistributions(metrics pmetric.MetricSlice, groups []*group.Group, attributes []pcommon.Map, starts []pcommon.Timestamp, ts pcommon.Timestamp) {
 	byName := make(map[string]pmetric.Metric)
 	for d, distribution := range w.groups.distributions {
@@ -186,28 +184,39 @@ func (w *Writer) writeDistributions(metrics pmetric.MetricSlice, groups []*group
 			}
 			m, begun := byName[name]
 			if !begun {
-				m = metrics.AppendEmpty()
-				m.SetName(name)
-				m.SetDescription(distribution.prototype.Description())
-				m.SetUnit(distribution.prototype.Unit())
-				if h.Exponential != nil {
-					m.SetEmptyExponentialHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-				} else {
-					m.SetEmptyHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-				}
+				m = newHistogram(metrics, distribution.prototype, h.Exponential != nil)
 				byName[name] = m
 			}
-			to := writeExplicit
-			if h.Exponential != nil {
-				to = writeExponential
-			}
-			attrs := to(m, h, distribution.Bounds, starts[i], ts)
+			attrs := writerOf(h.Exponential != nil)(m, h, distribution.Bounds, starts[i], ts)
 			attributes[i].CopyTo(attrs)
 			if distribution.direction != "" {
 				attrs.PutStr("network.io.direction", distribution.direction)
 			}
 		}
 	}
+}
+
+// newHistogram makes a histogram of what metadata.yaml calls a gauge: mdatagen
+// generates no histograms that compile.
+func newHistogram(metrics pmetric.MetricSlice, prototype pmetric.Metric, exponential bool) pmetric.Metric {
+	m := metrics.AppendEmpty()
+	m.SetName(prototype.Name())
+	m.SetDescription(prototype.Description())
+	m.SetUnit(prototype.Unit())
+	if exponential {
+		m.SetEmptyExponentialHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	} else {
+		m.SetEmptyHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	}
+	return m
+}
+
+// writerOf is what appends a point to a histogram and returns its attributes.
+func writerOf(exponential bool) func(m pmetric.Metric, h *group.Histogram, bounds []float64, start, ts pcommon.Timestamp) pcommon.Map {
+	if exponential {
+		return writeExponential
+	}
+	return writeExplicit
 }
 
 // summary is what points of both kinds of histograms have.
@@ -268,11 +277,7 @@ func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
 		case group.ContainerID:
 			putStr(attrs, name, key.ContainerID)
 		case group.Role:
-			role := metadata.AttributeTCPRoleClient
-			if key.Role == group.Server {
-				role = metadata.AttributeTCPRoleServer
-			}
-			attrs.PutStr(name, role.String())
+			putRole(attrs, key.Role)
 		case group.ServerAddress:
 			putStr(attrs, name, network(key.ServerAddress))
 		case group.ServerPort:

@@ -110,7 +110,12 @@ func instruments() []instrument {
 			tcp.FieldReceivedCE, func(s *tcp.Socket) uint64 { return s.ReceivedCE })},
 		{name: info.TCPConnectionAge.Name, hasState: true, series: []series{{
 			always: true,
-			age:    func(c *table.Connection, now time.Time) time.Duration { return now.Sub(c.FirstSeen) },
+			age: func(c *table.Connection, now time.Time) time.Duration {
+				if c.Has(tcp.FieldAge) {
+					return c.Sample.Age
+				}
+				return now.Sub(c.FirstSeen)
+			},
 		}}},
 	}
 }

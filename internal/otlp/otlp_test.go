@@ -68,7 +68,7 @@ func full() tcp.Socket {
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); v.Type().Field(i).Name {
-		case "ID", "Local", "Peer", "Inode", "UID", "State", "Fields", "CongestionControl", "Stack":
+		case "ID", "Local", "Peer", "Failure", "Inode", "UID", "State", "Fields", "CongestionControl", "Stack":
 		default:
 			if f.CanInt() {
 				f.SetInt(int64(time.Duration(i) * time.Millisecond))
@@ -202,7 +202,21 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	for name := range names(grouped(t, w, []group.Attribute{group.Role}, connection(full(), nil))) {
 		got[name] = true
 	}
+	for name := range names(ends(w, full())) {
+		got[name] = true
+	}
 	assert.Equal(t, want, got)
+}
+
+// ends writes how a connection ended, and another that was refused.
+func ends(w *Writer, s tcp.Socket) pmetric.Metrics {
+	all := group.NewEnds(began, []float64{0.001, 0.01})
+	all.Count(&s, false)
+	s.Failure = tcp.Refused
+	all.Count(&s, true)
+	md := pmetric.NewMetrics()
+	w.Ends(md, all, now)
+	return md
 }
 
 // Each value is written once: no two series of a metric are told from the same
@@ -217,9 +231,11 @@ func TestEveryFieldIsWritten(t *testing.T) {
 			seen[value] = m.Name()
 		}
 	}
-	// All but the accept queue, BusyTime (as none, less its parts) and age.
-	assert.Len(t, seen, int(tcp.NumFields)-2+1)
+	// All but the accept queue; BusyTime as none, less its parts.
+	assert.Len(t, seen, int(tcp.NumFields)-2)
 }
+
+func TestGoldenEnds(t *testing.T) { golden(t, ends(newWriter(everything()), full())) }
 
 func TestWhatIsNotKnownIsNotWritten(t *testing.T) {
 	w := newWriter(everything())

@@ -24,6 +24,7 @@ const (
 	FieldSendBufferLimit
 	FieldReceiveBufferLimit
 	FieldUnsent
+	FieldAge
 	FieldSinceDataSent
 	FieldSinceDataReceived
 	FieldSinceACKReceived

@@ -29,6 +29,10 @@ type Socket struct {
 	// a zone where the kernel tells the interface. A listener's Peer has port 0.
 	Local, Peer netip.AddrPort
 
+	// Failure is, in the notice of a close, why the connection was never
+	// established.
+	Failure Failure
+
 	// Inode joins the socket with the descriptors that hold it: on Linux the
 	// socket's inode, on FreeBSD where the kernel has it in memory (xso_so), which
 	// is for joining alone and never written anywhere. 0: no process holds it (not
@@ -64,6 +68,8 @@ type Socket struct {
 	ReceiveBufferLimit uint32 // bytes, the kernel's overhead included
 	Unsent             uint32 // payload bytes not yet sent for the first time
 
+	// Age is how long ago the connection was established.
+	Age               time.Duration
 	SinceDataSent     time.Duration
 	SinceDataReceived time.Duration
 	SinceACKReceived  time.Duration

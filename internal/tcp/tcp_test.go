@@ -92,3 +92,10 @@ func TestCounters(t *testing.T) {
 		assert.Equal(t, int(c)+1, cs.Len())
 	}
 }
+
+func TestFailures(t *testing.T) {
+	for errno, want := range map[uint32]string{101: "net-unreachable", 104: "reset", 110: "timed-out", 111: "refused", 113: "host-unreachable", 0: "_OTHER", 9: "_OTHER"} {
+		assert.Equal(t, want, LinuxFailure(errno).String())
+	}
+	assert.Equal(t, "failure(99)", Failure(99).String())
+}
