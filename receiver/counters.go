@@ -57,6 +57,9 @@ func (s *scraper) tellUnseen(ctx context.Context) {
 	if s.filter.Any() || s.executables.any() {
 		return
 	}
+	if src, ok := s.selector.Current().(source.Confined); ok && src.Confined() {
+		return // what is missing is others'
+	}
 	since := s.others.opened
 	for sp := range s.spaces() {
 		since += sp.opened(ctx, s)

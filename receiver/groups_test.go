@@ -171,6 +171,28 @@ func TestTheShortfallIsTold(t *testing.T) {
 	unseen(4)
 }
 
+// confined is a source that is shown but a part of what its counters count.
+type confined struct{ *counting }
+
+func (c *confined) factory() source.Factory {
+	f := c.counting.factory()
+	f.Open = func(context.Context) (source.Source, error) { return c, nil }
+	return f
+}
+
+func (*confined) Confined() bool { return true }
+
+func TestWhatIsHiddenIsNoShortfall(t *testing.T) {
+	src := &confined{&counting{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	for range 2 {
+		r.scrapeOnce(t)
+		src.opened += 1000
+	}
+	_, err := r.telemetry.GetMetric("otelcol_receiver_tcpstats_unseen_connections")
+	assert.Error(t, err, "others' connections may be all that is missing")
+}
+
 // 50,000 connections to 5,000 peers stay below the limit, and nothing of them is
 // lost.
 func TestManyPeers(t *testing.T) {

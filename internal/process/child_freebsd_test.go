@@ -56,6 +56,7 @@ type seen struct {
 	Parent     int32
 	Jail       int32
 	Reason     string
+	Confined   bool // the source says that there may be sockets that it is not shown
 }
 
 func TestMain(m *testing.M) {
@@ -165,7 +166,7 @@ func lookAround() ([]seen, error) {
 	}
 	all := make([]seen, len(sockets))
 	for i, s := range sockets {
-		all[i] = seen{Ends: [2]netip.AddrPort{s.Local, s.Peer}, State: s.State.String(), FD: claims[i].Owner.FD, Reason: claims[i].Reason.String()}
+		all[i] = seen{Ends: [2]netip.AddrPort{s.Local, s.Peer}, State: s.State.String(), FD: claims[i].Owner.FD, Reason: claims[i].Reason.String(), Confined: src.Confined()}
 		if p := claims[i].Owner.Process; p != nil {
 			all[i].PID, all[i].Parent, all[i].Jail = p.PID, p.ParentPID, p.JailID
 			all[i].Executable, all[i].Command, all[i].Owner = p.Executable, p.Command, p.Owner

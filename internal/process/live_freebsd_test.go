@@ -101,7 +101,7 @@ func TestWhoSeesWhat(t *testing.T) {
 		defer c.end()
 		return c.look()
 	}
-	check := func(viewer string, sockets map[[2]netip.AddrPort]seen, inJail bool, sees ...string) {
+	check := func(viewer string, sockets map[[2]netip.AddrPort]seen, inJail, confined bool, sees ...string) {
 		t.Helper()
 		for name, h := range holders {
 			visible := false
@@ -116,6 +116,7 @@ func TestWhoSeesWhat(t *testing.T) {
 				if !assert.Equal(t, visible, ok, "%s sees a socket of %s", viewer, name) || !visible {
 					continue
 				}
+				assert.Equal(t, confined, got.Confined, viewer)
 				assert.Equal(t, int32(h.PID), got.PID, "%s, of %s: %+v", viewer, name, got)
 				assert.Equal(t, int32(os.Getpid()), got.Parent)
 				assert.Equal(t, program, got.Executable, "%s, of %s", viewer, name)
@@ -129,19 +130,19 @@ func TestWhoSeesWhat(t *testing.T) {
 			}
 		}
 	}
-	check("root", look(order{}, 0), false, "root", "user", "jail")
-	check("user", look(order{}, ordinary), false, "root", "user", "jail")
-	check("jail", look(order{Jail: holders["jail"].Jail}, 0), true, "jail")
+	check("root", look(order{}, 0), false, false, "root", "user", "jail")
+	check("user", look(order{}, ordinary), false, false, "root", "user", "jail")
+	check("jail", look(order{Jail: holders["jail"].Jail}, 0), true, true, "jail")
 	if h, ok := holders["vnet"]; ok {
-		check("vnet", look(order{Jail: h.Jail}, 0), true, "vnet")
+		check("vnet", look(order{Jail: h.Jail}, 0), true, false, "vnet")
 	}
 
 	// What was set for everybody is set back.
 	const policy = "security.bsd.see_other_uids"
 	require.NoError(t, setInt(policy, 0))
 	defer func() { require.NoError(t, setInt(policy, 1)) }()
-	check("user with others hidden", look(order{}, ordinary), false, "user")
-	check("root with others hidden", look(order{}, 0), false, "root", "user", "jail")
+	check("user with others hidden", look(order{}, ordinary), false, true, "user")
+	check("root with others hidden", look(order{}, 0), false, false, "root", "user", "jail")
 }
 
 // A socket that an ordinary user may see, but not who has it.

@@ -74,6 +74,12 @@ type StateCounter interface {
 	States(ctx context.Context) ([tcp.NumStates]int64, error)
 }
 
+// Confined is a source that may be shown but a part of the sockets that its
+// counters count.
+type Confined interface {
+	Confined() bool
+}
+
 // Factory makes one kind of source.
 type Factory struct {
 	// Name is what users type after `source:`.

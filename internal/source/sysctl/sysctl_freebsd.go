@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/mib"
@@ -86,6 +87,20 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 		return fmt.Errorf("list TCP sockets: %w", err)
 	}
 	return errors.Join(err, unsettled(changes))
+}
+
+// Confined implements source.Confined: a jail that shares the host's network, and
+// an ordinary user where security(7) hides others, see their own sockets, but
+// the counters of all.
+func (*Source) Confined() bool {
+	is := func(variable string, value int32) bool {
+		v, err := mib.Int(variable)
+		return err == nil && v == value
+	}
+	if is("security.jail.jailed", 1) && is("security.jail.vnet", 0) {
+		return true
+	}
+	return os.Geteuid() != 0 && (is("security.bsd.see_other_uids", 0) || is("security.bsd.see_other_gids", 0) || is("security.bsd.see_jail_proc", 0))
 }
 
 // Close implements source.Source: nothing is open between two reads.
