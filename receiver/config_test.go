@@ -131,6 +131,13 @@ func TestBadConfigurations(t *testing.T) {
 }
 
 func TestSourcesOfThisSystem(t *testing.T) {
+	if runtime.GOOS == "freebsd" {
+		assert.Contains(t, source.Names(sources()), "sysctl")
+		cfg := createDefaultConfig()
+		cfg.Require, cfg.Source = []string{"rtt"}, "sysctl"
+		assert.ErrorContains(t, cfg.Validate(), "sysctl: gives processes, not rtt (RTT and bytes need the tcpstats module)), on freebsd")
+		return
+	}
 	if runtime.GOOS != "linux" {
 		assert.Empty(t, sources())
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -13,7 +14,7 @@ import (
 func (s *scraper) readCounters(ctx context.Context) error {
 	var errs []error
 	for sp := range s.spaces() {
-		sp.counters = tcp.Counters{}
+		sp.counters, sp.kernels = tcp.Counters{}, nil
 		src, err := s.sourceOf(ctx, sp)
 		if src == nil {
 			continue // the dump says why
@@ -21,6 +22,15 @@ func (s *scraper) readCounters(ctx context.Context) error {
 		if sp.counters, err = src.Counters(ctx); err != nil {
 			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
 			errs = append(errs, fmt.Errorf("read the TCP counters of %s: %w", sp, err))
+		}
+		if counter, ok := src.(source.StateCounter); ok {
+			all, err := counter.States(ctx)
+			if err != nil {
+				s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
+				errs = append(errs, fmt.Errorf("count the sockets in each state of %s: %w", sp, err))
+			} else {
+				sp.kernels = (*otlp.States)(&all)
+			}
 		}
 		if sp != s.own {
 			// Each namespace shows those of the whole host.

@@ -279,10 +279,11 @@ func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (w
 			break
 		}
 	}
-	sp.table.End(err == nil)
+	complete := source.Whole(err)
+	sp.table.End(complete)
 	sp.counted = s.narrow == nil
 	s.telemetry.sourceErrors(src.Name(), err)
-	if err == nil {
+	if complete {
 		return true, nil
 	}
 	var partial *source.PartialError
@@ -291,10 +292,14 @@ func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (w
 }
 
 // visit counts a socket and, if it is wanted, takes it into the table. What is
-// filtered out costs neither a place there nor a look for its process.
+// filtered out costs neither a place there nor a look for its process. Nor does
+// a socket that was never connected, which FreeBSD lists, too.
 func (s *scraper) visit(sp *space, socket *tcp.Socket) error {
 	sp.states[socket.State]++
 	wanted := s.cfg.Connections.Enabled || s.groups != nil
+	if socket.State == tcp.Closed && socket.Peer.Port() == 0 {
+		return nil
+	}
 	if socket.State == tcp.Listen {
 		wanted = s.wantsListeners() || s.groups != nil
 		if s.groups != nil {
@@ -346,8 +351,7 @@ func (s *scraper) attribute(ctx context.Context) error {
 	if denied := unattributed[process.ReasonNoPermission] > 0; stats.Walked && denied != s.denied {
 		s.denied = denied
 		if denied {
-			s.log.Warn("some sockets have no owner because the descriptors of some processes may not be read "+
-				"(it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions)",
+			s.log.Warn("some sockets have no owner because the descriptors of some processes may not be read ("+process.Remedy+")",
 				zap.Int64("sockets", unattributed[process.ReasonNoPermission]),
 				zap.Int("processes_denied", stats.Denied), zap.Int("processes_read", stats.Processes), zap.Bool("processes_hidden", stats.Hidden))
 		} else {

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -39,6 +40,66 @@ func TestScrape(t *testing.T) {
 	metadatatest.AssertEqualReceiverTcpstatsSockets(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 10, Attributes: attribute.NewSet(source)}}, metricdatatest.IgnoreTimestamp())
 	metadatatest.AssertEqualReceiverTcpstatsSourceInfo(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 1, Attributes: attribute.NewSet(source)}}, metricdatatest.IgnoreTimestamp())
 	metadatatest.AssertEqualReceiverTcpstatsPoints(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: int64(r.sink.DataPointCount())}}, metricdatatest.IgnoreTimestamp())
+}
+
+// counting is a source that knows the states of more sockets than it lists.
+type counting struct {
+	scripted
+	states error
+}
+
+func (c *counting) factory() source.Factory {
+	f := c.scripted.factory()
+	f.Open = func(context.Context) (source.Source, error) { return c, nil }
+	return f
+}
+
+func (c *counting) States(context.Context) ([tcp.NumStates]int64, error) {
+	return [tcp.NumStates]int64{tcp.Established: 70, tcp.Closed: 2}, c.states
+}
+
+func TestStatesThatTheSourceCounts(t *testing.T) {
+	src := &counting{scripted: scripted{name: "a", sockets: sample(10, tcp.Established)}}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	_, sum := r.sums("system.network.connection.count")
+	assert.Equal(t, 72.0, sum)
+	metadatatest.AssertEqualReceiverTcpstatsSockets(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 10, Attributes: attribute.NewSet(attribute.String("source", "a"))},
+	}, metricdatatest.IgnoreTimestamp())
+
+	src.states = errors.New("not permitted")
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, sum = r.sums("system.network.connection.count")
+	assert.Equal(t, 10.0, sum, "those that were listed")
+	assert.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
+}
+
+// A list that changed while the kernel made it has all that was there.
+func TestSocketsThatComeAndGoMeanwhile(t *testing.T) {
+	changed := &source.PartialError{Type: source.ErrorInterrupted, Count: 1, First: errors.New("sockets came or went")}
+	src := &scripted{name: "a", sockets: sample(10, tcp.Established), results: []error{changed}}
+	r := newRig(t, testConfig(), &refusing{}, src)
+	r.scrapeOnce(t)
+	assert.Equal(t, 10, r.scraper.own.table.Len())
+	src.sockets = src.sockets[:3]
+	r.scrapeOnce(t)
+	assert.Equal(t, 3, r.scraper.own.table.Len(), "what is missing is gone")
+	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All(), "it is so at every scrape of a busy host")
+	metadatatest.AssertEqualReceiverTcpstatsSourceErrors(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 2, Attributes: attribute.NewSet(attribute.String("source", "a"), attribute.String("error.type", "interrupted"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestSocketsThatWereNeverConnected(t *testing.T) {
+	sockets := sample(2, tcp.Closed)
+	sockets[0].Peer = netip.MustParseAddrPort("0.0.0.0:0")
+	r := newRig(t, testConfig(), &refusing{}, &scripted{name: "a", sockets: sockets})
+	r.scrapeOnce(t)
+	assert.Equal(t, 1, r.scraper.own.table.Len(), "they are no connections")
+	_, sum := r.sums("system.network.connection.count")
+	assert.Equal(t, 2.0, sum, "but sockets")
 }
 
 func TestSystemOnly(t *testing.T) {

@@ -22,6 +22,7 @@ type space struct {
 	counted bool
 
 	counters tcp.Counters // of this scrape, if they were due
+	kernels  *otlp.States // the kernel's own count of its sockets, if it has one
 	// base is how many connections the kernel had opened when the first dump had
 	// been made.
 	base  uint64
@@ -64,7 +65,10 @@ func (sp *space) String() string {
 
 // known returns the number of sockets in each state, nil if not all were visited.
 func (sp *space) known() *otlp.States {
-	if !sp.whole || !sp.counted {
+	switch {
+	case sp.kernels != nil:
+		return sp.kernels
+	case !sp.whole || !sp.counted:
 		return nil
 	}
 	return &sp.states

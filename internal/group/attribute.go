@@ -25,6 +25,7 @@ const (
 	LocalPort
 	NetworkType
 	CongestionControl
+	TCPStack
 	NetworkNamespace
 
 	numAttributes
@@ -34,7 +35,7 @@ var attributeNames = [numAttributes]string{
 	"process.pid", "process.executable.name", "process.owner", "container.id", "tcp.role",
 	"server.address", "server.port", "client.address",
 	"network.peer.address", "network.peer.port", "network.local.address", "network.local.port", "network.type",
-	"tcp.congestion_control", "network.namespace.id",
+	"tcp.congestion_control", "tcp.stack", "network.namespace.id",
 }
 
 // String returns the attribute's name in the semantic conventions.
@@ -54,7 +55,7 @@ func ParseAttribute(name string) (Attribute, error) {
 }
 
 // attributes is a set of them.
-type attributes uint16
+type attributes uint32
 
 // ofProcess are those that the owner of a socket tells.
 const ofProcess attributes = 1<<ProcessPID | 1<<ProcessExecutableName | 1<<ProcessOwner | 1<<ContainerID

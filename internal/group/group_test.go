@@ -130,17 +130,42 @@ func TestRoles(t *testing.T) {
 	assert.Equal(t, Client, s.groups[another.Group-1].Key.Role)
 }
 
+// FreeBSD lists sockets in CLOSED: those whose connecting failed, and those whose
+// connection was dropped under them.
+func TestClosedIsNoConnection(t *testing.T) {
+	s := NewSet(config(Role), at(0))
+	refused := connection("192.0.2.1:5", "192.0.2.2:443", func(c *table.Connection) { c.State = tcp.SynSent })
+	dropped := connection("192.0.2.1:6", "192.0.2.2:443")
+	s.Begin(at(10))
+	s.Add(refused)
+	s.Add(dropped)
+	assert.Equal(t, uint64(1), only(t, s).Opens)
+	refused.State, dropped.State = tcp.Closed, tcp.Closed
+	for second := 20; second <= 30; second += 10 {
+		s.Begin(at(second))
+		s.Add(refused)
+		s.Add(dropped)
+		assert.Equal(t, int64(2), only(t, s).Live[tcp.Closed])
+		assert.Equal(t, uint64(1), only(t, s).Opens)
+		assert.Equal(t, uint64(1), only(t, s).Closes, "its end, when it was dropped")
+	}
+	s.Close(refused)
+	s.Close(dropped)
+	assert.Equal(t, [2]uint64{1, 1}, [2]uint64{only(t, s).Opens, only(t, s).Closes})
+}
+
 func TestEveryAttribute(t *testing.T) {
 	nginx := &process.Process{PID: 7, Executable: "nginx", Owner: "www", ContainerID: "abc"}
 	c := connection("192.0.2.1:443", "198.51.100.7:50000", func(c *table.Connection) {
 		c.Owner.Process, c.CongestionControl, c.ID.Namespace = nginx, "bbr", 77
+		c.Stack = "rack"
 	})
 	p := netip.MustParsePrefix
 	for a, want := range map[Attribute]Key{
 		ProcessPID: {PID: 7}, ProcessExecutableName: {Executable: "nginx"}, ProcessOwner: {Owner: "www"}, ContainerID: {ContainerID: "abc"},
 		Role: {Role: Client}, ServerAddress: {ServerAddress: p("198.51.100.0/24")}, ServerPort: {ServerPort: 50000}, ClientAddress: {ClientAddress: p("192.0.2.1/32")},
 		PeerAddress: {PeerAddress: p("198.51.100.0/24")}, PeerPort: {PeerPort: 50000}, LocalAddress: {LocalAddress: p("192.0.2.1/32")}, LocalPort: {LocalPort: 443},
-		NetworkType: {IPVersion: 4}, NetworkNamespace: {Namespace: 77}, CongestionControl: {CongestionControl: "bbr"},
+		NetworkType: {IPVersion: 4}, NetworkNamespace: {Namespace: 77}, CongestionControl: {CongestionControl: "bbr"}, TCPStack: {TCPStack: "rack"},
 	} {
 		t.Run(a.String(), func(t *testing.T) {
 			cfg := config(a)

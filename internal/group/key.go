@@ -20,6 +20,7 @@ type Key struct {
 	LocalPort, PeerPort          uint16
 	IPVersion                    uint8 // 4 or 6
 	CongestionControl            string
+	TCPStack                     string
 	Namespace                    uint64 // inode
 }
 
@@ -89,6 +90,9 @@ func (s *Set) keyOf(c *table.Connection, role ConnectionRole) Key {
 	}
 	if s.by.has(CongestionControl) {
 		k.CongestionControl = c.CongestionControl
+	}
+	if s.by.has(TCPStack) {
+		k.TCPStack = c.Stack
 	}
 	if s.by.has(NetworkNamespace) {
 		k.Namespace = c.ID.Namespace

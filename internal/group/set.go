@@ -42,6 +42,9 @@ type Group struct {
 	BytesSent, BytesReceived uint64
 	Retransmits              uint64 // segments
 	Opens, Closes            uint64 // connections
+	// Known are the values that any of its connections had: a counter that none
+	// had is not 0 but unknown.
+	Known tcp.Fields
 	// Histograms are those of Config.Distributions, in that order. Each has a
 	// sample of each live connection for each collection.
 	Histograms []Histogram
@@ -133,9 +136,13 @@ func (s *Set) Add(c *table.Connection) {
 		return
 	}
 	g := s.groupOf(c)
+	if c.State == tcp.Closed && !c.Opened {
+		// A socket whose connecting failed: FreeBSD lists it until it is closed.
+		c.Opened, c.Closed = true, true
+	}
 	s.count(g, c)
 	g.Live[c.State]++
-	if c.State == tcp.TimeWait {
+	if c.State == tcp.TimeWait || c.State == tcp.Closed {
 		// Nobody has it any more; it only keeps its ports for a while.
 		s.ended(g, c)
 	}
@@ -222,6 +229,7 @@ func (s *Set) count(g *Group, c *table.Connection) {
 	g.BytesSent += d.BytesSent
 	g.BytesReceived += d.BytesReceived
 	g.Retransmits += d.Retransmits
+	g.Known |= c.Fields
 	if !c.Opened && c.State != tcp.SynSent && c.State != tcp.SynReceived {
 		c.Opened = true
 		if c.IsNew {

@@ -1922,6 +1922,7 @@ type ResourceAttributesConfig struct {
 	ProcessCommand        ResourceAttributeConfig `mapstructure:"process.command"`
 	ProcessCreationTime   ResourceAttributeConfig `mapstructure:"process.creation.time"`
 	ProcessExecutableName ResourceAttributeConfig `mapstructure:"process.executable.name"`
+	ProcessFreebsdJailID  ResourceAttributeConfig `mapstructure:"process.freebsd.jail.id"`
 	ProcessLinuxCgroup    ResourceAttributeConfig `mapstructure:"process.linux.cgroup"`
 	ProcessOwner          ResourceAttributeConfig `mapstructure:"process.owner"`
 	ProcessParentPid      ResourceAttributeConfig `mapstructure:"process.parent_pid"`
@@ -1946,6 +1947,9 @@ func DefaultResourceAttributesConfig() ResourceAttributesConfig {
 			Enabled: false,
 		},
 		ProcessExecutableName: ResourceAttributeConfig{
+			Enabled: true,
+		},
+		ProcessFreebsdJailID: ResourceAttributeConfig{
 			Enabled: true,
 		},
 		ProcessLinuxCgroup: ResourceAttributeConfig{

@@ -5221,6 +5221,12 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 	if mbc.ResourceAttributes.ProcessExecutableName.MetricsExclude != nil {
 		mb.resourceAttributeExcludeFilter["process.executable.name"] = filter.CreateFilter(mbc.ResourceAttributes.ProcessExecutableName.MetricsExclude)
 	}
+	if mbc.ResourceAttributes.ProcessFreebsdJailID.MetricsInclude != nil {
+		mb.resourceAttributeIncludeFilter["process.freebsd.jail.id"] = filter.CreateFilter(mbc.ResourceAttributes.ProcessFreebsdJailID.MetricsInclude)
+	}
+	if mbc.ResourceAttributes.ProcessFreebsdJailID.MetricsExclude != nil {
+		mb.resourceAttributeExcludeFilter["process.freebsd.jail.id"] = filter.CreateFilter(mbc.ResourceAttributes.ProcessFreebsdJailID.MetricsExclude)
+	}
 	if mbc.ResourceAttributes.ProcessLinuxCgroup.MetricsInclude != nil {
 		mb.resourceAttributeIncludeFilter["process.linux.cgroup"] = filter.CreateFilter(mbc.ResourceAttributes.ProcessLinuxCgroup.MetricsInclude)
 	}

@@ -63,6 +63,13 @@ func (rb *ResourceBuilder) SetProcessExecutableName(val string) {
 	}
 }
 
+// SetProcessFreebsdJailID sets provided value as "process.freebsd.jail.id" attribute.
+func (rb *ResourceBuilder) SetProcessFreebsdJailID(val int64) {
+	if rb.config.ProcessFreebsdJailID.Enabled {
+		rb.res.Attributes().PutInt("process.freebsd.jail.id", val)
+	}
+}
+
 // SetProcessLinuxCgroup sets provided value as "process.linux.cgroup" attribute.
 func (rb *ResourceBuilder) SetProcessLinuxCgroup(val string) {
 	if rb.config.ProcessLinuxCgroup.Enabled {

@@ -19,6 +19,7 @@ func TestResourceBuilder(t *testing.T) {
 			rb.SetProcessCommand("process.command-val")
 			rb.SetProcessCreationTime("process.creation.time-val")
 			rb.SetProcessExecutableName("process.executable.name-val")
+			rb.SetProcessFreebsdJailID(23)
 			rb.SetProcessLinuxCgroup("process.linux.cgroup-val")
 			rb.SetProcessOwner("process.owner-val")
 			rb.SetProcessParentPid(18)
@@ -29,9 +30,9 @@ func TestResourceBuilder(t *testing.T) {
 
 			switch tt {
 			case "default":
-				assert.Equal(t, 6, res.Attributes().Len())
+				assert.Equal(t, 7, res.Attributes().Len())
 			case "all_set":
-				assert.Equal(t, 10, res.Attributes().Len())
+				assert.Equal(t, 11, res.Attributes().Len())
 			case "none_set":
 				assert.Equal(t, 0, res.Attributes().Len())
 				return
@@ -67,6 +68,11 @@ func TestResourceBuilder(t *testing.T) {
 			assert.True(t, ok)
 			if ok {
 				assert.Equal(t, "process.executable.name-val", processExecutableNameAttrVal.Str())
+			}
+			processFreebsdJailIDAttrVal, ok := res.Attributes().Get("process.freebsd.jail.id")
+			assert.True(t, ok)
+			if ok {
+				assert.EqualValues(t, 23, processFreebsdJailIDAttrVal.Int())
 			}
 			processLinuxCgroupAttrVal, ok := res.Attributes().Get("process.linux.cgroup")
 			assert.Equal(t, tt == "all_set", ok)

@@ -37,7 +37,8 @@ type groupNumber struct {
 }
 
 type groupPoint struct {
-	direction string // "": none
+	direction string     // "": none
+	needs     tcp.Fields // what some connection must have told
 	value     func(*group.Group) uint64
 }
 
@@ -63,11 +64,11 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 		}
 	}
 	number(info.TCPIo.Name,
-		groupPoint{transmit, func(g *group.Group) uint64 { return g.BytesSent }},
-		groupPoint{receive, func(g *group.Group) uint64 { return g.BytesReceived }})
-	number(info.TCPRetransmits.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Retransmits }})
-	number(info.TCPConnectionOpens.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Opens }})
-	number(info.TCPConnectionCloses.Name, groupPoint{"", func(g *group.Group) uint64 { return g.Closes }})
+		groupPoint{transmit, tcp.Fields(0).With(tcp.FieldBytesSent), func(g *group.Group) uint64 { return g.BytesSent }},
+		groupPoint{receive, tcp.Fields(0).With(tcp.FieldBytesReceived), func(g *group.Group) uint64 { return g.BytesReceived }})
+	number(info.TCPRetransmits.Name, groupPoint{"", tcp.Fields(0).With(tcp.FieldRetransmits), func(g *group.Group) uint64 { return g.Retransmits }})
+	number(info.TCPConnectionOpens.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Opens }})
+	number(info.TCPConnectionCloses.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Closes }})
 
 	bytes := byteBounds
 	if len(rttBounds) == 0 {
@@ -146,10 +147,18 @@ func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group,
 		}
 	}
 	for _, number := range w.groups.numbers {
-		m := metrics.AppendEmpty()
-		number.prototype.CopyTo(m)
+		var m pmetric.Metric
+		begun := false
 		for i, g := range groups {
 			for _, point := range number.points {
+				if g.Known&point.needs != point.needs {
+					continue
+				}
+				if !begun {
+					begun = true
+					m = metrics.AppendEmpty()
+					number.prototype.CopyTo(m)
+				}
 				dp := m.Sum().DataPoints().AppendEmpty()
 				dp.SetStartTimestamp(starts[i])
 				dp.SetTimestamp(ts)
@@ -291,6 +300,8 @@ func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
 			attrs.PutStr(name, typ.String())
 		case group.CongestionControl:
 			putStr(attrs, name, key.CongestionControl)
+		case group.TCPStack:
+			putStr(attrs, name, key.TCPStack)
 		case group.NetworkNamespace:
 			putInt(attrs, name, int64(key.Namespace))
 		}

@@ -77,6 +77,16 @@ func TestGoldenGroups(t *testing.T) {
 	}
 }
 
+// What no source tells of any connection of a group is absent, not 0.
+func TestGroupsOfASourceThatKnowsLittle(t *testing.T) {
+	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+	c := fresh(1, 0)
+	c.Uncounted = table.Delta{Retransmits: 3}
+	c.Fields = tcp.Fields(0).With(tcp.FieldRetransmits)
+	got := names(grouped(t, w, []group.Attribute{group.Role}, c))
+	assert.Equal(t, map[string]int{"tcp.connections": 1, "tcp.retransmits": 1, "tcp.connection.opens": 1, "tcp.connection.closes": 1}, got)
+}
+
 func TestGroupsThatAreGoneSaySoOnce(t *testing.T) {
 	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
 	s := newSet(w, []group.Attribute{group.Role}, 10, bounds)

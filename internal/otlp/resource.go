@@ -55,6 +55,9 @@ func (r *resources) of(p *process.Process, at Place) (res pcommon.Resource, want
 		set(r.builder.SetProcessOwner, p.Owner)
 		set(r.builder.SetProcessLinuxCgroup, p.Cgroup)
 		set(r.builder.SetContainerID, p.ContainerID)
+		if p.JailID != 0 {
+			r.builder.SetProcessFreebsdJailID(int64(p.JailID))
+		}
 	}
 	res = r.builder.Emit()
 	r.filter.RecordSystemNetworkTCPOrphansDataPoint(0, 0)

@@ -25,6 +25,9 @@
 //		}
 //	stats, err := r.Resolve(ctx, now, vanished, claims)
 //
-// Everything read from /proc is hostile input: names are chosen by the
+// FreeBSD gives the descriptors of all processes in one piece, kern.file: there
+// a walk is one call of sysctl(3), and there is no probe.
+//
+// Everything read from the kernel is hostile input: names are chosen by the
 // processes. Parsers take bytes, know no operating system and are fuzzed.
 package process

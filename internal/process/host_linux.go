@@ -11,6 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Remedy says what it takes to find the owner of every socket.
+const Remedy = "it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions"
+
+// stamp is what tells one process from another.
+type stamp = procStamp
+
 // host is procfs as the resolver reads it, proc(5). Its buffers are used again
 // and again, so that a walk allocates nothing.
 type host struct {

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !freebsd
 
 package process
 
@@ -14,6 +14,12 @@ import (
 func BootTime() (time.Time, error) {
 	return time.Time{}, fmt.Errorf("read the boot time on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
+
+// Remedy says what it takes to find the owner of every socket.
+const Remedy = "nobody has taught us to read the processes of " + runtime.GOOS
+
+// stamp is what tells one process from another.
+type stamp = procStamp
 
 // host is an operating system whose processes nobody has taught us to read:
 // opening it succeeds, so that sockets are shown without owners.

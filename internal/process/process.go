@@ -13,8 +13,8 @@ import (
 type Process struct {
 	PID, ParentPID int32
 	// Executable is the base name of the program's file, and where that cannot
-	// be read, comm. Comm comes second because it is cut at 15 bytes and because
-	// threads and prctl(2) rename it: node's is MainThread.
+	// be read, comm. Comm comes second because it is cut at 15 bytes (FreeBSD: 19)
+	// and because threads and prctl(2) rename it: node's is MainThread.
 	Executable string
 	// Command is argv[0] as it was when the process was first seen, and never
 	// more of the command line, which may hold secrets.
@@ -22,14 +22,17 @@ type Process struct {
 	// Owner is the user name of the real uid, or its number where the passwd
 	// file has no name for it.
 	Owner string
-	// Created is when the process started, to 10 ms, counted from a boot time
-	// that the kernel gives in whole seconds. The same for the life of the
-	// process.
+	// Created is when the process started. The same for the life of the process.
+	// On Linux to 10 ms, counted from a boot time that the kernel gives in whole
+	// seconds; on FreeBSD to the microsecond.
 	Created time.Time
 	// Cgroup is the path in the unified hierarchy (v2). Where that is absent or
 	// the root, as on hosts that still use v1, it is the first of these that is
 	// not the root: name=systemd, memory, the others in the kernel's order.
 	Cgroup string
+	// JailID is the FreeBSD jail that the process runs in; 0 outside of jails, and
+	// for those in our own.
+	JailID int32
 	// ContainerID is the 64 hex digits that name the innermost container in the
 	// cgroup's path; "" outside of containers.
 	ContainerID string

@@ -13,7 +13,7 @@ import (
 
 // Options configure a [Resolver].
 type Options struct {
-	// Proc is where procfs is mounted; /proc if empty.
+	// Proc is where procfs is mounted; /proc if empty. FreeBSD needs none.
 	Proc string
 	// RefreshInterval is the least time from one walk to the next, start to
 	// start, and from one check of the known processes to the next. 0: both as
@@ -30,8 +30,9 @@ type Stats struct {
 	Processes, Descriptors int
 	// Denied is the number of processes with descriptors that we may not read.
 	Denied int
-	// Hidden: processes are hidden from us (procfs mounted with hidepid=2 or
-	// systemd's ProtectProc=invisible), so the walk saw but a part of them.
+	// Hidden: processes are hidden from us (procfs mounted with hidepid=2,
+	// systemd's ProtectProc=invisible, security.bsd.see_other_uids=0), so the walk
+	// saw but a part of them.
 	Hidden bool
 	// Probed is the number of descriptors that were looked at because their
 	// socket had vanished, ProbeHits the number of claimed sockets found there.
@@ -39,7 +40,7 @@ type Stats struct {
 	Duration          time.Duration
 }
 
-// Resolver joins sockets with processes. It holds one descriptor, keeps no
+// Resolver joins sockets with processes. It holds at most one descriptor, keeps no
 // goroutine, and is not safe for concurrent use.
 type Resolver struct {
 	interval time.Duration
@@ -66,7 +67,7 @@ var (
 	errDenied = errors.New("process may not be read")
 )
 
-// NewResolver opens procfs.
+// NewResolver opens procfs, or what the host has in its place.
 func NewResolver(opts Options) (*Resolver, error) {
 	if opts.Proc == "" {
 		opts.Proc = "/proc"
@@ -85,7 +86,7 @@ func NewResolver(opts Options) (*Resolver, error) {
 	}, nil
 }
 
-// Close gives up procfs. A closed Resolver answers with [os.ErrClosed].
+// Close gives it up. A closed Resolver answers with [os.ErrClosed].
 func (r *Resolver) Close() error {
 	if r.host == nil {
 		return nil

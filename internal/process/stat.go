@@ -21,9 +21,9 @@ var (
 	errBootTime = errors.New("no btime line")
 )
 
-// stamp is what tells one process from another, and a program from the one
-// that the same process runs after exec(2).
-type stamp struct {
+// procStamp is Linux's stamp: what tells one process from another, and a
+// program from the one that the same process runs after exec(2).
+type procStamp struct {
 	start  uint64   // ticks after boot; exec keeps it
 	parent int32    // changes when the parent ends
 	comm   [16]byte // TASK_COMM_LEN, NUL-padded; exec and prctl change it
@@ -34,7 +34,7 @@ type stamp struct {
 }
 
 // name is comm as a string.
-func (s *stamp) name() string {
+func (s *procStamp) name() string {
 	name, _, _ := bytes.Cut(s.comm[:], []byte{0})
 	return text(name)
 }
@@ -44,10 +44,10 @@ func (s *stamp) name() string {
 //
 // hollow says that the process is a zombie or about to be one, or a kernel
 // thread: it holds no descriptors, or not for long.
-func parseStat(stat []byte) (s stamp, hollow bool, err error) {
+func parseStat(stat []byte) (s procStamp, hollow bool, err error) {
 	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	if open < 0 || end < open {
-		return stamp{}, false, errStat
+		return procStamp{}, false, errStat
 	}
 	copy(s.comm[:], stat[open+1:end])
 
@@ -56,7 +56,7 @@ func parseStat(stat []byte) (s stamp, hollow bool, err error) {
 	// Fields as numbered in proc_pid_stat(5).
 	for number := 3; number <= 28; number++ {
 		if len(rest) == 0 || rest[0] != ' ' {
-			return stamp{}, false, errStat
+			return procStamp{}, false, errStat
 		}
 		field := rest[1:]
 		if i := bytes.IndexByte(field, ' '); i >= 0 {
@@ -83,7 +83,7 @@ func parseStat(stat []byte) (s stamp, hollow bool, err error) {
 			s.stack, ok = parseUint(field)
 		}
 		if !ok {
-			return stamp{}, false, errStat
+			return procStamp{}, false, errStat
 		}
 	}
 	// A first thread may end before the others.
@@ -95,7 +95,7 @@ func parseStat(stat []byte) (s stamp, hollow bool, err error) {
 const maxTicks = 1<<63/uint64(tick) - 1
 
 // created turns a starting time into a date.
-func (s *stamp) created(boot time.Time) time.Time {
+func (s *procStamp) created(boot time.Time) time.Time {
 	return boot.Add(time.Duration(min(s.start, maxTicks)) * tick)
 }
 

@@ -30,12 +30,12 @@ func comm(name string) (c [16]byte) {
 func TestParseStat(t *testing.T) {
 	for _, test := range []struct {
 		file   string
-		want   stamp
+		want   procStamp
 		hollow bool
 	}{
-		{"stat_kthread", stamp{start: 24, comm: comm("kthreadd")}, true},
-		{"stat_hostile_comm", stamp{start: 342056, parent: 10162, comm: comm(") R 1 (\n x)"), code: 94001128869888, stack: 140723996511808}, false},
-		{"stat_zombie", stamp{start: 342119, parent: 10308, comm: comm("python3")}, true},
+		{"stat_kthread", procStamp{start: 24, comm: comm("kthreadd")}, true},
+		{"stat_hostile_comm", procStamp{start: 342056, parent: 10162, comm: comm(") R 1 (\n x)"), code: 94001128869888, stack: 140723996511808}, false},
+		{"stat_zombie", procStamp{start: 342119, parent: 10308, comm: comm("python3")}, true},
 	} {
 		got, hollow, err := parseStat(fixture(t, test.file))
 		require.NoError(t, err, test.file)
@@ -74,7 +74,7 @@ func TestParseStatRefuses(t *testing.T) {
 
 func TestCreated(t *testing.T) {
 	boot := time.Unix(1795247699, 0).UTC()
-	s := stamp{start: 342056}
+	s := procStamp{start: 342056}
 	assert.Equal(t, boot.Add(3420*time.Second+560*time.Millisecond), s.created(boot))
 	s.start = 1<<64 - 1
 	assert.True(t, s.created(boot).After(boot), "no overflow")

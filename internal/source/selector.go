@@ -72,13 +72,29 @@ func (c Choice) among(factories []Factory) (wanted []Factory, unfit []string) {
 		case c.Name != Auto && f.Name != c.Name:
 			unfit = append(unfit, f.Name+": not asked for")
 		case lacks != 0:
-			unfit = append(unfit, fmt.Sprintf("%s: gives %s, not %s", f.Name, f.Capabilities, lacks))
+			unfit = append(unfit, fmt.Sprintf("%s: gives %s, not %s%s", f.Name, f.Capabilities, lacks, f.lacks()))
 		default:
 			wanted = append(wanted, f)
 		}
 	}
 	slices.SortStableFunc(wanted, func(a, b Factory) int { return b.Rank - a.Rank })
 	return wanted, unfit
+}
+
+// lacksField is Lacks for the log.
+func (f Factory) lacksField() zap.Field {
+	if f.Lacks == "" {
+		return zap.Skip()
+	}
+	return zap.String("lacks", f.Lacks)
+}
+
+// lacks is what Lacks adds to what is said of a source.
+func (f Factory) lacks() string {
+	if f.Lacks == "" {
+		return ""
+	}
+	return " (" + f.Lacks + ")"
 }
 
 // Names lists the factories' names, best first.
@@ -108,6 +124,7 @@ func (s *Selector) Open(ctx context.Context, now time.Time) error {
 	s.log.Info("TCP sockets are read by "+src.Name(),
 		zap.String("source", src.Name()),
 		zap.Stringer("gives", src.Capabilities()),
+		made.lacksField(),
 		zap.Strings("others", append(append(lacks, s.worseThan(made.Rank)...), s.unfit...)))
 	return nil
 }
@@ -176,7 +193,7 @@ func (s *Selector) Failed(ctx context.Context, now time.Time, cause error) bool 
 	}
 	s.use(failed, src, made, now)
 	s.log.Warn("TCP sockets are read by "+src.Name()+" now: "+failed+" is lost",
-		zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), zap.Error(cause))
+		zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), made.lacksField(), zap.Error(cause))
 	return true
 }
 
@@ -198,7 +215,7 @@ func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Sourc
 			continue
 		}
 		if missing := src.Capabilities().Missing(s.require); missing != 0 {
-			err := errors.Join(fmt.Errorf("gives %s here, not %s", src.Capabilities(), missing), src.Close())
+			err := errors.Join(fmt.Errorf("gives %s here, not %s%s", src.Capabilities(), missing, f.lacks()), src.Close())
 			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
 			continue
 		}
@@ -212,7 +229,7 @@ func (s *Selector) worseThan(rank int) []string {
 	var names []string
 	for _, f := range s.wanted {
 		if f.Rank < rank {
-			names = append(names, fmt.Sprintf("%s: ranks lower, gives %s", f.Name, f.Capabilities))
+			names = append(names, fmt.Sprintf("%s: ranks lower, gives %s%s", f.Name, f.Capabilities, f.lacks()))
 		}
 	}
 	return names

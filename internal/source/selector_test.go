@@ -102,6 +102,18 @@ func TestSelectorTakesTheBestThatOpens(t *testing.T) {
 	require.NoError(t, f.Close(), "closing twice is fine")
 }
 
+func TestSelectorSaysWhatIsLacking(t *testing.T) {
+	factories := []Factory{(&kind{name: "plain", rank: 1, gives: Processes}).factory()}
+	factories[0].Lacks = "RTT needs the module"
+	core, logs := observer.New(zap.DebugLevel)
+	s := NewSelector(factories, Choice{Name: Auto}, zap.New(core), func(_, _ string) {})
+	require.NoError(t, s.Open(context.Background(), time.Unix(0, 0)))
+	assert.Equal(t, "RTT needs the module", logs.All()[0].ContextMap()["lacks"])
+	require.NoError(t, s.Close())
+	assert.EqualError(t, Choice{Name: Auto, Require: RTT}.Check(factories),
+		"require: got rtt, which no source that `source: auto` allows gives (plain: gives processes, not rtt (RTT needs the module))")
+}
+
 func TestSelectorTakesTheNamedOneOnly(t *testing.T) {
 	f := newFixture(Choice{Name: "last"})
 	f.open(t)

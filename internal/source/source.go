@@ -68,6 +68,12 @@ type CloseStream interface {
 	Close() error
 }
 
+// StateCounter is a source that knows how many sockets are in each state
+// without a look at each, and also of those that it may not list.
+type StateCounter interface {
+	States(ctx context.Context) ([tcp.NumStates]int64, error)
+}
+
 // Factory makes one kind of source.
 type Factory struct {
 	// Name is what users type after `source:`.
@@ -76,6 +82,9 @@ type Factory struct {
 	Rank int
 	// Capabilities are what this kind of source gives at its best.
 	Capabilities Capabilities
+	// Lacks says what this kind of source cannot tell and what it would take; ""
+	// if nothing more than Capabilities do.
+	Lacks string
 	// Open opens the source for the network namespace of the calling thread, and
 	// tries it. Its error says what is missing and how to grant it. A source that
 	// has the capability Namespaces is from then on read and closed on threads
@@ -103,7 +112,7 @@ type PartialError struct {
 const (
 	ErrorDecode      = "decode"      // malformed record
 	ErrorTruncated   = "truncated"   // longer than the buffer
-	ErrorInterrupted = "interrupted" // inconsistent dump
+	ErrorInterrupted = "interrupted" // sockets came and went; inconsistent dump
 	ErrorRead        = "read"        // the dump failed on the way
 	ErrorCounters    = "counters"    // system-wide counters
 )
@@ -149,6 +158,21 @@ func (e *PartialError) add(err error) {
 		e.First = err
 	}
 	e.Count++
+}
+
+// Whole tells whether a dump that ended so had every socket that was there from
+// its beginning to its end: whatever is missing has closed.
+func Whole(err error) bool {
+	if errors.Is(err, ErrInterrupted) {
+		return false
+	}
+	partials := Partials(err)
+	for _, partial := range partials {
+		if partial.Type != ErrorInterrupted {
+			return false
+		}
+	}
+	return err == nil || len(partials) > 0
 }
 
 // Partials returns every [PartialError] in err.

@@ -23,6 +23,7 @@ type Connection struct {
 	Inode             uint64
 	Fields            tcp.Fields // of the last sample
 	CongestionControl string
+	Stack             string
 	SmoothedRTT       time.Duration
 	BytesSent         uint64
 	BytesReceived     uint64

@@ -33,9 +33,10 @@ type Socket struct {
 	// established.
 	Failure Failure
 
-	// Inode joins the socket with the descriptors that hold it. 0: no process
-	// holds it (not accepted yet, orphaned, TIME_WAIT), or the source cannot
-	// tell.
+	// Inode joins the socket with the descriptors that hold it: on Linux the
+	// socket's inode, on FreeBSD where the kernel has it in memory (xso_so), which
+	// is for joining alone and never written anywhere. 0: no process holds it (not
+	// accepted yet, orphaned, TIME_WAIT), or the source cannot tell.
 	Inode uint64
 	// UID owns the socket: a user id of the source's own user namespace.
 	UID uint32
@@ -98,6 +99,10 @@ type Socket struct {
 	BusyTime             time.Duration
 	ReceiveWindowLimited time.Duration
 	SendBufferLimited    time.Duration
+
+	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
+	// there is but one, or where it is not known.
+	Stack string
 }
 
 // Has tells whether the value f is known.
