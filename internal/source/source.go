@@ -40,6 +40,13 @@ type Source interface {
 	Close() error
 }
 
+// Narrower is a source that can pass over unwanted sockets in the kernel. Those
+// are visited all the same, so that they can be counted, but have their
+// endpoints and state only: no identity and no fields.
+type Narrower interface {
+	Narrow(Filter) error
+}
+
 // CloseNotifier is a source that the kernel tells of every socket that it
 // destroys. Only those with the capability Closes are asked.
 type CloseNotifier interface {

@@ -1,0 +1,25 @@
+//go:build linux && !(amd64 || arm64 || loong64 || ppc64le || riscv64)
+
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+)
+
+// Factory makes sources that do not open: the programs are for 64-bit,
+// little-endian machines.
+func Factory() source.Factory {
+	return source.Factory{
+		Name:         name,
+		Rank:         rank,
+		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
+		Open: func(context.Context) (source.Source, error) {
+			return nil, fmt.Errorf("BPF programs for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+		},
+	}
+}
