@@ -118,7 +118,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	if cfg.Process.Attribution {
 		// A tick that comes a little early would put a walk off by a whole one.
 		refresh := max(0, cfg.Process.RefreshInterval-cfg.CollectionInterval/2)
-		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: refresh})
+		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: refresh, Holders: openHolders(set.Logger)})
 		if err != nil {
 			set.Logger.Warn("sockets cannot be joined with their processes", zap.Error(err))
 		}

@@ -19,6 +19,9 @@ type Options struct {
 	// start, and from one check of the known processes to the next. 0: both as
 	// often as they are asked for.
 	RefreshInterval time.Duration
+	// Holders, if there are any, are listed instead of walking over Proc. The
+	// resolver closes them.
+	Holders Holders
 }
 
 // Stats is what one Resolve did.
@@ -44,6 +47,7 @@ type Stats struct {
 type Resolver struct {
 	interval time.Duration
 	host     *host
+	holders  Holders // nil: procfs is walked
 	claims   claimSet
 
 	walked  time.Time // the last walk's start
@@ -73,11 +77,15 @@ func NewResolver(opts Options) (*Resolver, error) {
 	}
 	h, err := openHost(opts.Proc)
 	if err != nil {
+		if opts.Holders != nil {
+			err = errors.Join(err, opts.Holders.Close())
+		}
 		return nil, err
 	}
 	return &Resolver{
 		interval: opts.RefreshInterval,
 		host:     h,
+		holders:  opts.Holders,
 		known:    make(map[int32]*known),
 		stale:    make(map[*Process]bool),
 		told:     make(map[*Process]bool),
@@ -91,6 +99,9 @@ func (r *Resolver) Close() error {
 		return nil
 	}
 	err := r.host.close()
+	if r.holders != nil {
+		err = errors.Join(err, r.holders.Close())
+	}
 	r.host = nil
 	return err
 }
@@ -125,7 +136,7 @@ func (r *Resolver) Resolve(ctx context.Context, now time.Time, vanished []Owner,
 	default:
 		r.walked = now
 		stats.Walked = true
-		errWalk := r.walk(ctx, now, &stats)
+		errWalk := r.search(ctx, now, &stats)
 		switch {
 		case errWalk != nil:
 			err = errors.Join(err, errWalk)

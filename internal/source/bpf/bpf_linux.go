@@ -152,7 +152,7 @@ func read(dump io.Reader, b []byte) (int, error) {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			err = fmt.Errorf("read the iterator over TCP sockets: %w", err)
+			err = fmt.Errorf("read a BPF iterator: %w", err)
 		}
 		return n, err
 	}

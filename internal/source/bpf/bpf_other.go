@@ -23,3 +23,17 @@ func Factory() source.Factory {
 		},
 	}
 }
+
+// Holders is never made.
+type Holders struct{}
+
+// OpenHolders fails.
+func OpenHolders() (*Holders, error) {
+	return nil, fmt.Errorf("BPF programs for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+}
+
+// Each does nothing.
+func (*Holders) Each(context.Context, func(pid, fd int32, inode uint64) error) error { return nil }
+
+// Close does nothing.
+func (*Holders) Close() error { return nil }
