@@ -37,7 +37,14 @@ type Socket struct {
 	UID uint32
 
 	State  State
-	Fields Fields
+	// WithoutFINs tells of a notice that its counters of bytes have no FIN in
+	// them. The samples of a live connection never have.
+	WithoutFINs bool
+	Fields      Fields
+
+	// Holder is the process that the source itself saw with the socket; nil if it
+	// saw none, as most sources do.
+	Holder *Holder
 
 	// CongestionControl is the name of the algorithm; "" if it is not known.
 	CongestionControl string
@@ -92,6 +99,17 @@ type Socket struct {
 	BusyTime             time.Duration
 	ReceiveWindowLimited time.Duration
 	SendBufferLimited    time.Duration
+}
+
+// Holder is a process as it was when it was seen with a socket. It may have
+// ended since.
+type Holder struct {
+	PID int32 // 0: in another PID namespace
+	UID uint32
+	// Started is since the host's boot, time asleep included.
+	Started time.Duration
+	// Executable is the base name of the program's file.
+	Executable string
 }
 
 // Has tells whether the value f is known.

@@ -29,7 +29,7 @@ func Factory() source.Factory {
 		Name:         name,
 		Rank:         rank,
 		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
-		Open:         func(ctx context.Context) (source.Source, error) { return open(ctx, shared) },
+		Open:         func(context.Context) (source.Source, error) { return open(shared) },
 	}
 }
 
@@ -45,7 +45,7 @@ type Source struct {
 }
 
 // open opens a source for the network namespace of the calling thread.
-func open(ctx context.Context, shared *iterator) (*Source, error) {
+func open(shared *iterator) (*Source, error) {
 	jiffy, err := tick()
 	if err != nil {
 		return nil, err
@@ -64,20 +64,24 @@ func open(ctx context.Context, shared *iterator) (*Source, error) {
 		return nil, errors.Join(err, shared.release())
 	}
 	s.dec = newDecoder(s.namespace.inode, jiffy, s.zone)
-	if err := s.try(ctx); err != nil {
+	if err := s.try(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// try reads what the kernel gives at once.
-func (s *Source) try(context.Context) error {
+// try reads the first sockets, and learns whether the kernel tells of
+// connections that end: programs at tracepoints are of another kind.
+func (s *Source) try() error {
 	dump, err := s.begin()
 	if err != nil {
 		return err
 	}
 	if _, err := read(dump, s.buf); err != nil && !errors.Is(err, io.EOF) {
 		return errors.Join(err, dump.Close())
+	}
+	if s.tryCloses() == nil {
+		s.capabilities |= source.Closes
 	}
 	return dump.Close()
 }

@@ -34,6 +34,7 @@ typedef _Bool bool;
 #define BPF_F_NO_PREALLOC 1
 #define BPF_RB_NO_WAKEUP 1
 
+#define IPPROTO_TCP 6
 #define AF_INET 2
 #define AF_INET6 10
 
@@ -45,9 +46,9 @@ typedef _Bool bool;
 #define TCP_FIN_WAIT2 5
 #define TCP_TIME_WAIT 6
 #define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 #define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
-#define TCP_CLOSING 11
 #define TCP_NEW_SYN_RECV 12
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -59,6 +60,10 @@ struct ns_common {
 struct net {
 	struct ns_common ns;
 };
+
+typedef struct {
+	__u32 val;
+} kuid_t;
 
 typedef struct {
 	struct net *net;
@@ -89,10 +94,6 @@ struct inode {
 	unsigned long i_ino;
 };
 
-struct file {
-	struct inode *f_inode;
-};
-
 struct socket;
 
 /* sockfs keeps a socket and its inode in one. */
@@ -106,6 +107,9 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 	int sk_rcvbuf;
 	int sk_sndbuf;
+	kuid_t sk_uid;
+	__u16 sk_protocol;
+	__u8 sk_shutdown;
 	unsigned long sk_pacing_rate;
 	struct socket *sk_socket;
 	unsigned long sk_ino; /* 6.17 */
@@ -197,13 +201,22 @@ struct path {
 	struct dentry *dentry;
 };
 
-struct exe {
+struct file {
+	struct inode *f_inode;
 	struct path f_path;
+};
+
+struct mm_struct {
+	struct file *exe_file;
 };
 
 struct task_struct {
 	int pid;
 	int tgid;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
+	__u64 start_boottime;
+	char comm[16];
 };
 
 struct bpf_iter_meta {
