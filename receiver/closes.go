@@ -3,11 +3,13 @@ package receiver
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -169,11 +171,16 @@ func (s *scraper) countCloses() {
 }
 
 // ownerOf is who owned a connection that ended before it could be attributed:
-// who listens on its port has accepted it. For one that was opened from here
-// nobody knows.
-func (s *scraper) ownerOf(local uint16) *process.Process {
-	if s.groups.Accepted(local) {
-		return s.owners[local]
+// the process that the source saw with it, else who listens on its port and has
+// accepted it. For one that was opened from here nobody else knows.
+func (s *scraper) ownerOf(c *table.Connection) *process.Process {
+	switch {
+	case s.resolver == nil:
+		return nil
+	case c.Holder != nil:
+		return s.resolver.Seen(time.Now(), c.Holder)
+	case s.groups.Accepted(c.Local.Port()):
+		return s.owners[c.Local.Port()]
 	}
 	return nil
 }

@@ -3,9 +3,11 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,14 +19,15 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/bpf"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
 )
 
 // totals is what groups say of one server port.
 type totals struct{ opens, closes, sent, received int64 }
 
-// ofPort adds up, by role, the groups of a server port in the last batch that
-// has each metric.
+// ofPort adds up, by role and process, the groups of a server port in the last
+// batch that has each metric.
 func ofPort(next *refusing, port int) map[string]totals {
 	all := make(map[string]totals)
 	for _, md := range next.AllMetrics() {
@@ -39,6 +42,9 @@ func ofPort(next *refusing, port int) map[string]totals {
 						continue
 					}
 					role := attrs["tcp.role"].(string)
+					if pid, ok := attrs["process.pid"]; ok {
+						role = fmt.Sprint(role, " ", attrs["process.executable.name"], " ", pid)
+					}
 					of := all[role]
 					switch {
 					case m.Name() == "tcp.connection.opens":
@@ -55,29 +61,43 @@ func ofPort(next *refusing, port int) map[string]totals {
 			}
 		}
 	}
+	// What rests in TIME_WAIT is live, but nobody's.
+	maps.DeleteFunc(all, func(_ string, of totals) bool { return of == totals{} })
 	return all
 }
 
 // Connections from several processes that open and close by the thousand while
 // scrapes run: none is missed, none is counted twice, no byte is lost.
 func TestEveryConnectionIsCounted(t *testing.T) {
+	cfg := createDefaultConfig()
+	cfg.Process.Attribution = false
+	cfg.Groups.By = []string{"tcp.role", "server.port"}
+	testEveryConnection(t, sockdiag.Factory(), cfg)
+}
+
+// Each of them is its process's, though most have ended before anybody could
+// look.
+func TestEveryConnectionIsAttributed(t *testing.T) {
+	cfg := createDefaultConfig()
+	cfg.Groups.By = []string{"tcp.role", "server.port", "process.pid", "process.executable.name"}
+	testEveryConnection(t, bpf.Factory(), cfg)
+}
+
+func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 	const (
 		processes, each = 4, 5_000
 		sent, received  = 777, 100
 	)
-	cfg := createDefaultConfig()
 	cfg.System.Enabled = false
-	cfg.Process.Attribution = false
-	cfg.Groups.By = []string{"tcp.role", "server.port"}
 	cfg.Require = []string{"closes", "bytes"}
 	next := &refusing{}
 	telemetry := componenttest.NewTelemetry()
 	defer func() { require.NoError(t, telemetry.Shutdown(context.Background())) }()
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{sockdiag.Factory()})
+	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{factory})
 	if err != nil {
-		t.Skipf("sock_diag with notices of closes is not to be had here: %v", err)
+		t.Skipf("%s with notices of closes is not to be had here: %v", factory.Name, err)
 	}
 	defer func() { require.NoError(t, s.close()) }()
 	scrape := func() {
@@ -119,6 +139,17 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	want := map[string]totals{
 		"client": {opens: n, closes: n, sent: n * sent, received: n * received},
 		"server": {opens: n, closes: n, sent: n * received, received: n * sent},
+	}
+	if cfg.Process.Attribution {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		of := func(role string, pid int) string { return fmt.Sprint(role, " ", filepath.Base(self), " ", pid) }
+		server := want["server"]
+		clear(want)
+		want[of("server", os.Getpid())] = server
+		for _, client := range clients {
+			want[of("client", client.Process.Pid)] = totals{opens: each, closes: each, sent: each * sent, received: each * received}
+		}
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	if lost, err := telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost"); err == nil {

@@ -134,10 +134,10 @@ func TestSourcesOfThisSystem(t *testing.T) {
 		assert.Empty(t, sources())
 		return
 	}
-	assert.Equal(t, []string{"sock_diag", "procfs"}, source.Names(sources()))
+	assert.Equal(t, []string{"bpf", "sock_diag", "procfs"}, source.Names(sources()))
 	cfg := createDefaultConfig()
 	cfg.Require = []string{"namespaces"}
-	assert.ErrorContains(t, cfg.Validate(), "require: got namespaces, which no source that `source: auto` allows gives (sock_diag: gives rtt, bytes, closes, processes, not namespaces; procfs: gives processes, not namespaces), on linux")
+	assert.ErrorContains(t, cfg.Validate(), "require: got namespaces, which no source that `source: auto` allows gives (bpf: gives rtt, bytes, closes, processes, not namespaces; sock_diag: gives rtt, bytes, closes, processes, not namespaces; procfs: gives processes, not namespaces), on linux")
 	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
 	assert.ErrorContains(t, cfg.Validate(), "require: got rtt")
 }

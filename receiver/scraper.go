@@ -35,6 +35,7 @@ type scraper struct {
 	executables executables
 
 	selector *source.Selector
+	narrowed source.Source // the one that has the filter
 	table    *table.Table
 	resolver *process.Resolver // nil without attribution
 	writer   *otlp.Writer
@@ -155,7 +156,7 @@ func (s *scraper) closed(c *table.Connection) {
 		return
 	}
 	if c.Owner.Process == nil && c.Group == 0 {
-		c.Owner.Process = s.ownerOf(c.Local.Port())
+		c.Owner.Process = s.ownerOf(c)
 	}
 	if c.Group != 0 || s.wanted(c) {
 		s.groups.Close(c)
@@ -246,6 +247,9 @@ func wrap(src source.Source, err error) error {
 // dumpFrom makes one dump, and another if the kernel says that it was
 // interrupted.
 func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
+	if err := s.narrow(src); err != nil {
+		return err
+	}
 	var err error
 	for range maxDumps {
 		s.states = otlp.States{}
@@ -262,6 +266,19 @@ func (s *scraper) dumpFrom(ctx context.Context, src source.Source) error {
 	}
 	s.telemetry.sockets(src.Name(), seen)
 	return err
+}
+
+// narrow hands the filter to a source that can make use of it, once.
+func (s *scraper) narrow(src source.Source) error {
+	narrower, ok := src.(source.Narrower)
+	if !ok || src == s.narrowed || s.filter.IsZero() {
+		return nil
+	}
+	if err := narrower.Narrow(s.filter); err != nil {
+		return err
+	}
+	s.narrowed = src
+	return nil
 }
 
 // visit counts a socket and, if it is wanted, takes it into the table. What is

@@ -16,7 +16,7 @@ type Holders interface {
 }
 
 // list is a walk by way of Holders. Processes are still described from procfs.
-func (r *Resolver) list(ctx context.Context, now time.Time, stats *Stats) error {
+func (r *Resolver) list(ctx context.Context, now time.Time) (stats Stats, _ error) {
 	var (
 		pid    int32    // the process under way
 		holder *Process // nil: not read yet
@@ -37,7 +37,7 @@ func (r *Resolver) list(ctx context.Context, now time.Time, stats *Stats) error 
 			p, err := r.read(now, pid, r.host.place(pid))
 			if err != nil {
 				passed = true
-				if err := r.passOver(pid, err, stats); err != nil && failed == nil {
+				if err := r.passOver(pid, err, &stats); err != nil && failed == nil {
 					failed = err
 				}
 				return nil
@@ -48,11 +48,11 @@ func (r *Resolver) list(ctx context.Context, now time.Time, stats *Stats) error 
 		return nil
 	})
 	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("list holders of sockets: %w", err)
+		return stats, fmt.Errorf("list holders of sockets: %w", err)
 	}
 	_, err = r.host.stamp(r.host.place(1))
 	stats.Hidden = errors.Is(err, errGone)
-	return nil
+	return stats, nil
 }
 
 // search looks for the holders of all claimed sockets, by the cheaper way if
@@ -61,7 +61,10 @@ func (r *Resolver) search(ctx context.Context, now time.Time, stats *Stats) erro
 	if r.holders == nil {
 		return r.walk(ctx, now, stats)
 	}
-	err := r.list(ctx, now, stats)
+	// What the visitor writes is on the heap: the caller's stats stay off it.
+	listed, err := r.list(ctx, now)
+	stats.Processes, stats.Descriptors = listed.Processes, listed.Descriptors
+	stats.Denied, stats.Hidden = listed.Denied, listed.Hidden
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

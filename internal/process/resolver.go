@@ -9,6 +9,8 @@ import (
 	"os/user"
 	"strconv"
 	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Options configure a [Resolver].
@@ -58,6 +60,8 @@ type Resolver struct {
 	told  map[*Process]bool // what the last one told
 	// round numbers the calls: in one of them a process is read once.
 	round uint64
+	// seen are ended processes that a source saw.
+	seen map[*tcp.Holder]*Process
 	// users caches names until the next check; each costs a pass of the passwd
 	// file.
 	users map[uint32]string
@@ -89,6 +93,7 @@ func NewResolver(opts Options) (*Resolver, error) {
 		known:    make(map[int32]*known),
 		stale:    make(map[*Process]bool),
 		told:     make(map[*Process]bool),
+		seen:     make(map[*tcp.Holder]*Process),
 		users:    make(map[uint32]string),
 	}, nil
 }

@@ -16,6 +16,11 @@ type Filter struct {
 	PeerInclude, PeerExclude []netip.Prefix
 }
 
+// IsZero tells whether the filter wants all.
+func (f *Filter) IsZero() bool {
+	return len(f.States)+len(f.LocalPorts)+len(f.PeerPorts)+len(f.PeerInclude)+len(f.PeerExclude) == 0
+}
+
 // Match tells whether the socket passes every condition. Listeners have no
 // peer: conditions on peers do not apply to them.
 func (f *Filter) Match(s *tcp.Socket) bool {

@@ -40,7 +40,9 @@ func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 	if ok {
 		last = c.State
 	}
-	withoutFins(s, last, accepted)
+	if !s.WithoutFINs {
+		withoutFins(s, last, accepted)
+	}
 	switch {
 	case ok && c.known != 0 && !c.replacedBy(s):
 		if s.SegmentsReceived > 0 {

@@ -37,14 +37,7 @@ type Socket struct {
 	UID uint32
 
 	State  State
-	// WithoutFINs tells of a notice that its counters of bytes have no FIN in
-	// them. The samples of a live connection never have.
-	WithoutFINs bool
-	Fields      Fields
-
-	// Holder is the process that the source itself saw with the socket; nil if it
-	// saw none, as most sources do.
-	Holder *Holder
+	Fields Fields
 
 	// CongestionControl is the name of the algorithm; "" if it is not known.
 	CongestionControl string
@@ -99,7 +92,17 @@ type Socket struct {
 	BusyTime             time.Duration
 	ReceiveWindowLimited time.Duration
 	SendBufferLimited    time.Duration
+
+	// WithoutFINs tells of a notice that its counters of bytes have no FIN in
+	// them. The samples of a live connection never have.
+	WithoutFINs bool
+	// Holder is the process that the source itself saw with the socket; nil if it
+	// saw none, as most sources do.
+	Holder *Holder
 }
+
+// MaxHolderName is the length at which the name in a [Holder] may be cut.
+const MaxHolderName = 62
 
 // Holder is a process as it was when it was seen with a socket. It may have
 // ended since.
@@ -108,8 +111,10 @@ type Holder struct {
 	UID uint32
 	// Started is since the host's boot, time asleep included.
 	Started time.Duration
-	// Executable is the base name of the program's file.
+	// Executable is the base name of the program's file, or where IsComm says so
+	// the name of the process's first thread.
 	Executable string
+	IsComm     bool
 }
 
 // Has tells whether the value f is known.

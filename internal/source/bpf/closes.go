@@ -16,6 +16,7 @@ const (
 	holderPID        = connectionLen + 8
 	holderUID        = connectionLen + 12
 	holderExecutable = connectionLen + 16
+	holderIsComm     = connectionLen + 79
 	endingLen        = connectionLen + 80
 )
 
@@ -32,9 +33,8 @@ type endings struct {
 }
 
 type holderKey struct {
-	start      uint64
-	pid        uint32
-	executable [endingLen - holderExecutable]byte
+	start uint64
+	pid   uint32
 }
 
 // ending decodes a record into e.socket.
@@ -72,10 +72,11 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 	if key.pid == 0 {
 		return nil
 	}
-	// What is behind the NUL is of no program in particular.
-	name, _, _ := bytes.Cut(b[holderExecutable:endingLen], []byte{0})
-	copy(key.executable[:], name)
-	if h, ok := e.holders[key]; ok {
+	name, _, _ := bytes.Cut(b[holderExecutable:holderIsComm], []byte{0})
+	isComm := b[holderIsComm] != 0
+	// A process that is about to end has no file any more, but may have had one
+	// in an earlier record.
+	if h, ok := e.holders[key]; ok && (isComm || h.Executable == string(name)) {
 		return h
 	}
 	if len(e.holders) >= maxHolders {
@@ -85,6 +86,7 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 		UID:        binary.LittleEndian.Uint32(b[holderUID:]),
 		Started:    time.Duration(min(key.start, 1<<63-1)),
 		Executable: strings.ToValidUTF8(string(name), "\uFFFD"),
+		IsComm:     isComm,
 	}
 	if e.pids {
 		h.PID = int32(key.pid)

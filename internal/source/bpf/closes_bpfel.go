@@ -18,7 +18,8 @@ type closesHolder struct {
 	Start      uint64
 	Pid        uint32
 	Uid        uint32
-	Executable [64]int8
+	Executable [63]int8
+	IsComm     uint8
 }
 
 // loadCloses returns the embedded CollectionSpec for closes.

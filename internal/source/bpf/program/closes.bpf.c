@@ -16,7 +16,8 @@ struct holder {
 	__u64 start; /* of the process, ns since boot, time asleep included */
 	__u32 pid;   /* 0: none was seen */
 	__u32 uid;
-	char executable[64]; /* base name of its file, or comm */
+	char executable[63]; /* base name of its file */
+	__u8 is_comm;        /* or the name of its first thread */
 };
 
 /* What closes.go of the package above reads: change both together. */
@@ -57,7 +58,8 @@ static __always_inline void fill_holder(struct holder *h)
 	h->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	h->pid = bpf_get_current_pid_tgid() >> 32;
 	h->uid = bpf_get_current_uid_gid();
-	if (!name || bpf_probe_read_kernel_str(h->executable, sizeof(h->executable), name) <= 1)
+	h->is_comm = !name || bpf_probe_read_kernel_str(h->executable, sizeof(h->executable), name) <= 1;
+	if (h->is_comm)
 		BPF_CORE_READ_STR_INTO(&h->executable, task, group_leader, comm);
 }
 
