@@ -107,8 +107,6 @@ func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	answered := make(chan error)
-	go func() { answered <- answer(l, received) }()
 	scrape()
 
 	var clients []*exec.Cmd
@@ -121,6 +119,10 @@ func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 		require.NoError(t, client.Start())
 		clients = append(clients, client)
 	}
+	// Not before the last client is started: each has, until it runs its program,
+	// what this process has open, and would be the last to close it.
+	answered := make(chan error)
+	go func() { answered <- answer(l, received) }()
 	finished := make(chan error, processes)
 	for _, client := range clients {
 		go func() { finished <- client.Wait() }()

@@ -313,6 +313,9 @@ func (s *scraper) attribute(ctx context.Context) error {
 	for c := range s.table.All() {
 		switch {
 		case c.Owner.Process == nil:
+			if c.Reason == process.ReasonNoOwner && s.table.Awaits(c) {
+				c.Reason = process.ReasonPending
+			}
 			unattributed[c.Reason]++
 		case c.State == tcp.Listen:
 			s.owners[c.Local.Port()] = c.Owner.Process

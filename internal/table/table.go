@@ -204,10 +204,6 @@ func (t *Table) Claims(stale func(*process.Process) bool) []process.Claim {
 		}
 		if c.Inode == 0 {
 			c.Reason = process.ReasonNoOwner
-			if t.notified && c.Fields != 0 && t.began.Sub(c.FirstSeen) < noticeGrace {
-				// It is soon accepted, or the notice of its end tells whose it was.
-				c.Reason = process.ReasonPending
-			}
 			continue
 		}
 		t.claims = append(t.claims, process.Claim{Inode: c.Inode, Owner: &c.Owner, Reason: &c.Reason})
