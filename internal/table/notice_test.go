@@ -24,7 +24,7 @@ type watched struct {
 
 func newWatched() *watched {
 	w := &watched{}
-	w.Table = New(Options{Boot: boot, Closed: func(c *Connection) { w.closed = append(w.closed, *c) }})
+	w.Table = New(Options{Boot: boot, Closed: func(c *Connection, _ *tcp.Holder) { w.closed = append(w.closed, *c) }})
 	w.Notified(true)
 	return w
 }

@@ -41,7 +41,7 @@ func socket(cookie uint64, change ...func(*tcp.Socket)) *tcp.Socket {
 func sent(bytes uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.BytesSent = bytes } }
 
 func newTable() *Table {
-	return New(Options{Boot: boot, Detailed: true, Closed: func(*Connection) {}})
+	return New(Options{Boot: boot, Detailed: true, Closed: func(*Connection, *tcp.Holder) {}})
 }
 
 // dump is one complete dump.
@@ -371,7 +371,7 @@ func BenchmarkObserve(b *testing.B) {
 // counts are the same.
 func TestWithoutDetails(t *testing.T) {
 	var closed []uint64
-	table := New(Options{Boot: boot, Closed: func(c *Connection) { closed = append(closed, c.Uncounted.BytesSent) }})
+	table := New(Options{Boot: boot, Closed: func(c *Connection, _ *tcp.Holder) { closed = append(closed, c.Uncounted.BytesSent) }})
 	dump(table, at(0), socket(1, sent(100)))
 	dump(table, at(10), socket(1, sent(150)), socket(2, sent(30)), socket(3, func(s *tcp.Socket) { s.State = tcp.Listen }))
 	for c := range table.All() {
