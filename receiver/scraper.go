@@ -313,10 +313,10 @@ func (s *scraper) attribute(ctx context.Context) error {
 	for c := range s.table.All() {
 		switch {
 		case c.Owner.Process == nil:
-			if c.Reason == process.ReasonNoOwner && s.table.Awaits(c) {
-				c.Reason = process.ReasonPending
-			}
 			unattributed[c.Reason]++
+			if c.Reason == process.ReasonNoOwner && s.table.Awaits(c) {
+				c.Reason = process.ReasonPending // its group waits for it
+			}
 		case c.State == tcp.Listen:
 			s.owners[c.Local.Port()] = c.Owner.Process
 		}
