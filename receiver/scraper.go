@@ -345,10 +345,10 @@ func (s *scraper) attribute(ctx context.Context) error {
 		for c := range sp.table.All() {
 			switch {
 			case c.Owner.Process == nil:
-				if c.Reason == process.ReasonNoOwner && sp.table.Awaits(c) {
-					c.Reason = process.ReasonPending
-				}
 				unattributed[c.Reason]++
+				if c.Reason == process.ReasonNoOwner && sp.table.Awaits(c) {
+					c.Reason = process.ReasonPending // its group waits for it
+				}
 			case c.State == tcp.Listen:
 				sp.owners[c.Local.Port()] = c.Owner.Process
 			}

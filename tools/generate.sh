@@ -25,7 +25,7 @@ chmod u=rw,go=r documentation.md generated_*_test.go
 # The programs are compiled only where their C has changed: what comes out is not the
 # same with every compiler.
 cd "$root/internal/source/bpf"
-programs="sockets"
+programs="closes holders sockets"
 sums=program/sums
 sum() { for program in $programs; do echo "${program}_bpfel.go ${program}_bpfel.o"; done | xargs cksum program/*.c program/*.h; }
 if [ "$(sum 2>/dev/null)" = "$(cat $sums)" ]; then

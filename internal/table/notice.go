@@ -15,10 +15,11 @@ func (t *Table) Has(id tcp.Identity) bool {
 // is new.
 func (t *Table) Begun() bool { return !t.complete.IsZero() }
 
-// Awaits tells whether a connection without an owner may soon have one: it is
-// about to be accepted, or it has ended and its notice will tell whose it was.
+// Awaits tells whether a new connection without an owner may soon have one: it
+// is about to be accepted, or it has ended and its notice will tell whose it
+// was.
 func (t *Table) Awaits(c *Connection) bool {
-	return t.notified && (c.known != 0 || c.State == tcp.SynReceived) && t.clock()-c.born < noticeGrace
+	return t.notified && c.IsNew && (c.known != 0 || c.State == tcp.SynReceived) && t.clock()-c.born < noticeGrace
 }
 
 // Notice takes the kernel's notice that a socket was destroyed, with its last

@@ -108,7 +108,7 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.dump(ctx, dump, visit), dump.Close())
+	return ended(dump, s.dump(ctx, dump, visit))
 }
 
 // begin starts the iterator, which shows the network namespace of the thread
@@ -145,6 +145,15 @@ func (s *Source) dump(ctx context.Context, dump io.Reader, visit func(*tcp.Socke
 		}
 		kept = copy(s.buf, b[done:])
 	}
+}
+
+// ended closes an iterator. Callers compare errors of theirs: one alone is not
+// wrapped.
+func ended(dump io.Closer, err error) error {
+	if errClose := dump.Close(); errClose != nil {
+		return errors.Join(err, fmt.Errorf("close a BPF iterator: %w", errClose))
+	}
+	return err
 }
 
 // read reads from the iterator. The kernel gives up with EAGAIN after a million

@@ -5,12 +5,19 @@ package bpf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -121,4 +128,150 @@ func TestLive(t *testing.T) {
 			assert.Equal(t, c.ID, all[endpoints(client)].ID, "the identity outlives the reader")
 		})
 	}
+}
+
+func TestDumpingAllocatesNothingPerSocket(t *testing.T) {
+	s := opened(t)
+	c := play(t)
+	n := 0
+	visit := func(sock *tcp.Socket) error {
+		if c.has(pair{sock.Local, sock.Peer}) {
+			n++
+		}
+		return nil
+	}
+	allocs := testing.AllocsPerRun(20, func() { assert.NoError(t, s.Sockets(bg, visit)) })
+	assert.Less(t, allocs, 10.0)
+	assert.Greater(t, n, 21*10)
+}
+
+func TestDumpAfterAnUnfinishedOne(t *testing.T) {
+	s := opened(t)
+	client, _ := connect(t, "127.0.0.1:0")
+	stop := errors.New("stop")
+	assert.Equal(t, stop, s.Sockets(bg, func(*tcp.Socket) error { return stop }))
+	ctx, cancel := context.WithCancel(bg)
+	cancel()
+	assert.ErrorIs(t, s.Sockets(ctx, func(*tcp.Socket) error { return nil }), context.Canceled)
+	assert.Contains(t, sockets(t, s), endpoints(client))
+}
+
+func TestCounters(t *testing.T) {
+	counters, err := opened(t).Counters(bg)
+	require.NoError(t, err)
+	_, ok := counters.Get(tcp.SegmentsReceived)
+	assert.True(t, ok)
+}
+
+// As on Linux before 5.12.
+func TestWithoutCookies(t *testing.T) {
+	s := opened(t)
+	spec, err := loadSockets()
+	require.NoError(t, err)
+	require.NoError(t, spec.Variables["cookies"].Set(false))
+	old := new(iterator)
+	require.NoError(t, load(spec, &old.objects, nil))
+	old.link, err = link.AttachIter(link.IterOptions{Program: old.objects.DumpSockets})
+	require.NoError(t, err)
+	old.uses = 1
+	without, err := open(old)
+	require.NoError(t, err)
+	require.NoError(t, old.release()) // ours; the source has its own
+	defer func() { assert.NoError(t, without.Close()) }()
+	stream, err := without.Closes()
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, stream.Close()) }()
+
+	client, server := connect(t, "127.0.0.1:0")
+	p := endpoints(client)
+	first, other := sockets(t, without)[p], sockets(t, s)[p]
+	assert.NotZero(t, first.ID.Cookie)
+	assert.NotEqual(t, other.ID, first.ID)
+	assert.Equal(t, first.ID, sockets(t, without)[p].ID)
+	require.NoError(t, client.Close())
+	require.NoError(t, server.Close())
+	got := noticesOf(t, stream.(*closes), p)
+	assert.Equal(t, first.ID, got[p].ID, "the notice is of the same")
+}
+
+// A source shows the network namespace of the thread that opened it, from
+// whatever thread it is read.
+func TestAnotherNamespace(t *testing.T) {
+	home := opened(t)
+	factory := Factory()
+	type result struct {
+		source source.Source
+		l      net.Listener
+		err    error
+	}
+	results := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends in the other namespace
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			results <- result{err: err}
+			return
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:1234")
+		if err != nil {
+			results <- result{err: err}
+			return
+		}
+		s, err := factory.Open(bg)
+		results <- result{s, l, err}
+	}()
+	r := <-results
+	if errors.Is(r.err, unix.EPERM) {
+		t.Skipf("no network namespace can be made here: %v", r.err)
+	}
+	require.NoError(t, r.err)
+	defer func() { assert.NoError(t, r.source.Close()) }()
+	defer func() { assert.NoError(t, r.l.Close()) }()
+	also, err := factory.Open(bg)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, also.Close()) }()
+	assert.Same(t, also.(*Source).iterator, r.source.(*Source).iterator, "one program for all")
+
+	client, _ := connect(t, "127.0.0.1:0")
+	there := sockets(t, r.source)
+	require.Len(t, there, 1)
+	for _, s := range there {
+		assert.Equal(t, uint16(1234), s.Local.Port())
+		assert.NotEqual(t, home.namespace.inode, s.ID.Namespace)
+		assert.NotZero(t, s.ID.Namespace)
+	}
+	here := sockets(t, also)
+	require.Contains(t, here, endpoints(client))
+	assert.Equal(t, sockets(t, home)[endpoints(client)].ID, here[endpoints(client)].ID)
+}
+
+// What is missing is said in one line, with what to do about it.
+func TestWithoutPrivileges(t *testing.T) {
+	if os.Getenv("TCPSTATS_TEST_UNPRIVILEGED") != "" {
+		_, err := Factory().Open(bg)
+		_, errHolders := OpenHolders()
+		fmt.Println(strings.ReplaceAll(fmt.Sprint(err), "\n", "|") + "\n" + strings.ReplaceAll(fmt.Sprint(errHolders), "\n", "|"))
+		os.Exit(0)
+	}
+	if unix.Geteuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	// The test's own file is where nobody else may look.
+	self, err := os.Open("/proc/self/exe")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, self.Close()) }()
+	cmd := exec.Command("/proc/self/fd/3", "-test.run", "^TestWithoutPrivileges$")
+	cmd.ExtraFiles = []*os.File{self}
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "TCPSTATS_TEST_UNPRIVILEGED=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Len(t, lines, 2, string(out))
+	for _, line := range lines {
+		assert.NotContains(t, line, "|")
+		assert.Contains(t, line, "operation not permitted")
+		assert.Contains(t, line, "CAP_BPF and CAP_PERFMON")
+	}
+	t.Log(string(out))
 }

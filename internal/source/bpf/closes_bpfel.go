@@ -79,9 +79,10 @@ type closesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesVariableSpecs struct {
-	Cookies   *ebpf.VariableSpec `ebpf:"cookies"`
-	Lost      *ebpf.VariableSpec `ebpf:"lost"`
-	Namespace *ebpf.VariableSpec `ebpf:"namespace"`
+	Cookies        *ebpf.VariableSpec `ebpf:"cookies"`
+	LayoutOfEnding *ebpf.VariableSpec `ebpf:"layout_of_ending"`
+	Lost           *ebpf.VariableSpec `ebpf:"lost"`
+	Namespace      *ebpf.VariableSpec `ebpf:"namespace"`
 }
 
 // closesObjects contains all objects after they have been loaded into the kernel.
@@ -119,9 +120,10 @@ func (m *closesMaps) Close() error {
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesVariables struct {
-	Cookies   *ebpf.Variable `ebpf:"cookies"`
-	Lost      *ebpf.Variable `ebpf:"lost"`
-	Namespace *ebpf.Variable `ebpf:"namespace"`
+	Cookies        *ebpf.Variable `ebpf:"cookies"`
+	LayoutOfEnding *ebpf.Variable `ebpf:"layout_of_ending"`
+	Lost           *ebpf.Variable `ebpf:"lost"`
+	Namespace      *ebpf.Variable `ebpf:"namespace"`
 }
 
 // closesPrograms contains all programs after they have been loaded into the kernel.

@@ -138,3 +138,64 @@ func TestCloses(t *testing.T) {
 		}
 	}
 }
+
+// A ring that is too small loses records, and says so.
+func TestClosesThatAreLost(t *testing.T) {
+	s := opened(t)
+	stream, err := s.Closes()
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, stream.Close()) }()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	const n = (8<<20)/endingLen/2 + 100 // both ends
+	for range n {
+		client, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		server, err := l.Accept()
+		require.NoError(t, err)
+		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+	}
+	port := uint16(l.Addr().(*net.TCPAddr).Port)
+	told := uint64(0)
+	lost, err := stream.Next(func(s *tcp.Socket) error {
+		if s.Local.Port() == port || s.Peer.Port() == port {
+			told++
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Positive(t, lost)
+	assert.GreaterOrEqual(t, told+lost, uint64(2*n), "nothing is lost untold")
+	lost, err = stream.Next(func(*tcp.Socket) error { return nil })
+	require.NoError(t, err)
+	assert.Zero(t, lost, "told once")
+	require.NoError(t, l.Close())
+}
+
+// Nobody connects to a listener that is full, or to a port that has none.
+func TestConnectionsThatNeverCame(t *testing.T) {
+	c := watched(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().(*net.TCPAddr).AddrPort()
+	require.NoError(t, l.Close())
+	_, err = net.Dial("tcp", address.String())
+	require.Error(t, err)
+	seen := 0
+	for seen < 2 {
+		_, err := c.Next(func(s *tcp.Socket) error {
+			switch address {
+			case s.Local:
+				seen++
+				assert.Zero(t, s.Peer.Port(), "the listener")
+			case s.Peer:
+				seen++
+				assert.Zero(t, s.SegmentsReceived)
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+}

@@ -46,8 +46,9 @@ func play(t testing.TB) *cast {
 		c.resting(dial(t, l))
 		c.unread(dial(t, l))
 		reno := c.dialWith(l, func(fd int) error { return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") })
-		_, err := l.Accept()
+		accepted, err := l.Accept()
 		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, accepted.Close()) })
 		_, err = reno.Write([]byte("reno"))
 		require.NoError(t, err)
 		c.dialWith(l, nil) // not accepted

@@ -67,6 +67,7 @@ type holdersMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type holdersVariableSpecs struct {
+	LayoutOfHolding *ebpf.VariableSpec `ebpf:"layout_of_holding"`
 }
 
 // holdersObjects contains all objects after they have been loaded into the kernel.
@@ -99,6 +100,7 @@ func (m *holdersMaps) Close() error {
 //
 // It can be passed to loadHoldersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type holdersVariables struct {
+	LayoutOfHolding *ebpf.Variable `ebpf:"layout_of_holding"`
 }
 
 // holdersPrograms contains all programs after they have been loaded into the kernel.

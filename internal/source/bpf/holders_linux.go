@@ -64,7 +64,7 @@ func (h *Holders) Each(ctx context.Context, visit func(pid, fd int32, inode uint
 	if err != nil {
 		return fmt.Errorf("start the iterator over descriptors: %w", explain(err))
 	}
-	return errors.Join(h.dump(ctx, dump, visit), dump.Close())
+	return ended(dump, h.dump(ctx, dump, visit))
 }
 
 func (h *Holders) dump(ctx context.Context, dump io.Reader, visit func(pid, fd int32, inode uint64) error) error {

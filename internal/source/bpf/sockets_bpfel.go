@@ -82,14 +82,16 @@ type socketsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type socketsVariableSpecs struct {
-	ByExclude   *ebpf.VariableSpec `ebpf:"by_exclude"`
-	ByInclude   *ebpf.VariableSpec `ebpf:"by_include"`
-	ByLocalPort *ebpf.VariableSpec `ebpf:"by_local_port"`
-	ByPeerPort  *ebpf.VariableSpec `ebpf:"by_peer_port"`
-	Cookies     *ebpf.VariableSpec `ebpf:"cookies"`
-	LocalPorts  *ebpf.VariableSpec `ebpf:"local_ports"`
-	PeerPorts   *ebpf.VariableSpec `ebpf:"peer_ports"`
-	States      *ebpf.VariableSpec `ebpf:"states"`
+	ByExclude          *ebpf.VariableSpec `ebpf:"by_exclude"`
+	ByInclude          *ebpf.VariableSpec `ebpf:"by_include"`
+	ByLocalPort        *ebpf.VariableSpec `ebpf:"by_local_port"`
+	ByPeerPort         *ebpf.VariableSpec `ebpf:"by_peer_port"`
+	Cookies            *ebpf.VariableSpec `ebpf:"cookies"`
+	LayoutOfConnection *ebpf.VariableSpec `ebpf:"layout_of_connection"`
+	LayoutOfListener   *ebpf.VariableSpec `ebpf:"layout_of_listener"`
+	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
+	PeerPorts          *ebpf.VariableSpec `ebpf:"peer_ports"`
+	States             *ebpf.VariableSpec `ebpf:"states"`
 }
 
 // socketsObjects contains all objects after they have been loaded into the kernel.
@@ -127,14 +129,16 @@ func (m *socketsMaps) Close() error {
 //
 // It can be passed to loadSocketsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type socketsVariables struct {
-	ByExclude   *ebpf.Variable `ebpf:"by_exclude"`
-	ByInclude   *ebpf.Variable `ebpf:"by_include"`
-	ByLocalPort *ebpf.Variable `ebpf:"by_local_port"`
-	ByPeerPort  *ebpf.Variable `ebpf:"by_peer_port"`
-	Cookies     *ebpf.Variable `ebpf:"cookies"`
-	LocalPorts  *ebpf.Variable `ebpf:"local_ports"`
-	PeerPorts   *ebpf.Variable `ebpf:"peer_ports"`
-	States      *ebpf.Variable `ebpf:"states"`
+	ByExclude          *ebpf.Variable `ebpf:"by_exclude"`
+	ByInclude          *ebpf.Variable `ebpf:"by_include"`
+	ByLocalPort        *ebpf.Variable `ebpf:"by_local_port"`
+	ByPeerPort         *ebpf.Variable `ebpf:"by_peer_port"`
+	Cookies            *ebpf.Variable `ebpf:"cookies"`
+	LayoutOfConnection *ebpf.Variable `ebpf:"layout_of_connection"`
+	LayoutOfListener   *ebpf.Variable `ebpf:"layout_of_listener"`
+	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
+	PeerPorts          *ebpf.Variable `ebpf:"peer_ports"`
+	States             *ebpf.Variable `ebpf:"states"`
 }
 
 // socketsPrograms contains all programs after they have been loaded into the kernel.

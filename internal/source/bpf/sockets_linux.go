@@ -86,15 +86,13 @@ func load(spec *ebpf.CollectionSpec, objects any, opts *ebpf.CollectionOptions) 
 	if _, err := os.Stat(kernelTypes); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is missing: the kernel is not built with CONFIG_DEBUG_INFO_BTF", kernelTypes)
 	}
-	// Kernels before 5.11 count programs and maps as locked memory.
-	errLimit := rlimit.RemoveMemlock()
+	// Kernels before 5.11 count programs and maps as locked memory. Where the limit
+	// of that matters and cannot be raised, loading fails and says so.
+	_ = rlimit.RemoveMemlock()
 	err := spec.LoadAndAssign(objects, opts)
 	// The kernel's types take some megabytes and are not needed any more.
 	btf.FlushKernelSpec()
-	if err != nil {
-		return errors.Join(explain(err), errLimit)
-	}
-	return nil
+	return explain(err)
 }
 
 const kernelTypes = "/sys/kernel/btf/vmlinux"
@@ -103,7 +101,7 @@ const kernelTypes = "/sys/kernel/btf/vmlinux"
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !isRefusal(err):
-		return fmt.Errorf("%w (grant CAP_BPF and CAP_PERFMON, see README, Permissions)", err)
+		return fmt.Errorf("%w (grant CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE; see README, Permissions)", unix.EPERM)
 	case errors.Is(err, btf.ErrNotFound), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (Linux 5.9 or later)", err)
 	}

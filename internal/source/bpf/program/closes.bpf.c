@@ -26,6 +26,9 @@ struct ending {
 	struct holder holder;
 };
 
+/* The object describes only types of variables; a test reads this. */
+const struct ending *layout_of_ending = 0;
+
 /* The network namespace whose connections are wanted. */
 const volatile __u32 namespace = 0;
 

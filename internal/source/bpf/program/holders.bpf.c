@@ -16,6 +16,9 @@ struct holding {
 	__u64 inode;
 };
 
+/* The object describes only types of variables; a test reads this. */
+const struct holding *layout_of_holding = 0;
+
 /* <linux/stat.h> */
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000

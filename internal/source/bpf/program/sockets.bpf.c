@@ -34,6 +34,10 @@ struct {
 	__type(value, __u8);
 } include SEC(".maps"), exclude SEC(".maps");
 
+/* The object describes only types of variables; a test reads these. */
+const struct connection *layout_of_connection = 0;
+const struct listener *layout_of_listener = 0;
+
 static __always_inline bool has_port(const struct ports *p, __u16 port)
 {
 	return p->bits[(port >> 6) & 1023] >> (port & 63) & 1;
