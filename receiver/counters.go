@@ -14,7 +14,7 @@ import (
 func (s *scraper) readCounters(ctx context.Context) error {
 	var errs []error
 	for sp := range s.spaces() {
-		sp.counters, sp.kernels = tcp.Counters{}, nil
+		sp.counters, sp.byState = tcp.Counters{}, nil
 		src, err := s.sourceOf(ctx, sp)
 		if src == nil {
 			continue // the dump says why
@@ -24,12 +24,11 @@ func (s *scraper) readCounters(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("read the TCP counters of %s: %w", sp, err))
 		}
 		if counter, ok := src.(source.StateCounter); ok {
-			all, err := counter.States(ctx)
-			if err != nil {
-				s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
-				errs = append(errs, fmt.Errorf("count the sockets in each state of %s: %w", sp, err))
+			if states, err := counter.States(ctx); err == nil {
+				sp.byState = (*otlp.States)(&states)
 			} else {
-				sp.kernels = (*otlp.States)(&all)
+				s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
+				errs = append(errs, fmt.Errorf("count the sockets of %s in each state: %w", sp, err))
 			}
 		}
 		if sp != s.own {

@@ -43,24 +43,24 @@ func TestScrape(t *testing.T) {
 	metadatatest.AssertEqualReceiverTcpstatsPoints(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: int64(r.sink.DataPointCount())}}, metricdatatest.IgnoreTimestamp())
 }
 
-// counting is a source that knows the states of more sockets than it lists.
-type counting struct {
+// census is a source that knows the states of more sockets than it lists.
+type census struct {
 	scripted
 	states error
 }
 
-func (c *counting) factory() source.Factory {
+func (c *census) factory() source.Factory {
 	f := c.scripted.factory()
 	f.Open = func(context.Context) (source.Source, error) { return c, nil }
 	return f
 }
 
-func (c *counting) States(context.Context) ([tcp.NumStates]int64, error) {
+func (c *census) States(context.Context) ([tcp.NumStates]int64, error) {
 	return [tcp.NumStates]int64{tcp.Established: 70, tcp.Closed: 2}, c.states
 }
 
 func TestStatesThatTheSourceCounts(t *testing.T) {
-	src := &counting{scripted: scripted{name: "a", sockets: sample(10, tcp.Established)}}
+	src := &census{scripted: scripted{name: "a", sockets: sample(10, tcp.Established)}}
 	r := newRig(t, testConfig(), &refusing{}, src)
 	r.scrapeOnce(t)
 	_, sum := r.sums("system.network.connection.count")

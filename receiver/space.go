@@ -22,7 +22,7 @@ type space struct {
 	counted bool
 
 	counters tcp.Counters // of this scrape, if they were due
-	kernels  *otlp.States // the kernel's own count of its sockets, if it has one
+	byState  *otlp.States // likewise, from a source that counts the sockets itself
 	// base is how many connections the kernel had opened when the first dump had
 	// been made.
 	base  uint64
@@ -63,11 +63,12 @@ func (sp *space) String() string {
 	return fmt.Sprintf("network namespace %d", sp.place.Namespace)
 }
 
-// known returns the number of sockets in each state, nil if not all were visited.
+// known returns the number of sockets in each state, nil if not all were visited
+// nor counted otherwise.
 func (sp *space) known() *otlp.States {
 	switch {
-	case sp.kernels != nil:
-		return sp.kernels
+	case sp.byState != nil:
+		return sp.byState
 	case !sp.whole || !sp.counted:
 		return nil
 	}

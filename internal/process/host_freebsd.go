@@ -123,7 +123,10 @@ func hidden() bool {
 	return false
 }
 
-// walk reads the descriptors of all processes.
+// walk reads the descriptors of all processes. Where a socket is in memory tells
+// it from every other that there is, but the place may be another's some time
+// after it was closed: what closed since the sockets were listed can get the
+// owner of its successor. The next dump does not have it.
 func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error {
 	files, err := r.host.files.Read(ctx)
 	if err != nil {
