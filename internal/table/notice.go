@@ -46,6 +46,11 @@ func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 	last := tcp.Closed
 	if ok {
 		last = c.State
+		if c.pass == t.pass && c.Fields == 0 && (last == tcp.TimeWait || last == tcp.FinWait2) {
+			// The last dump had what the kernel keeps of it for a while: so has the
+			// table, without its counters.
+			defer t.add(&tcp.Socket{ID: c.ID, Local: c.Local, Peer: c.Peer, State: last})
+		}
 	}
 	if !s.WithoutFINs {
 		withoutFins(s, last, accepted)
