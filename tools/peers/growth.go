@@ -1,0 +1,70 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"log"
+	"slices"
+
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/contestant"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/hold"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/report"
+)
+
+// held is the number of sockets while something else grows.
+const held = 10_000
+
+// axis is something that grows.
+type axis struct {
+	title  string
+	label  string
+	values []int
+	// scene is what is measured where it has grown to n.
+	scene func(n int) (hold.Plan, map[string]any)
+	// of are those whose cost may depend on it; nil: everyone.
+	of []string
+}
+
+func axes() []axis {
+	ours := []string{contestant.Floor, contestant.Groups, contestant.GroupsBPF}
+	return []axis{
+		{
+			title: fmt.Sprintf("Processes that hold %d sockets", held), label: "processes", values: []int{1, 5, 20, 100, 500},
+			scene: func(n int) (hold.Plan, map[string]any) { return hold.Plan{Sockets: held, Processes: n}, nil },
+			of:    append([]string{"gopsutil"}, ours...),
+		},
+		{
+			title: fmt.Sprintf("Network namespaces with %d sockets", held), label: "namespaces", values: []int{1, 5, 20, 100, 200},
+			scene: func(n int) (hold.Plan, map[string]any) {
+				return hold.Plan{Sockets: held, Processes: n, Namespaces: true}, map[string]any{"network_namespaces": "all"}
+			},
+			of: []string{contestant.Groups, contestant.GroupsBPF},
+		},
+		{
+			title: fmt.Sprintf("Groups of %d sockets", held), label: "groups", values: []int{10, 100, 1_000, held / 2},
+			scene: func(n int) (hold.Plan, map[string]any) {
+				groups := map[string]any{"by": []any{"client.address"}, "limit": 2 * n}
+				return hold.Plan{Sockets: held, Clients: n}, map[string]any{"groups": groups}
+			},
+			of: ours,
+		},
+	}
+}
+
+// grow measures along an axis. A value that cannot be had is left out.
+func (a *axis) grow(rounds int) report.Growth {
+	g := report.Growth{Title: a.title, Label: a.label}
+	contestants := slices.DeleteFunc(contestant.All(), func(c contestant.Contestant) bool { return !slices.Contains(a.of, c.Name) })
+	for _, n := range a.values {
+		log.Printf("%d %s", n, a.label)
+		plan, options := a.scene(n)
+		c, err := contest(plan, contestants, options, rounds)
+		if err != nil {
+			log.Printf("  not available: %v", err)
+			continue
+		}
+		g.Points = append(g.Points, report.Point{At: n, Contest: c})
+	}
+	return g
+}
