@@ -12,8 +12,8 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/tools/peers/report"
 )
 
-// held is the number of sockets while something else grows.
-const held = 10_000
+// heldSockets is the number of sockets while something else grows.
+const heldSockets = 10_000
 
 // axis is something that grows.
 type axis struct {
@@ -26,7 +26,7 @@ type axis struct {
 	of []string
 }
 
-func axes() []axis {
+func axes(held int) []axis {
 	ours := []string{contestant.Floor, contestant.Groups, contestant.GroupsBPF}
 	return []axis{
 		{
@@ -42,10 +42,11 @@ func axes() []axis {
 			of: []string{contestant.Groups, contestant.GroupsBPF},
 		},
 		{
-			title: fmt.Sprintf("Groups of %d sockets", held), label: "groups", values: []int{10, 100, 1_000, held / 2},
+			title: fmt.Sprintf("Groups of %d sockets", held), label: "groups", values: []int{10, 100, 1_000, held},
 			scene: func(n int) (hold.Plan, map[string]any) {
-				groups := map[string]any{"by": []any{"client.address"}, "limit": 2 * n}
-				return hold.Plan{Sockets: held, Clients: n}, map[string]any{"groups": groups}
+				groups := map[string]any{"by": []any{"client.address", "tcp.role"}, "limit": 2 * n}
+				// A client is a group at either end of its connections.
+				return hold.Plan{Sockets: held, Clients: n / 2}, map[string]any{"groups": groups}
 			},
 			of: ours,
 		},

@@ -28,14 +28,21 @@ func main() {
 	}
 }
 
-// run does what this process is there for: the same binary is the bench, its
-// holders of sockets, and its contestants.
-func run() error {
-	if len(os.Args) > 2 && os.Args[1] == hold.Role {
-		return hold.Main(os.Args[2], os.Stdin, os.Stdout)
+// playRole does what this process is there for, if it is not the bench itself:
+// the same binary is its holders of sockets and its contestants.
+func playRole() (played bool, err error) {
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == hold.Role:
+		return true, hold.Main(os.Args[2], os.Stdin, os.Stdout)
+	case len(os.Args) > 3 && os.Args[1] == contestant.Role:
+		return true, contestant.Main(os.Args[2], os.Args[3], os.Stdin, os.Stdout)
 	}
-	if len(os.Args) > 3 && os.Args[1] == contestant.Role {
-		return contestant.Main(os.Args[2], os.Args[3], os.Stdin, os.Stdout)
+	return false, nil
+}
+
+func run() error {
+	if played, err := playRole(); played {
+		return err
 	}
 	b := bench{table: numbers{5_000, 50_000, 190_000}, others: numbers{1_000, 20_000}}
 	flag.Var(&b.table, "sockets", "numbers of `sockets` that the table shows, with commas between")
@@ -98,7 +105,7 @@ func (b *bench) run() error {
 	}
 	growths := []report.Growth{sockets}
 	if b.growth {
-		for _, a := range axes() {
+		for _, a := range axes(heldSockets) {
 			growths = append(growths, a.grow(b.rounds))
 		}
 	}

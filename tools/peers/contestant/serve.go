@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/collector/confmap"
 )
 
 // Role is the first argument of this program that makes it a contestant; its
@@ -43,11 +45,16 @@ func Main(name, options string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var keys map[string]any
-	if err := json.Unmarshal([]byte(options), &keys); err != nil {
+	// JSON is YAML, and there whole numbers are no fractions.
+	var keys *confmap.Conf
+	retrieved, err := confmap.NewRetrievedFromYAML([]byte(options))
+	if err == nil {
+		keys, err = retrieved.AsConf()
+	}
+	if err != nil {
 		return fmt.Errorf("options of %s: %w", name, err)
 	}
-	r, err := c.start(keys)
+	r, err := c.start(keys.ToStringMap())
 	if err != nil {
 		return answers.Encode(reply{Error: err.Error()})
 	}

@@ -46,7 +46,7 @@ func (g *Growth) Markdown(rows []Row) string {
 			if m, ok := p.Contest.Of(row.Name); ok {
 				fmt.Fprintf(&b, " %s ms |", three(m.CPU().Median/1e6))
 			} else {
-				b.WriteString(" |")
+				b.WriteString(" – |")
 			}
 		}
 		b.WriteString("\n")

@@ -77,7 +77,7 @@ func (t *Table) Full() string {
 
 func (t *Table) full(b *strings.Builder, c *Contest) {
 	fmt.Fprintf(b, "### %s sockets\n\n", number(float64(c.Sockets)))
-	b.WriteString("| | Passes | CPU ns per socket: median | least | most | × F | first pass, ms | Allocations per socket | Peak MB |\n" +
+	b.WriteString("| | Passes | CPU ns per socket: median | least | most | × F | first pass, ms | Allocations per socket | Peak memory |\n" +
 		"|---|---|---|---|---|---|---|---|---|\n")
 	n := float64(c.Sockets)
 	var missing []string
