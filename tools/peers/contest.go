@@ -58,7 +58,25 @@ func contest(plan hold.Plan, contestants []contestant.Contestant, options map[st
 		}
 		result.Measurements = append(result.Measurements, r.result)
 	}
+	if err == nil && !plan.Namespaces {
+		err = stillThere(held)
+	}
 	return result, errors.Join(err, holders.Close())
+}
+
+// stillThere checks that no sockets were lost on the way.
+func stillThere(held int) error {
+	floor, err := contestant.All()[0].Start(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := floor.End(); err != nil {
+		return err
+	}
+	if floor.Sockets < held {
+		return fmt.Errorf("of %d sockets only %d were left in the end", held, floor.Sockets)
+	}
+	return nil
 }
 
 // begin starts the contestants and checks that they see the sockets: most, with

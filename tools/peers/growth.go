@@ -30,19 +30,19 @@ func axes(held int) []axis {
 	ours := []string{contestant.Floor, contestant.Groups, contestant.GroupsBPF}
 	return []axis{
 		{
-			title: fmt.Sprintf("Processes that hold %d sockets", held), label: "processes", values: []int{1, 5, 20, 100, 500},
+			title: fmt.Sprintf("Processes that hold %s sockets", report.Number(held)), label: "processes", values: []int{1, 5, 20, 100, 500},
 			scene: func(n int) (hold.Plan, map[string]any) { return hold.Plan{Sockets: held, Processes: n}, nil },
 			of:    append([]string{"gopsutil"}, ours...),
 		},
 		{
-			title: fmt.Sprintf("Network namespaces with %d sockets", held), label: "namespaces", values: []int{1, 5, 20, 100, 200},
+			title: fmt.Sprintf("Network namespaces with %s sockets in all", report.Number(held)), label: "namespaces", values: []int{1, 5, 20, 100, 200},
 			scene: func(n int) (hold.Plan, map[string]any) {
 				return hold.Plan{Sockets: held, Processes: n, Namespaces: true}, map[string]any{"network_namespaces": "all"}
 			},
 			of: []string{contestant.Groups, contestant.GroupsBPF},
 		},
 		{
-			title: fmt.Sprintf("Groups of %d sockets", held), label: "groups", values: []int{10, 100, 1_000, held},
+			title: fmt.Sprintf("Groups of %s sockets", report.Number(held)), label: "groups", values: []int{10, 100, 1_000, held},
 			scene: func(n int) (hold.Plan, map[string]any) {
 				groups := map[string]any{"by": []any{"client.address", "tcp.role"}, "limit": 2 * n}
 				// A client is a group at either end of its connections.

@@ -89,7 +89,7 @@ func (n *numbers) Set(text string) error {
 
 func (b *bench) run() error {
 	table := report.Table{Rows: rows(), Floor: contestant.Floor}
-	sockets := report.Growth{Title: "Sockets", Label: "sockets"}
+	sockets := report.Growth{Title: "Sockets of the host", Label: "sockets"}
 	all := slices.Concat(b.table, b.others)
 	slices.Sort(all)
 	for _, n := range slices.Compact(all) {

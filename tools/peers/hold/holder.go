@@ -4,6 +4,7 @@ package hold
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,8 +26,7 @@ func Main(text string, in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
-	// An address for each holder: all ports of one are soon used up.
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 1, byte(s.Number/250), byte(1+s.Number%250))})
+	l, err := s.listen()
 	if err != nil {
 		return err
 	}
@@ -63,6 +63,14 @@ func Main(text string, in io.Reader, out io.Writer) error {
 	return input.Err()
 }
 
+// listen opens the holder's listener.
+func (s *spec) listen() (net.Listener, error) {
+	// An address for each holder: all ports of one are soon used up.
+	address := net.IPv4(127, 1, byte(s.Number/250), byte(1+s.Number%250))
+	without := net.ListenConfig{KeepAlive: -1}
+	return without.Listen(context.Background(), "tcp4", net.JoinHostPort(address.String(), "0"))
+}
+
 // client is the address that a connection comes from; nil: any.
 func (s *spec) client(i int) *net.TCPAddr {
 	if s.Clients == 0 {
@@ -72,14 +80,24 @@ func (s *spec) client(i int) *net.TCPAddr {
 	return &net.TCPAddr{IP: net.IPv4(127, 2, byte(number/250), byte(1+number%250))}
 }
 
-func connect(l *net.TCPListener, from *net.TCPAddr) (pair [2]*net.TCPConn, err error) {
-	if pair[0], err = net.DialTCP("tcp4", from, l.Addr().(*net.TCPAddr)); err != nil {
+// connect makes a connection without keepalives: those of a hundred thousand
+// fall due together, overrun the kernel's queue of packets (netdev_max_backlog),
+// and connections that miss theirs again and again are reset.
+func connect(l net.Listener, from *net.TCPAddr) (pair [2]*net.TCPConn, err error) {
+	without := net.Dialer{KeepAlive: -1}
+	if from != nil {
+		without.LocalAddr = from
+	}
+	dialed, err := without.Dial("tcp4", l.Addr().String())
+	if err != nil {
 		return pair, err
 	}
-	if pair[1], err = l.AcceptTCP(); err != nil {
+	accepted, err := l.Accept()
+	if err != nil {
 		return pair, err
 	}
-	_, err = pair[0].Write([]byte("hello"))
+	pair = [2]*net.TCPConn{dialed.(*net.TCPConn), accepted.(*net.TCPConn)}
+	_, err = dialed.Write([]byte("hello"))
 	return pair, err
 }
 

@@ -34,7 +34,7 @@ func (g *Growth) Markdown(rows []Row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| %s |", g.Title)
 	for _, p := range g.Points {
-		fmt.Fprintf(&b, " %s |", number(float64(p.At)))
+		fmt.Fprintf(&b, " %s |", Number(p.At))
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(g.Points)) + "\n")
 	for _, row := range rows {

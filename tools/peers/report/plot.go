@@ -22,16 +22,20 @@ type Line struct {
 	Dashed      bool
 }
 
-// The size of one of the diagrams.
-const width, height = 13 * vg.Centimeter, 10 * vg.Centimeter
+// The size of one of the diagrams, and the height of a line of the legend.
+const (
+	width, height = 13 * vg.Centimeter, 9 * vg.Centimeter
+	entryHeight   = 6 * vg.Millimeter
+)
 
 // Plot draws growths as diagrams of CPU time, two side by side, both axes
 // logarithmic, as SVG.
 func Plot(out io.Writer, growths []Growth, lines []Line) error {
-	growths = slices.DeleteFunc(slices.Clone(growths), func(g Growth) bool { return len(g.Points) == 0 })
+	growths = slices.DeleteFunc(slices.Clone(growths), func(g Growth) bool { return !g.has(lines) })
 	if len(growths) == 0 {
 		return fmt.Errorf("nothing was measured that could be drawn")
 	}
+	var entries legend
 	const columns = 2
 	rows := (len(growths) + columns - 1) / columns
 	grid := make([][]*plot.Plot, rows)
@@ -39,19 +43,19 @@ func Plot(out io.Writer, growths []Growth, lines []Line) error {
 		grid[i] = make([]*plot.Plot, columns)
 	}
 	for i := range growths {
-		p, err := diagram(&growths[i], lines)
+		p, err := diagram(&growths[i], lines, &entries)
 		if err != nil {
 			return err
 		}
 		grid[i/columns][i%columns] = p
 	}
-	canvas := vgsvg.New(columns*width, vg.Length(rows)*height)
+	canvas := vgsvg.New(columns*width, vg.Length(rows)*height+entries.height())
 	page := draw.New(canvas)
 	// Dark pages show it on a white card.
 	page.SetColor(color.White)
 	page.Fill(page.Rectangle.Path())
 	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: 8 * vg.Millimeter, PadY: 8 * vg.Millimeter,
-		PadTop: 4 * vg.Millimeter, PadBottom: 4 * vg.Millimeter, PadLeft: 4 * vg.Millimeter, PadRight: 6 * vg.Millimeter}
+		PadTop: entries.height() + 4*vg.Millimeter, PadBottom: 4 * vg.Millimeter, PadLeft: 4 * vg.Millimeter, PadRight: 6 * vg.Millimeter}
 	for y, row := range plot.Align(grid, tiles, page) {
 		for x, c := range row {
 			if grid[y][x] != nil {
@@ -59,13 +63,62 @@ func Plot(out io.Writer, growths []Growth, lines []Line) error {
 			}
 		}
 	}
+	entries.draw(page)
 	_, err := canvas.WriteTo(out)
 	return err
 }
 
-func diagram(g *Growth, lines []Line) (*plot.Plot, error) {
+// legend is the one legend of all diagrams.
+type legend []entry
+
+type entry struct {
+	label      string
+	thumbnails []plot.Thumbnailer
+}
+
+const legendColumns = 4
+
+func (l *legend) add(label string, thumbnails ...plot.Thumbnailer) {
+	if !slices.ContainsFunc(*l, func(e entry) bool { return e.label == label }) {
+		*l = append(*l, entry{label, thumbnails})
+	}
+}
+
+func (l legend) height() vg.Length {
+	return vg.Length((len(l)+legendColumns-1)/legendColumns)*entryHeight + 4*vg.Millimeter
+}
+
+// draw puts the legend at the top of the page.
+func (l legend) draw(page draw.Canvas) {
+	columnWidth := (page.Max.X - page.Min.X - 1*vg.Centimeter) / legendColumns
+	for i, e := range l {
+		one := plot.NewLegend()
+		one.TextStyle.Font, one.ThumbnailWidth = typeface(10), 1*vg.Centimeter
+		one.Left, one.Top = true, true
+		one.Add(" "+e.label, e.thumbnails...)
+		at := page
+		at.Min.X += 1*vg.Centimeter + vg.Length(i%legendColumns)*columnWidth
+		at.Max.Y -= 4*vg.Millimeter + vg.Length(i/legendColumns)*entryHeight
+		one.Draw(at)
+	}
+}
+
+func typeface(size vg.Length) font.Font {
+	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
+}
+
+// has tells whether there is anything to draw.
+func (g *Growth) has(lines []Line) bool {
+	return slices.ContainsFunc(lines, func(l Line) bool {
+		at, _ := g.Of(l.Name)
+		return len(at) > 0
+	})
+}
+
+func diagram(g *Growth, lines []Line, entries *legend) (*plot.Plot, error) {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = g.Title, g.Label, "CPU time of a scrape, ms"
+	// The library leaves room above for what a long label would not take.
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = g.Title, g.Label, "CPU time, ms"
 	least, most := math.Inf(1), 0.0
 	p.Add(plotter.NewGrid())
 	for _, line := range lines {
@@ -88,15 +141,14 @@ func diagram(g *Growth, lines []Line) (*plot.Plot, error) {
 			l.Dashes = []vg.Length{4, 3}
 		}
 		p.Add(l, s)
-		p.Legend.Add(line.Label, l, s)
+		entries.add(line.Label, l, s)
 	}
-	p.Legend.Top, p.Legend.Left = true, true
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = decades{}, decades{}
 	p.X.Min, p.X.Max = decade(p.X.Min, math.Floor), decade(p.X.Max, math.Ceil)
 	p.Y.Min, p.Y.Max = decade(least, math.Floor), decade(most, math.Ceil)
-	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
-		style.Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 10}
+	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
+		style.Font = typeface(10)
 	}
 	p.Title.TextStyle.Font.Size = 12
 	return p, nil

@@ -22,7 +22,7 @@ func (t *Table) Markdown() string {
 	var b strings.Builder
 	b.WriteString("| | What it gives |")
 	for _, c := range t.Contests {
-		fmt.Fprintf(&b, " %s sockets |", number(float64(c.Sockets)))
+		fmt.Fprintf(&b, " %s sockets |", Number(c.Sockets))
 	}
 	b.WriteString(" Allocations per socket | Peak memory |\n|---|---|" + strings.Repeat("---|", len(t.Contests)) + "---|---|\n")
 	for _, row := range t.Rows {
@@ -76,7 +76,7 @@ func (t *Table) Full() string {
 }
 
 func (t *Table) full(b *strings.Builder, c *Contest) {
-	fmt.Fprintf(b, "### %s sockets\n\n", number(float64(c.Sockets)))
+	fmt.Fprintf(b, "### %s sockets\n\n", Number(c.Sockets))
 	b.WriteString("| | Passes | CPU ns per socket: median | least | most | × F | first pass, ms | Allocations per socket | Peak memory |\n" +
 		"|---|---|---|---|---|---|---|---|---|\n")
 	n := float64(c.Sockets)
@@ -131,7 +131,9 @@ func Replace(document, begin, end, text string) (string, error) {
 	return before + begin + "\n" + text + end + after, nil
 }
 
-// number is a whole number with commas between the thousands.
+// Number is a whole number with commas between the thousands.
+func Number(n int) string { return number(float64(n)) }
+
 func number(v float64) string {
 	text := strconv.FormatFloat(v, 'f', 0, 64)
 	for i := len(text) - 3; i > 0; i -= 3 {
