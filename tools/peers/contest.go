@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math"
 
 	"github.com/netpulse/tcpstatsreceiver/tools/peers/contestant"
 	"github.com/netpulse/tcpstatsreceiver/tools/peers/hold"
@@ -14,8 +15,9 @@ import (
 
 // runner is a contestant in the course of a contest.
 type runner struct {
-	process *contestant.Process // nil: it is out
-	result  report.Measurement
+	process     *contestant.Process // nil: it is out
+	least, most int                 // sockets that it must see
+	result      report.Measurement
 }
 
 // out takes a contestant out of the contest, which goes on without it.
@@ -38,7 +40,13 @@ func contest(plan hold.Plan, contestants []contestant.Contestant, options map[st
 	}
 	held := holders.Sockets()
 	result := report.Contest{Sockets: held}
-	runners := begin(contestants, options, held, held+holders.Listeners())
+	// There may be a few others in the same network namespace, and any number in
+	// others.
+	most := (held + holders.Listeners()) * 51 / 50
+	if plan.Namespaces {
+		most = math.MaxInt
+	}
+	runners := begin(contestants, options, held, most)
 	// One round more: in the first some have not found their caches' sizes.
 	for round := range rounds + 1 {
 		if err = holders.Replace(max(1, held/200)); err != nil { // 1 % of the connections
@@ -58,36 +66,18 @@ func contest(plan hold.Plan, contestants []contestant.Contestant, options map[st
 		}
 		result.Measurements = append(result.Measurements, r.result)
 	}
-	if err == nil && !plan.Namespaces {
-		err = stillThere(held)
-	}
 	return result, errors.Join(err, holders.Close())
 }
 
-// stillThere checks that no sockets were lost on the way.
-func stillThere(held int) error {
-	floor, err := contestant.All()[0].Start(nil)
-	if err != nil {
-		return err
-	}
-	if _, err := floor.End(); err != nil {
-		return err
-	}
-	if floor.Sockets < held {
-		return fmt.Errorf("of %d sockets only %d were left in the end", held, floor.Sockets)
-	}
-	return nil
-}
-
-// begin starts the contestants and checks that they see the sockets: most, with
-// listeners, at most, and never fewer than least.
+// begin starts the contestants. Each must see so many sockets at least and at
+// most.
 func begin(contestants []contestant.Contestant, options map[string]any, least, most int) []*runner {
 	var runners []*runner
 	for _, c := range contestants {
-		r := &runner{result: report.Measurement{Contestant: c.Name}}
+		r := &runner{least: least, most: most, result: report.Measurement{Contestant: c.Name}}
 		runners = append(runners, r)
 		if c.Most > 0 && least > c.Most {
-			r.result.Missing = fmt.Errorf("run up to %d sockets only", c.Most)
+			r.result.Missing = fmt.Errorf("run up to %s sockets only", report.Number(c.Most))
 			continue
 		}
 		p, err := c.Start(options)
@@ -95,13 +85,17 @@ func begin(contestants []contestant.Contestant, options map[string]any, least, m
 			r.out(err)
 			continue
 		}
-		r.process, r.result.First = p, p.First
-		// There may be a few others in the same network namespace.
-		if p.Sockets >= 0 && (p.Sockets < least || p.Sockets > most+most/50) {
-			r.out(fmt.Errorf("saw %d sockets, not %d", p.Sockets, most))
-		}
+		r.process, r.result.First = p, p.First.CPU
+		r.check(p.First)
 	}
 	return runners
+}
+
+// check takes a contestant out that does not see the sockets.
+func (r *runner) check(u contestant.Usage) {
+	if u.Sockets >= 0 && (u.Sockets < r.least || u.Sockets > r.most) {
+		r.out(fmt.Errorf("saw %d sockets, of which %d are the bench's", u.Sockets, r.least))
+	}
 }
 
 // run makes one pass, if the contestant is still there.
@@ -109,13 +103,14 @@ func (r *runner) run(measured bool) {
 	if r.process == nil {
 		return
 	}
-	cpu, allocs, counted, err := r.process.Pass()
+	u, err := r.process.Pass()
 	if err != nil {
 		r.out(err)
 		return
 	}
 	if measured {
-		r.result.Passes = append(r.result.Passes, report.Pass{CPU: cpu, Allocs: allocs})
-		r.result.Counted = counted
+		r.result.Passes = append(r.result.Passes, report.Pass{CPU: u.CPU, Allocs: u.Allocs})
+		r.result.Counted = u.Counted
 	}
+	r.check(u)
 }

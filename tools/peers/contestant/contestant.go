@@ -34,15 +34,14 @@ type Contestant struct {
 
 // reader makes passes.
 type reader interface {
-	// first makes the pass that is not measured, and returns the number of
-	// sockets that it saw, or unknown.
+	// first makes the pass that is not measured. Both return the number of sockets
+	// seen, or unknown.
 	first() (sockets int, err error)
-	// pass makes one that is.
-	pass() error
+	pass() (sockets int, err error)
 	close() error
 }
 
-// unknown is the number of sockets of a reader that cannot tell it.
+// unknown is the number of sockets where it would take time to count them.
 const unknown = -1
 
 // All are the contestants, the floor first.
@@ -135,5 +134,5 @@ func byName(name string) (Contestant, error) {
 type function func() (sockets int, err error)
 
 func (f function) first() (int, error) { return f() }
-func (f function) pass() error         { _, err := f(); return err }
+func (f function) pass() (int, error)  { return f() }
 func (f function) close() error        { return nil }

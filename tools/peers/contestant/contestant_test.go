@@ -74,7 +74,8 @@ func TestFloorSeesSockets(t *testing.T) {
 	sockets, err := f.first()
 	require.NoError(t, err)
 	assert.Positive(t, sockets)
-	require.NoError(t, f.pass())
+	_, err = f.pass()
+	require.NoError(t, err)
 	assert.Positive(t, f.cpuTime())
 	require.NoError(t, f.close())
 }
@@ -100,9 +101,9 @@ type script struct{ errs []error }
 
 func (s *script) first() (int, error) { return 42, nil }
 func (s *script) close() error        { return nil }
-func (s *script) pass() (err error) {
+func (s *script) pass() (sockets int, err error) {
 	err, s.errs = s.errs[0], s.errs[1:]
-	return err
+	return 43, err
 }
 
 func TestServe(t *testing.T) {
@@ -110,7 +111,7 @@ func TestServe(t *testing.T) {
 	s := server{reader: &script{errs: []error{nil, errors.New("the kernel refuses")}}, usage: &other{peak: 7}}
 	require.NoError(t, s.serve(bufio.NewScanner(strings.NewReader("pass\npass\nend\n")), json.NewEncoder(&out)))
 	answers := json.NewDecoder(&out)
-	for _, want := range []reply{{Sockets: 42}, {}, {Error: "the kernel refuses"}, {PeakRSS: 7}} {
+	for _, want := range []reply{{Usage: Usage{Sockets: 42}}, {Usage: Usage{Sockets: 43}}, {Error: "the kernel refuses"}, {PeakRSS: 7}} {
 		var got reply
 		require.NoError(t, answers.Decode(&got))
 		assert.Equal(t, want, got)

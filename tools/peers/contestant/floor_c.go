@@ -72,23 +72,23 @@ func startFloorC(cc, dir string) (*floorC, error) {
 	return f, nil
 }
 
-func (f *floorC) first() (int, error) { return unknown, f.pass() }
+func (f *floorC) first() (int, error) { return f.pass() }
 
-func (f *floorC) pass() error {
+func (f *floorC) pass() (int, error) {
 	if _, err := f.stdin.Write([]byte{'.'}); err != nil {
-		return err
+		return 0, err
 	}
 	line, err := f.stdout.ReadString('\n')
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ns, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	f.cpu += time.Duration(ns)
 	f.peak, err = peakMemory(strconv.Itoa(f.cmd.Process.Pid))
-	return err
+	return unknown, err
 }
 
 func (f *floorC) close() error {

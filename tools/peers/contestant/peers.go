@@ -52,11 +52,11 @@ func newNodeExporter() (*nodeExporter, error) {
 	return &nodeExporter{c}, nil
 }
 
-// first cannot tell the number of sockets: queued bytes and states are counted
-// under the same name.
-func (n *nodeExporter) first() (int, error) { return unknown, n.pass() }
+func (n *nodeExporter) first() (int, error) { return n.pass() }
 
-func (n *nodeExporter) pass() error {
+// pass cannot tell the number of sockets: queued bytes and states are counted
+// under the same name.
+func (n *nodeExporter) pass() (int, error) {
 	made := make(chan prometheus.Metric)
 	failed := make(chan error, 1)
 	go func() {
@@ -68,12 +68,12 @@ func (n *nodeExporter) pass() error {
 		metrics++
 	}
 	if err := <-failed; err != nil {
-		return err
+		return 0, err
 	}
 	if metrics == 0 {
-		return errors.New("tcpstat has written no metric")
+		return 0, errors.New("tcpstat has written no metric")
 	}
-	return nil
+	return unknown, nil
 }
 
 func (n *nodeExporter) close() error { return nil }

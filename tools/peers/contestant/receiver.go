@@ -4,7 +4,6 @@ package contestant
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -76,14 +75,16 @@ func newReceiver(options map[string]any) (*scrapes, error) {
 	return &scrapes{receiver: r, gate: g}, nil
 }
 
-func (s *scrapes) first() (sockets int, err error) { return <-s.gate.ends, nil }
+// first does not know how many sockets there are: where there are several
+// network namespaces, the numbers of the others are still to come.
+func (s *scrapes) first() (int, error) {
+	<-s.gate.ends
+	return unknown, nil
+}
 
-func (s *scrapes) pass() error {
+func (s *scrapes) pass() (sockets int, err error) {
 	s.gate.next <- struct{}{}
-	if sockets := <-s.gate.ends; sockets == 0 {
-		return errors.New("the receiver has seen no socket")
-	}
-	return nil
+	return <-s.gate.ends, nil
 }
 
 func (s *scrapes) close() error {
@@ -97,7 +98,7 @@ func (s *scrapes) close() error {
 // gate is a pipeline that discards, and stops a scrape at its end until the
 // next is wanted.
 type gate struct {
-	ends chan int      // the sockets that a scrape saw
+	ends chan int      // the sockets told of since the end before
 	next chan struct{} // lets it go on
 	shut chan struct{} // closed: nothing is held up any more
 

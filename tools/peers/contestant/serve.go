@@ -27,15 +27,22 @@ const (
 	orderEnd  = "end" // the answer has the memory, too
 )
 
+// Usage is what a contestant took for a pass.
+type Usage struct {
+	// CPU is all that its process took since the pass before, or, for the first,
+	// since it started.
+	CPU     time.Duration
+	Allocs  uint64
+	Counted bool // Allocs are known
+	Sockets int  // seen; negative: not known
+}
+
 // reply is an answer. The first comes by itself, after a pass that is not
 // measured.
 type reply struct {
-	Error   string        `json:",omitempty"`
-	Sockets int           `json:",omitempty"`
-	CPU     time.Duration `json:",omitempty"`
-	Allocs  uint64        `json:",omitempty"`
-	Counted bool          `json:",omitempty"` // Allocs are known
-	PeakRSS int64         `json:",omitempty"`
+	Usage
+	Error   string
+	PeakRSS int64
 }
 
 // Main is the main function of a contestant's process.
@@ -75,19 +82,17 @@ type server struct {
 
 func (s *server) serve(in *bufio.Scanner, answers *json.Encoder) error {
 	// Even this answer has what the start took: it is the first scrape's.
-	sockets, err := s.reader.first()
-	if err := answers.Encode(s.took(sockets, err)); err != nil {
+	if err := answers.Encode(s.took(s.reader.first())); err != nil {
 		return err
 	}
 	for in.Scan() {
 		var answer reply
 		switch order := in.Text(); order {
 		case orderPass:
-			err := s.reader.pass()
-			answer = s.took(0, err)
+			answer = s.took(s.reader.pass())
 		case orderEnd:
-			answer.PeakRSS, err = s.usage.peakRSS()
-			if err != nil {
+			peak, err := s.usage.peakRSS()
+			if answer.PeakRSS = peak; err != nil {
 				answer.Error = err.Error()
 			}
 		default:
@@ -106,9 +111,9 @@ func (s *server) took(sockets int, err error) reply {
 	}
 	cpu := s.usage.cpuTime()
 	allocs, counted := s.usage.allocations()
-	answer := reply{Sockets: sockets, CPU: cpu - s.cpu, Allocs: allocs - s.allocs, Counted: counted}
+	answer := Usage{CPU: cpu - s.cpu, Allocs: allocs - s.allocs, Counted: counted, Sockets: sockets}
 	s.cpu, s.allocs = cpu, allocs
-	return answer
+	return reply{Usage: answer}
 }
 
 // Process is a contestant at work.
@@ -117,10 +122,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	answers *json.Decoder
-	// First is the CPU time up to the end of the pass that is not measured.
-	First time.Duration
-	// Sockets is the number that it saw then; -1: it cannot tell.
-	Sockets int
+	First   Usage // of the pass that is not measured
 }
 
 // patience bounds each pass: the slowest takes seconds.
@@ -155,14 +157,14 @@ func (c *Contestant) Start(options map[string]any) (*Process, error) {
 		_ = p.cmd.Wait()
 		return nil, err
 	}
-	p.First, p.Sockets = first.CPU, first.Sockets
+	p.First = first.Usage
 	return p, nil
 }
 
-// Pass makes one pass. CPU is all that the process took since the pass before.
-func (p *Process) Pass() (cpu time.Duration, allocs uint64, counted bool, err error) {
+// Pass makes one pass.
+func (p *Process) Pass() (Usage, error) {
 	answer, err := p.order(orderPass)
-	return answer.CPU, answer.Allocs, answer.Counted, err
+	return answer.Usage, err
 }
 
 // End ends the process and returns its largest resident set, in bytes.
