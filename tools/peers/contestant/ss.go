@@ -42,7 +42,8 @@ func (s *ss) first() (int, error) {
 		if printed++; printed%256 != 1 {
 			return
 		}
-		// Once it has written all it may have ended.
+		// Once it has written all it may have ended: with few sockets at once, and
+		// its memory is not known.
 		if peak, err := peakMemory(pid); err == nil {
 			s.peak = peak
 		}
