@@ -25,7 +25,6 @@ type floorC struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	dir    string
 }
 
 func newFloorC() (*floorC, error) {
@@ -41,10 +40,8 @@ func newFloorC() (*floorC, error) {
 		return nil, err
 	}
 	f, err := startFloorC(cc, dir)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return f, nil
+	// What runs needs its file no more.
+	return f, errors.Join(err, os.RemoveAll(dir))
 }
 
 func startFloorC(cc, dir string) (*floorC, error) {
@@ -55,7 +52,7 @@ func startFloorC(cc, dir string) (*floorC, error) {
 	if said, err := exec.Command(cc, "-O2", "-o", binary, source).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile floor.c: %w: %s", err, said)
 	}
-	f := &floorC{cmd: exec.Command(binary), dir: dir}
+	f := &floorC{cmd: exec.Command(binary)}
 	f.cmd.Stderr = os.Stderr
 	var err error
 	if f.stdin, err = f.cmd.StdinPipe(); err != nil {
@@ -92,5 +89,5 @@ func (f *floorC) pass() (int, error) {
 }
 
 func (f *floorC) close() error {
-	return errors.Join(f.stdin.Close(), f.cmd.Wait(), os.RemoveAll(f.dir))
+	return errors.Join(f.stdin.Close(), f.cmd.Wait())
 }
