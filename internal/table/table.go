@@ -201,6 +201,10 @@ func (t *Table) End(complete bool) {
 		age := t.began.Sub(t.first)
 		if c.missing == 0 {
 			c.missing = age
+			// Who took its place is looked for before its notice is counted.
+			if t.notified && c.Owner.Process != nil {
+				t.freed = append(t.freed, c.Owner)
+			}
 		}
 		if !t.notified || age-c.missing >= noticeGrace {
 			t.remove(c)
