@@ -207,6 +207,10 @@ func (t *Table) End(complete bool) {
 		now := t.clock()
 		if c.missing == 0 {
 			c.missing = now
+			// Who took its place is looked for before its notice is counted.
+			if t.notified && c.Owner.Process != nil {
+				t.freed = append(t.freed, c.Owner)
+			}
 		}
 		if !t.notified || now-c.missing >= noticeGrace {
 			t.remove(c, nil)

@@ -233,6 +233,25 @@ func TestClaimsAndFreed(t *testing.T) {
 	assert.Len(t, table.Freed(), 1, "the stale owner's descriptor may still be it")
 }
 
+// Owners are looked for right after a dump, and notices are counted after that:
+// if the descriptor were told only with the notice, every new socket would cost
+// a walk over all processes.
+func TestFreedBeforeTheNotice(t *testing.T) {
+	w := newWatched()
+	dump(w.Table, at(0), socket(1))
+	claims := w.Claims(nil, func(*process.Process) bool { return false })
+	require.Len(t, claims, 1)
+	holder := process.Owner{Process: &process.Process{PID: 5}, FD: 3}
+	*claims[0].Owner = holder
+	dump(w.Table, at(10), socket(2))
+	assert.Equal(t, []process.Owner{holder}, w.Freed())
+	assert.Empty(t, w.closed)
+
+	w.Notice(final(1, 777, 101, 779), false)
+	require.Len(t, w.closed, 1)
+	assert.Equal(t, holder, w.closed[0].Owner, "whose it was is known to the end")
+}
+
 func TestReset(t *testing.T) {
 	table := newTable()
 	dump(table, at(0), socket(1))
