@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/go.mod tools/lint/go.mod tools/distribution/newer/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/go.mod tools/lint/go.mod tools/distribution/newer/go.mod tools/peers/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -53,6 +53,10 @@ generate: ## Generate internal/metadata and documentation.md from metadata.yaml
 bench: ## Run all benchmarks, one package at a time
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 1h ./...
 
+.PHONY: bench-peers
+bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
+	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
+
 .PHONY: cross
 cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
 
@@ -62,7 +66,7 @@ clean: ## Remove what was built
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 # The sources of the distribution. ocb takes what the manifest lists and looks up
 # the versions of all that these need.

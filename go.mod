@@ -3,6 +3,7 @@ module github.com/netpulse/tcpstatsreceiver
 go 1.25.0
 
 require (
+	github.com/cilium/ebpf v0.20.0
 	github.com/google/go-cmp v0.7.0
 	github.com/stretchr/testify v1.11.1
 	go.opentelemetry.io/collector/component v1.61.0

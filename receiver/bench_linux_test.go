@@ -18,8 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/source"
-	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
 )
 
 // BenchmarkScrape measures each part of a scrape over real sockets on loopback
@@ -38,7 +36,8 @@ import (
 //	scrape/F        the same and every connection written
 //	dump-allocs     heap allocations of a dump in all, not per socket
 //
-// BENCH_SOCKETS has the numbers of sockets, "1000 10000 100000" by default.
+// BENCH_SOCKETS has the numbers of sockets, "1000 10000 100000" by default, and
+// BENCH_SOURCE the source, "auto" by default.
 func BenchmarkScrape(b *testing.B) {
 	forEachSize(b, benchmarkScrape)
 }
@@ -71,8 +70,11 @@ func BenchmarkHeap(b *testing.B) {
 
 func liveHeap(b *testing.B, change func(*Config)) float64 {
 	cfg := createDefaultConfig()
+	if name := os.Getenv("BENCH_SOURCE"); name != "" {
+		cfg.Source = name
+	}
 	change(cfg)
-	s, err := newScraper(context.Background(), cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), []source.Factory{sockdiag.Factory()})
+	s, err := newScraper(context.Background(), cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources())
 	require.NoError(b, err)
 	for range 3 {
 		s.scrape(context.Background(), due{connections: cfg.Connections.Enabled, groups: true, system: true})
@@ -92,10 +94,13 @@ func benchmarkScrape(b *testing.B, sockets int) {
 	cfg.Connections.Enabled = true
 	cfg.Connections.Limit = 0
 	cfg.Process.RefreshInterval = time.Hour // the steady state walks no more often
+	if name := os.Getenv("BENCH_SOURCE"); name != "" {
+		cfg.Source = name
+	}
 	set := receivertest.NewNopSettings(metadata.Type)
-	factories := []source.Factory{sockdiag.Factory()}
-	s, err := newScraper(ctx, cfg, set, consumertest.NewNop(), factories)
+	s, err := newScraper(ctx, cfg, set, consumertest.NewNop(), sources())
 	require.NoError(b, err)
+	b.Logf("source: %s", s.selector.Current().Name())
 	defer func() { require.NoError(b, s.close()) }()
 	floor := newRawDump(b)
 	dump := func() {

@@ -3,9 +3,11 @@ package receiver
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -176,17 +178,31 @@ func (s *scraper) countCloses(sp *space) {
 	}
 }
 
-// closed counts the end of a connection in its group.
-func (s *scraper) closed(sp *space, c *table.Connection) {
+// closed counts the end of a connection in its group. holder is the process that
+// the source saw with it, if it saw one.
+func (s *scraper) closed(sp *space, c *table.Connection, holder *tcp.Holder) {
 	if s.groups == nil || c.State == tcp.Listen {
 		return
 	}
-	if c.Owner.Process == nil && c.Group == 0 && s.groups.Accepted(c.ID.Namespace, c.Local.Port()) {
-		// It ended before it could be attributed: who listens on its port has
-		// accepted it. Of one that was opened from here nobody knows.
-		c.Owner.Process = sp.owners[c.Local.Port()]
+	if c.Owner.Process == nil && c.Group == 0 {
+		c.Owner.Process = s.ownerOf(sp, c, holder)
 	}
 	if c.Group != 0 || s.wanted(c) {
 		s.groups.Close(c)
 	}
+}
+
+// ownerOf is who owned a connection that ended before it could be attributed:
+// the process that the source saw with it, else who listens on its port and has
+// accepted it. For one that was opened from here nobody else knows.
+func (s *scraper) ownerOf(sp *space, c *table.Connection, holder *tcp.Holder) *process.Process {
+	switch {
+	case s.resolver == nil || !s.cfg.Process.Attribution:
+		return nil
+	case holder != nil:
+		return s.resolver.Seen(time.Now(), holder)
+	case s.groups.Accepted(c.ID.Namespace, c.Local.Port()):
+		return sp.owners[c.Local.Port()]
+	}
+	return nil
 }

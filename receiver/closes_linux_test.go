@@ -3,9 +3,11 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,16 +19,25 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/bpf"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
 )
 
 // totals is what groups say of one server port.
 type totals struct{ opens, closes, sent, received int64 }
 
-// byRole is how ofPort's totals are called.
-func byRole(attrs map[string]any) string { return attrs["tcp.role"].(string) }
+// byRole is how ofPort's totals are called: by role, and by process where that is
+// known.
+func byRole(attrs map[string]any) string {
+	role := attrs["tcp.role"].(string)
+	if pid, ok := attrs["process.pid"]; ok {
+		role = fmt.Sprint(role, " ", attrs["process.executable.name"], " ", pid)
+	}
+	return role
+}
 
-// ofPort returns the totals of the groups of a server port, each as key calls it.
+// ofPort returns the totals of the groups of a server port, each as key calls it,
+// in the last batch that has each metric.
 func ofPort(next *refusing, port int, key func(attrs map[string]any) string) map[string]totals {
 	all := make(map[string]totals)
 	for _, md := range next.AllMetrics() {
@@ -56,29 +67,43 @@ func ofPort(next *refusing, port int, key func(attrs map[string]any) string) map
 			}
 		}
 	}
+	// What rests in TIME_WAIT is live, but nobody's.
+	maps.DeleteFunc(all, func(_ string, of totals) bool { return of == totals{} })
 	return all
 }
 
 // Connections from several processes that open and close by the thousand while
 // scrapes run: none is missed, none is counted twice, no byte is lost.
 func TestEveryConnectionIsCounted(t *testing.T) {
+	cfg := createDefaultConfig()
+	cfg.Process.Attribution = false
+	cfg.Groups.By = []string{"tcp.role", "server.port"}
+	testEveryConnection(t, sockdiag.Factory(), cfg)
+}
+
+// Each of them is its process's, though most have ended before anybody could
+// look.
+func TestEveryConnectionIsAttributed(t *testing.T) {
+	cfg := createDefaultConfig()
+	cfg.Groups.By = []string{"tcp.role", "server.port", "process.pid", "process.executable.name"}
+	testEveryConnection(t, bpf.Factory(), cfg)
+}
+
+func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 	const (
 		processes, each = 4, 5_000
 		sent, received  = 777, 100
 	)
-	cfg := createDefaultConfig()
 	cfg.System.Enabled = false
-	cfg.Process.Attribution = false
-	cfg.Groups.By = []string{"tcp.role", "server.port"}
 	cfg.Require = []string{"closes", "bytes"}
 	next := &refusing{}
 	telemetry := componenttest.NewTelemetry()
 	defer func() { require.NoError(t, telemetry.Shutdown(context.Background())) }()
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{sockdiag.Factory()})
+	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{factory})
 	if err != nil {
-		t.Skipf("sock_diag with notices of closes is not to be had here: %v", err)
+		t.Skipf("%s with notices of closes is not to be had here: %v", factory.Name, err)
 	}
 	defer func() { require.NoError(t, s.close()) }()
 	scrape := func() {
@@ -88,8 +113,6 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	answered := make(chan error)
-	go func() { answered <- answer(l, received) }()
 	scrape()
 
 	var clients []*exec.Cmd
@@ -102,6 +125,10 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 		require.NoError(t, client.Start())
 		clients = append(clients, client)
 	}
+	// Not before the last client is started: each has, until it runs its program,
+	// what this process has open, and would be the last to close it.
+	answered := make(chan error)
+	go func() { answered <- answer(l, received) }()
 	finished := make(chan error, processes)
 	for _, client := range clients {
 		go func() { finished <- client.Wait() }()
@@ -120,6 +147,17 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	want := map[string]totals{
 		"client": {opens: n, closes: n, sent: n * sent, received: n * received},
 		"server": {opens: n, closes: n, sent: n * received, received: n * sent},
+	}
+	if cfg.Process.Attribution {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		of := func(role string, pid int) string { return fmt.Sprint(role, " ", filepath.Base(self), " ", pid) }
+		server := want["server"]
+		clear(want)
+		want[of("server", os.Getpid())] = server
+		for _, client := range clients {
+			want[of("client", client.Process.Pid)] = totals{opens: each, closes: each, sent: each * sent, received: each * received}
+		}
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	if lost, err := telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost"); err == nil {

@@ -142,7 +142,7 @@ func TestSourcesOfThisSystem(t *testing.T) {
 		assert.Empty(t, sources())
 		return
 	}
-	assert.Equal(t, []string{"sock_diag", "procfs"}, source.Names(sources()))
+	assert.Equal(t, []string{"bpf", "sock_diag", "procfs"}, source.Names(sources()))
 	cfg := createDefaultConfig()
 	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
 	assert.ErrorContains(t, cfg.Validate(), "require: got rtt, which no source that `source: procfs` allows gives (")

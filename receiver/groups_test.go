@@ -133,19 +133,19 @@ func TestGroupsAreFedAtEveryTick(t *testing.T) {
 	assert.Equal(t, 2.0, closes)
 }
 
-// counting is a source whose kernel counts what was opened.
-type counting struct {
+// opening is a source whose kernel counts what was opened.
+type opening struct {
 	*scripted
 	opened uint64
 }
 
-func (c *counting) factory() source.Factory {
+func (c *opening) factory() source.Factory {
 	f := c.scripted.factory()
 	f.Open = func(context.Context) (source.Source, error) { return c, nil }
 	return f
 }
 
-func (c *counting) Counters(context.Context) (tcp.Counters, error) {
+func (c *opening) Counters(context.Context) (tcp.Counters, error) {
 	var counters tcp.Counters
 	counters.Set(tcp.OpensClient, c.opened)
 	counters.Set(tcp.OpensServer, 2*c.opened)
@@ -156,7 +156,7 @@ func (c *counting) Counters(context.Context) (tcp.Counters, error) {
 // What opens and closes between two dumps is missing in the groups where the
 // source gives no notice, and the receiver's own telemetry says how much.
 func TestTheShortfallIsTold(t *testing.T) {
-	src := &counting{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}, opened: 1000}
+	src := &opening{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}, opened: 1000}
 	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
 	unseen := func(want int64) {
 		t.Helper()
@@ -172,10 +172,10 @@ func TestTheShortfallIsTold(t *testing.T) {
 }
 
 // confined is a source that is shown but a part of what its counters count.
-type confined struct{ *counting }
+type confined struct{ *opening }
 
 func (c *confined) factory() source.Factory {
-	f := c.counting.factory()
+	f := c.opening.factory()
 	f.Open = func(context.Context) (source.Source, error) { return c, nil }
 	return f
 }
@@ -183,7 +183,7 @@ func (c *confined) factory() source.Factory {
 func (*confined) Confined() bool { return true }
 
 func TestWhatIsHiddenIsNoShortfall(t *testing.T) {
-	src := &confined{&counting{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}}}
+	src := &confined{&opening{scripted: &scripted{name: "a", sockets: []tcp.Socket{established(1, 0)}}}}
 	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
 	for range 2 {
 		r.scrapeOnce(t)

@@ -196,16 +196,21 @@ func (s *scraper) sourceOf(ctx context.Context, sp *space) (source.Source, error
 	return sp.source, nil
 }
 
-// openIn opens the source of the collector's own namespace in another.
+// openIn opens a source in another namespace: the kind that reads the
+// collector's own, or the next that can.
 func (s *scraper) openIn(ctx context.Context, sp *space) error {
+	factory, ok := s.selector.Best(source.Namespaces)
+	if !ok {
+		return fmt.Errorf("source %s cannot read other network namespaces, and there is none after it", s.selector.Current().Name())
+	}
 	var src source.Source
 	err := sp.namespace.Do(func() (err error) {
-		src, err = s.selector.Factory().Open(ctx)
+		src, err = factory.Open(ctx)
 		return err
 	})
 	if err != nil {
-		s.telemetry.sourceError(s.selector.Factory().Name, source.ErrorRead, 1)
-		return fmt.Errorf("open source %s: %w", s.selector.Factory().Name, err)
+		s.telemetry.sourceError(factory.Name, source.ErrorRead, 1)
+		return fmt.Errorf("open source %s: %w", factory.Name, err)
 	}
 	sp.source = source.Inside(sp.namespace.Do, src)
 	s.watchSpace(sp, sp.source)

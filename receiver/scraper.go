@@ -33,7 +33,8 @@ type scraper struct {
 	telemetry   *telemetry
 	order       table.Order
 	filter      source.Filter
-	narrow      *source.Filter // the filter, in a scrape in which the kernel may apply it
+	narrow      *source.Filter // what the kernel may apply of it; nil: nothing
+	counted     bool           // all sockets are to be counted in this scrape
 	executables executables
 
 	selector *source.Selector
@@ -104,7 +105,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	s.detailed = cfg.Connections.Enabled
 	if cfg.Groups.Enabled {
 		distributions := s.writer.Group(by, cfg.Groups.rttBounds())
-		s.detailed = s.detailed || slices.Contains(by, group.TCPStack) || slices.ContainsFunc(distributions, func(d group.Distribution) bool { return d.Detailed })
+		s.detailed = s.detailed || slices.ContainsFunc(distributions, func(d group.Distribution) bool { return d.Detailed })
 		s.groups = group.NewSet(group.Config{
 			By:             by,
 			Limit:          cfg.Groups.Limit,
@@ -117,6 +118,9 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 			s.ends = group.NewEnds(now, cfg.Groups.rttBounds())
 		}
 	}
+	if s.filter.Any() {
+		s.narrow = &s.filter
+	}
 	s.own = s.newSpace(time.Time{})
 	s.selector = source.NewSelector(factories, source.Choice{Name: cfg.Source, Require: require}, set.Logger, s.sourceChanged)
 	if err := s.selector.Open(ctx, now); err != nil {
@@ -126,7 +130,7 @@ func newScraper(ctx context.Context, cfg *Config, set receiver.Settings, next co
 	}
 	s.followNamespaces()
 	if cfg.Process.Attribution || s.others.followed {
-		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: s.refreshInterval()})
+		s.resolver, err = process.NewResolver(process.Options{RefreshInterval: s.refreshInterval(), Holders: openHolders(set.Logger)})
 		if err != nil {
 			set.Logger.Warn("sockets cannot be joined with their processes", zap.Error(err))
 		}
@@ -189,9 +193,7 @@ func (s *scraper) scrape(ctx context.Context, due due) {
 	}
 	if due.connections || s.groups != nil || s.wantsSockets() {
 		// The counts of sockets in each state do not know of the filter.
-		if s.narrow = nil; s.filter.Any() && (!due.system || !s.cfg.Metrics.SystemNetworkConnectionCount.Enabled) {
-			s.narrow = &s.filter
-		}
+		s.counted = due.system && s.cfg.Metrics.SystemNetworkConnectionCount.Enabled
 		errs = append(errs, s.dump(readCtx), s.attribute(readCtx))
 		for sp := range s.spaces() {
 			s.countCloses(sp)
@@ -269,7 +271,9 @@ func (s *scraper) dumpOwn(ctx context.Context) (whole bool, err error) {
 func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (whole bool, err error) {
 	visit := func(socket *tcp.Socket) error { return s.visit(sp, socket) }
 	if n, ok := src.(source.Narrower); ok {
-		n.Narrow(s.narrow)
+		if err := n.Narrow(s.narrow, s.counted); err != nil {
+			return false, fmt.Errorf("source %s: %w", src.Name(), err)
+		}
 	}
 	for range maxDumps {
 		sp.states = otlp.States{}
@@ -281,7 +285,7 @@ func (s *scraper) dumpFrom(ctx context.Context, sp *space, src source.Source) (w
 	}
 	complete := source.Whole(err)
 	sp.table.End(complete)
-	sp.counted = s.narrow == nil
+	sp.counted = s.counted || s.narrow == nil
 	s.telemetry.sourceErrors(src.Name(), err)
 	if complete {
 		return true, nil
@@ -342,6 +346,9 @@ func (s *scraper) attribute(ctx context.Context) error {
 			switch {
 			case c.Owner.Process == nil:
 				unattributed[c.Reason]++
+				if c.Reason == process.ReasonNoOwner && sp.table.Awaits(c) {
+					c.Reason = process.ReasonPending // its group waits for it
+				}
 			case c.State == tcp.Listen:
 				sp.owners[c.Local.Port()] = c.Owner.Process
 			}

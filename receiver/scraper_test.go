@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -279,7 +280,7 @@ func TestPipelineThatRefuses(t *testing.T) {
 // narrowing is a source that leaves out what it is told to.
 type narrowing struct {
 	*scripted
-	asked []bool // whether it was to leave anything out
+	asked []string
 }
 
 func (n *narrowing) factory() source.Factory {
@@ -288,7 +289,10 @@ func (n *narrowing) factory() source.Factory {
 	return f
 }
 
-func (n *narrowing) Narrow(f *source.Filter) { n.asked = append(n.asked, f != nil) }
+func (n *narrowing) Narrow(f *source.Filter, counted bool) error {
+	n.asked = append(n.asked, fmt.Sprintf("filter %t, counted %t", f != nil, counted))
+	return nil
+}
 
 // The kernel may filter only where nobody wants the number of all sockets.
 func TestFilterInTheKernel(t *testing.T) {
@@ -310,5 +314,5 @@ func TestFilterInTheKernel(t *testing.T) {
 	r.scrapeOnce(t)
 	points, _ = r.sums("system.network.connection.count")
 	assert.Zero(t, points)
-	assert.Equal(t, []bool{false, true, true}, src.asked)
+	assert.Equal(t, []string{"filter true, counted true", "filter true, counted false", "filter true, counted false"}, src.asked)
 }

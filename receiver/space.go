@@ -47,7 +47,7 @@ func (s *scraper) newSpace(since time.Time) *space {
 	sp := &space{owners: make(map[uint16]*process.Process)}
 	sp.table = table.New(table.Options{
 		Boot: s.boot, Since: since, Detailed: s.detailed,
-		Closed: func(c *table.Connection) { s.closed(sp, c) },
+		Closed: func(c *table.Connection, holder *tcp.Holder) { s.closed(sp, c, holder) },
 	})
 	return sp
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Generates internal/metadata, internal/metadatatest, documentation.md and the
-# generated_*_test.go at the root from metadata.yaml. `make generate` runs it; it
-# may be run from any folder.
+# generated_*_test.go at the root from metadata.yaml, and the BPF programs from
+# their C. `make generate` runs it; it may be run from any folder.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -21,3 +21,32 @@ go tool mdatagen "$tmp/tcpstatsreceiver/metadata.yaml"
 cd "$root"
 chmod -R u=rwX,go=rX internal/metadata internal/metadatatest
 chmod u=rw,go=r documentation.md generated_*_test.go
+
+# The programs are compiled only where their C has changed: what comes out is not the
+# same with every compiler.
+cd "$root/internal/source/bpf"
+programs="closes holders sockets"
+sums=program/sums
+sum() { for program in $programs; do echo "${program}_bpfel.go ${program}_bpfel.o"; done | xargs cksum program/*.c program/*.h; }
+if [ "$(sum 2>/dev/null)" = "$(cat $sums)" ]; then
+	exit 0
+fi
+cc=
+for candidate in ${BPF_CLANG:-clang clang-21 clang-20 clang-19 clang-18}; do
+	cc=$(command -v "$candidate") && break
+done
+strip=
+for candidate in ${BPF_STRIP:-llvm-strip llvm-strip-21 llvm-strip-20 llvm-strip-19 llvm-strip-18}; do
+	strip=$(command -v "$candidate") && break
+done
+if [ -z "$cc" ] || [ -z "$strip" ] || [ ! -f /usr/include/bpf/bpf_helpers.h ]; then
+	echo "skipped: the BPF programs, whose C has changed: they want clang, llvm-strip and libbpf's headers (apt install clang llvm libbpf-dev)" >&2
+	exit 0
+fi
+for program in $programs; do
+	# Kernels before 5.9 have no iterators, and all since 5.1 know the third version of
+	# the instructions.
+	(cd "$root/tools" && GOPACKAGE=bpf go tool bpf2go -output-dir ../internal/source/bpf -cc "$cc" -strip "$strip" -target bpfel -tags linux \
+		-cflags '-O2 -Wall -Wextra -Werror -mcpu=v3' "$program" "../internal/source/bpf/program/$program.bpf.c")
+done
+sum >$sums

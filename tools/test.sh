@@ -39,6 +39,13 @@ export OTELCOL_TCPSTATS
 step "tests of this distribution, its examples, and other people's distributions"
 (cd tools && sh gotest.sh -count=1 ./...)
 
+if [ "$("$GO" env GOOS)" = linux ]; then
+	step "tests of the bench that compares it with others"
+	(cd tools/peers && sh ../gotest.sh -count=1 ./...)
+else
+	echo "skipped: the bench that compares it with others, which measures Linux"
+fi
+
 if [ -f internal/e2e/go.mod ]; then
 	step "end-to-end tests"
 	(cd internal/e2e && sh "$root/tools/gotest.sh" -count=1 ./...)

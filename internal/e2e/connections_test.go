@@ -19,8 +19,18 @@ import (
 
 // TestConnections watches sockets in every state, held by several processes.
 func TestConnections(t *testing.T) {
+	for _, source := range []string{"auto", "sock_diag"} {
+		t.Run(source, func(t *testing.T) { testConnections(t, source) })
+	}
+}
+
+func testConnections(t *testing.T, source string) {
 	cast := newCast(t, 0, 0)
-	c := startCollector(t, every("1s", "connections: {enabled: true, limit: 0}, "+everything(t)), 0)
+	c := startCollector(t, every("1s", "source: "+source+", connections: {enabled: true, limit: 0}, "+everything(t)), 0)
+	if source == "auto" {
+		source = c.best(t)
+		t.Logf("auto is %s", source)
+	}
 
 	v := watch(t, c, cast)
 	t.Run("Known", v.known)
@@ -33,7 +43,7 @@ func TestConnections(t *testing.T) {
 
 	p := readPages(t, c)
 	t.Run("Prometheus", p.prometheus)
-	t.Run("Telemetry", func(t *testing.T) { p.telemetry(t, "sock_diag", 0) })
+	t.Run("Telemetry", func(t *testing.T) { p.telemetry(t, source, 0) })
 	t.Run("Secrets", func(t *testing.T) { p.noSecrets(t, c) })
 }
 

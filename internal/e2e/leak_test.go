@@ -23,7 +23,7 @@ import (
 func TestReceiverLeaksNothing(t *testing.T) {
 	before := openFiles(t, os.Getpid())
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	for _, source := range []string{"sock_diag", "procfs"} {
+	for _, source := range []string{"bpf", "sock_diag", "procfs"} {
 		for i := range 10 {
 			factory := tcpstatsreceiver.NewFactory()
 			cfg := factory.CreateDefaultConfig()
@@ -34,7 +34,11 @@ func TestReceiverLeaksNothing(t *testing.T) {
 			next := new(consumertest.MetricsSink)
 			r, err := factory.CreateMetrics(t.Context(), receivertest.NewNopSettings(factory.Type()), cfg, next)
 			require.NoError(t, err)
-			require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+			if err := r.Start(t.Context(), componenttest.NewNopHost()); source == "bpf" && err != nil && i == 0 {
+				skip(t, source, err.Error())
+				break
+			}
+			require.NoError(t, err)
 			await(t, "no scrape", func() bool { return i < 5 || len(next.AllMetrics()) > 0 })
 			stopped := make(chan error, 1)
 			go func() { stopped <- r.Shutdown(t.Context()) }()

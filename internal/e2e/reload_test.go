@@ -19,7 +19,7 @@ func TestReload(t *testing.T) {
 	on := every(quick, "connections: {enabled: true, limit: 0}")
 	c := startCollector(t, on, 0)
 	assert.Contains(t, c.Sink.Next(t).Connections, tuple)
-	assert.EqualValues(t, 1, c.source(t, "sock_diag"))
+	best := c.best(t)
 
 	c.Configure(t, every(quick, "source: procfs"))
 	c.Reload(t)
@@ -28,12 +28,25 @@ func TestReload(t *testing.T) {
 	assert.NotEmpty(t, s.System)
 	assert.NotEmpty(t, s.Listeners)
 	assert.EqualValues(t, 1, c.source(t, "procfs"))
-	assert.NotContains(t, c.Telemetry(t), sample(ownPrefix+"source_info", map[string]string{"source": "sock_diag"}))
+	assert.NotContains(t, c.Telemetry(t), sample(ownPrefix+"source_info", map[string]string{"source": best}))
 
 	c.Configure(t, on)
 	c.Reload(t)
 	assert.Contains(t, c.Sink.Next(t).Connections, tuple)
-	assert.EqualValues(t, 1, c.source(t, "sock_diag"))
+	assert.EqualValues(t, 1, c.source(t, best))
+}
+
+// best is the source that `auto` has taken: which one depends on the kernel and
+// on what the tests may do.
+func (c *Collector) best(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"bpf", "sock_diag"} {
+		if c.source(t, name) == 1 {
+			return name
+		}
+	}
+	require.Fail(t, "no source of all numbers is in use")
+	return ""
 }
 
 // source is the telemetry's word on a source.

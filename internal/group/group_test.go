@@ -158,7 +158,7 @@ func TestEveryAttribute(t *testing.T) {
 	nginx := &process.Process{PID: 7, Executable: "nginx", Owner: "www", ContainerID: "abc"}
 	c := connection("192.0.2.1:443", "198.51.100.7:50000", func(c *table.Connection) {
 		c.Owner.Process, c.CongestionControl, c.ID.Namespace = nginx, "bbr", 77
-		c.Details = &table.Details{Sample: tcp.Socket{Stack: "rack"}}
+		c.Stack = "rack"
 	})
 	p := netip.MustParsePrefix
 	for a, want := range map[Attribute]Key{

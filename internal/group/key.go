@@ -91,8 +91,8 @@ func (s *Set) keyOf(c *table.Connection, role ConnectionRole) Key {
 	if s.by.has(CongestionControl) {
 		k.CongestionControl = c.CongestionControl
 	}
-	if s.by.has(TCPStack) && c.Details != nil {
-		k.TCPStack = c.Sample.Stack
+	if s.by.has(TCPStack) {
+		k.TCPStack = c.Stack
 	}
 	if s.by.has(NetworkNamespace) {
 		k.Namespace = c.ID.Namespace

@@ -68,7 +68,7 @@ func full() tcp.Socket {
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); v.Type().Field(i).Name {
-		case "ID", "Local", "Peer", "Failure", "Inode", "UID", "State", "Fields", "CongestionControl", "Stack":
+		case "ID", "Local", "Peer", "Failure", "Inode", "UID", "State", "Fields", "CongestionControl", "Stack", "WithoutFINs", "Holder":
 		default:
 			if f.CanInt() {
 				f.SetInt(int64(time.Duration(i) * time.Millisecond))

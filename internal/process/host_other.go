@@ -40,6 +40,8 @@ func (*host) describe(place, *stamp) (Process, uint32, error) { return Process{}
 
 func (*Resolver) probe(context.Context, time.Time, []Owner, *Stats) error { return nil }
 
+func (*Resolver) passOver(int32, error, *Stats) error { return nil }
+
 func (*Resolver) walk(context.Context, time.Time, *Stats) error {
 	return fmt.Errorf("owners of sockets on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

@@ -47,6 +47,7 @@ func (r *Resolver) Stale(ctx context.Context, now time.Time) (map[*Process]bool,
 func (r *Resolver) check(ctx context.Context, now time.Time) error {
 	r.round++
 	clear(r.users)
+	clear(r.seen)
 	var failed error
 	for pid, k := range r.known {
 		if err := ctx.Err(); err != nil {

@@ -9,6 +9,8 @@ import (
 	"os/user"
 	"strconv"
 	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Options configure a [Resolver].
@@ -19,6 +21,9 @@ type Options struct {
 	// start, and from one check of the known processes to the next. 0: both as
 	// often as they are asked for.
 	RefreshInterval time.Duration
+	// Holders, if there are any, are listed instead of walking over Proc. The
+	// resolver closes them.
+	Holders Holders
 }
 
 // Stats is what one Resolve did.
@@ -45,6 +50,7 @@ type Stats struct {
 type Resolver struct {
 	interval time.Duration
 	host     *host
+	holders  Holders // nil: procfs is walked
 	claims   claimSet
 
 	walked  time.Time // the last walk's start
@@ -55,6 +61,8 @@ type Resolver struct {
 	told  map[*Process]bool // what the last one told
 	// round numbers the calls: in one of them a process is read once.
 	round uint64
+	// seen are ended processes that a source saw.
+	seen map[*tcp.Holder]*Process
 	// users caches names until the next check; each costs a pass of the passwd
 	// file.
 	users map[uint32]string
@@ -74,14 +82,19 @@ func NewResolver(opts Options) (*Resolver, error) {
 	}
 	h, err := openHost(opts.Proc)
 	if err != nil {
+		if opts.Holders != nil {
+			err = errors.Join(err, opts.Holders.Close())
+		}
 		return nil, err
 	}
 	return &Resolver{
 		interval: opts.RefreshInterval,
 		host:     h,
+		holders:  opts.Holders,
 		known:    make(map[int32]*known),
 		stale:    make(map[*Process]bool),
 		told:     make(map[*Process]bool),
+		seen:     make(map[*tcp.Holder]*Process),
 		users:    make(map[uint32]string),
 	}, nil
 }
@@ -92,6 +105,9 @@ func (r *Resolver) Close() error {
 		return nil
 	}
 	err := r.host.close()
+	if r.holders != nil {
+		err = errors.Join(err, r.holders.Close())
+	}
 	r.host = nil
 	return err
 }
@@ -126,7 +142,7 @@ func (r *Resolver) Resolve(ctx context.Context, now time.Time, vanished []Owner,
 	default:
 		r.walked = now
 		stats.Walked = true
-		errWalk := r.walk(ctx, now, &stats)
+		errWalk := r.search(ctx, now, &stats)
 		switch {
 		case errWalk != nil:
 			err = errors.Join(err, errWalk)

@@ -29,10 +29,11 @@ func (s inside) Counters(ctx context.Context) (counters tcp.Counters, err error)
 }
 
 // Narrow implements Narrower, to no effect for a source that is none.
-func (s inside) Narrow(f *Filter) {
+func (s inside) Narrow(f *Filter, counted bool) error {
 	if n, ok := s.Source.(Narrower); ok {
-		n.Narrow(f)
+		return n.Narrow(f, counted)
 	}
+	return nil
 }
 
 // Closes implements CloseNotifier: those of a source that is none are not asked

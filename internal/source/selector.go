@@ -132,8 +132,16 @@ func (s *Selector) Open(ctx context.Context, now time.Time) error {
 // Current is the source in use, nil if none is.
 func (s *Selector) Current() Source { return s.current }
 
-// Factory is what has made the source in use.
-func (s *Selector) Factory() Factory { return s.factory }
+// Best is the factory of the source in use or, if that kind does not have the
+// capabilities, of the best after it that the user's choice allows.
+func (s *Selector) Best(want Capabilities) (f Factory, ok bool) {
+	for _, f := range s.wanted {
+		if f.Rank <= s.factory.Rank && f.Capabilities.Missing(want) == 0 {
+			return f, true
+		}
+	}
+	return Factory{}, false
+}
 
 // TryBetter comes back to a better source if one is due to be tried and opens;
 // without a source, one is due at every call. It tells whether the source

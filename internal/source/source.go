@@ -40,13 +40,14 @@ type Source interface {
 	Close() error
 }
 
-// Narrower is a source that can leave out in the kernel what a filter does not
-// want.
+// Narrower is a source that can apply a filter in the kernel.
 type Narrower interface {
-	// Narrow makes the dumps to come leave out sockets that do not match, as far
-	// as the kernel can tell: listeners come all the same, and others may. nil
-	// brings them all.
-	Narrow(f *Filter)
+	// Narrow makes the dumps to come leave out connections that do not match, as
+	// far as the kernel can tell; listeners come all the same, and others may. nil
+	// brings them all. If the sockets are to be counted, those that do not match
+	// come, too, but may have their endpoints and state only: no identity and no
+	// fields.
+	Narrow(f *Filter, counted bool) error
 }
 
 // CloseNotifier is a source that the kernel tells of every socket that it

@@ -15,6 +15,13 @@ func (t *Table) Has(id tcp.Identity) bool {
 // is new.
 func (t *Table) Begun() bool { return !t.complete.IsZero() }
 
+// Awaits tells whether a new connection without an owner may soon have one: it
+// is about to be accepted, or it has ended and its notice will tell whose it
+// was.
+func (t *Table) Awaits(c *Connection) bool {
+	return t.notified && c.IsNew && (c.known != 0 || c.State == tcp.SynReceived) && t.clock()-c.born < noticeGrace
+}
+
 // Notice takes the kernel's notice that a socket was destroyed, with its last
 // counters, and closes the connection; one that no dump has had is counted
 // whole. accepted tells whether the connection came by a listener of this host.
@@ -25,22 +32,29 @@ func (t *Table) Begun() bool { return !t.complete.IsZero() }
 func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 	c, ok := t.index[s.ID.Cookie]
 	if ok && c.State == tcp.Listen {
-		t.remove(c)
+		t.remove(c, s.Holder)
 		return
 	}
 	if s.Peer.Port() == 0 {
 		// A socket that its process reset (SO_LINGER 0) is disconnected first:
 		// the kernel has forgotten its peer and its counters.
 		if ok {
-			t.remove(c)
+			t.remove(c, s.Holder)
 		}
 		return
 	}
 	last := tcp.Closed
 	if ok {
 		last = c.State
+		if c.pass == t.pass && c.Fields == 0 && (last == tcp.TimeWait || last == tcp.FinWait2) {
+			// The last dump had what the kernel keeps of it for a while: so has the
+			// table, without its counters.
+			defer t.add(&tcp.Socket{ID: c.ID, Local: c.Local, Peer: c.Peer, State: last})
+		}
 	}
-	withoutFins(s, last, accepted)
+	if !s.WithoutFINs {
+		withoutFins(s, last, accepted)
+	}
 	switch {
 	case ok && c.known != 0 && !c.replacedBy(s):
 		if s.SegmentsReceived > 0 {
@@ -50,10 +64,10 @@ func (t *Table) Notice(s *tcp.Socket, accepted bool) {
 		}
 		s.Inode = c.Inode
 		c.update(s, s.BytesReceived)
-		t.remove(c)
+		t.remove(c, s.Holder)
 	case ok:
 		// Only what was left of it has been seen, an embryo or TIME_WAIT.
-		t.remove(c)
+		t.remove(c, s.Holder)
 		t.whole(s)
 	case !t.complete.IsZero():
 		t.whole(s)
@@ -70,7 +84,7 @@ func (t *Table) whole(s *tcp.Socket) {
 		Uncounted: Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits},
 	}
 	c.keep(s)
-	t.opts.Closed(c)
+	t.opts.Closed(c, s.Holder)
 }
 
 // withoutFins takes the FINs off a notice's counters, of which each is a byte

@@ -24,7 +24,7 @@ type watched struct {
 
 func newWatched() *watched {
 	w := &watched{}
-	w.Table = New(Options{Boot: boot, Closed: func(c *Connection) { w.closed = append(w.closed, *c) }})
+	w.Table = New(Options{Boot: boot, Closed: func(c *Connection, _ *tcp.Holder) { w.closed = append(w.closed, *c) }})
 	w.Notified(true)
 	return w
 }
@@ -104,6 +104,9 @@ func TestNoticesAndDumps(t *testing.T) {
 			dump(w.Table, at(0))
 			*notice = *final(1, 777, 101, 779) // Notice writes to it
 			run(w)
+			// What is left of it in TIME_WAIT goes, too.
+			dump(w.Table, at(40))
+			dump(w.Table, at(60))
 			assert.Equal(t, Delta{BytesSent: 777, BytesReceived: 100}, w.counted())
 			opened, ended := 0, 0
 			for _, c := range w.closed {
@@ -207,4 +210,57 @@ func TestWithoutFins(t *testing.T) {
 			assert.Equal(t, [2]uint64{tt.wantReceived, tt.wantAcked}, [2]uint64{s.BytesReceived, s.BytesAcked})
 		})
 	}
+}
+
+// What is left of a connection stays after its notice, if the last dump had it.
+func TestWhatIsLeftAfterTheNotice(t *testing.T) {
+	for _, state := range []tcp.State{tcp.TimeWait, tcp.FinWait2} {
+		w := newWatched()
+		dump(w.Table, at(0))
+		dump(w.Table, at(10), socket(1, sent(500), received(60)))
+		dump(w.Table, at(20), socket(1, bare(state)))
+		w.Notice(final(1, 777, 101, 779), false)
+		assert.Len(t, w.closed, 1)
+		assert.Equal(t, Delta{BytesSent: 777, BytesReceived: 100}, w.counted())
+		n := 0
+		for c := range w.All() {
+			n++
+			assert.Equal(t, state, c.State)
+			assert.Zero(t, c.Uncounted)
+			assert.True(t, c.Closed)
+		}
+		assert.Equal(t, 1, n)
+		dump(w.Table, at(30), socket(1, bare(state)))
+		assert.Equal(t, 1, w.Len())
+	}
+}
+
+// Notices that say so have no FIN to take off.
+func TestNoticesWithoutFINs(t *testing.T) {
+	w := newWatched()
+	dump(w.Table, at(10))
+	notice := final(1, 777, 100, 779)
+	notice.WithoutFINs = true
+	w.Notice(notice, false)
+	assert.Equal(t, Delta{BytesSent: 777, BytesReceived: 100}, w.counted())
+}
+
+func TestAwaits(t *testing.T) {
+	w := newWatched()
+	dump(w.Table, at(0), socket(1))
+	dump(w.Table, at(10), socket(1), socket(2), socket(3, bare(tcp.SynReceived)), socket(4, bare(tcp.TimeWait)))
+	awaits := func() (ids []uint64) {
+		for c := range w.All() {
+			if w.Awaits(c) {
+				ids = append(ids, c.ID.Cookie)
+			}
+		}
+		return ids
+	}
+	assert.ElementsMatch(t, []uint64{2, 3}, awaits())
+	w.Notified(false)
+	assert.Empty(t, awaits())
+	w.Notified(true)
+	dump(w.Table, at(30), socket(1), socket(2))
+	assert.Empty(t, awaits(), "not for ever")
 }

@@ -23,6 +23,7 @@ type Connection struct {
 	Inode             uint64
 	Fields            tcp.Fields // of the last sample
 	CongestionControl string
+	Stack             string
 	SmoothedRTT       time.Duration
 	BytesSent         uint64
 	BytesReceived     uint64
@@ -38,9 +39,10 @@ type Connection struct {
 	// Details is nil where nobody has asked for it, see [Options].
 	*Details
 
-	known   tcp.Fields    // that any sample had
-	counted uint64        // bytes received that went into Uncounted, or were there before
-	missing time.Duration // since which complete dump, after the table's first; 0 if the last had it
+	known   tcp.Fields // that any sample had
+	counted uint64     // bytes received that went into Uncounted, or were there before
+	born    uint32     // the clock, when the first dump that had it began
+	missing uint32     // the clock, at the first complete dump that did not; 0 if the last had it
 
 	// Group is package group's: one more than the place of its group, 0 before it
 	// has one. Opened tells whether it came through the handshake, Closed whether
@@ -96,8 +98,9 @@ type Options struct {
 	// are few, have them.
 	Detailed bool
 	// Closed is called with each connection that the table gives up, its last
-	// sample and owner still in place.
-	Closed func(*Connection)
+	// sample and owner still in place, and with the process that the source saw
+	// with it at its end, if it saw one.
+	Closed func(*Connection, *tcp.Holder)
 }
 
 // Table holds the live connections of one network namespace. It is used by one
@@ -126,7 +129,7 @@ type Table struct {
 // wait in its buffer until they are read: one that came after the connection
 // was given up would be counted as another. A notice that was dropped costs
 // nothing but the wait.
-const noticeGrace = 10 * time.Second
+const noticeGrace = 10 // seconds
 
 // New returns an empty table.
 func New(opts Options) *Table {
@@ -142,12 +145,15 @@ func (t *Table) Begin(now time.Time) {
 	t.began, t.seen, t.cursor = now, 0, 0
 }
 
+// clock is when the dump under way began, in seconds; 0 is never.
+func (t *Table) clock() uint32 { return 1 + uint32(t.began.Sub(t.first)/time.Second) }
+
 // Observe takes a record of the dump under way into the table. The same
 // connection may come twice; the later record counts.
 func (t *Table) Observe(s *tcp.Socket) *Connection {
 	c := t.find(s.ID)
 	if c != nil && c.replacedBy(s) {
-		t.remove(c)
+		t.remove(c, nil)
 		c = nil
 	}
 	if c == nil {
@@ -198,12 +204,16 @@ func (t *Table) End(complete bool) {
 		if c.pass == t.pass {
 			continue
 		}
-		age := t.began.Sub(t.first)
+		now := t.clock()
 		if c.missing == 0 {
-			c.missing = age
+			c.missing = now
+			// Who took its place is looked for before its notice is counted.
+			if t.notified && c.Owner.Process != nil {
+				t.freed = append(t.freed, c.Owner)
+			}
 		}
-		if !t.notified || age-c.missing >= noticeGrace {
-			t.remove(c)
+		if !t.notified || now-c.missing >= noticeGrace {
+			t.remove(c, nil)
 		}
 	}
 }
@@ -283,7 +293,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	} else {
 		c = new(Connection)
 	}
-	*c = Connection{ID: s.ID, Details: c.Details, known: s.Fields, counted: s.BytesReceived, pass: t.pass, place: int32(len(t.live))}
+	*c = Connection{ID: s.ID, Details: c.Details, known: s.Fields, counted: s.BytesReceived, born: t.clock(), pass: t.pass, place: int32(len(t.live))}
 	start, delta := t.opts.Boot, Delta{}
 	if !t.complete.IsZero() {
 		start, c.IsNew = t.complete, true
@@ -311,8 +321,8 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	return c
 }
 
-func (t *Table) remove(c *Connection) {
-	t.opts.Closed(c)
+func (t *Table) remove(c *Connection, holder *tcp.Holder) {
+	t.opts.Closed(c, holder)
 	t.free(c)
 	if c.pass == t.pass {
 		t.seen--

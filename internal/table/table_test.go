@@ -41,7 +41,7 @@ func socket(cookie uint64, change ...func(*tcp.Socket)) *tcp.Socket {
 func sent(bytes uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.BytesSent = bytes } }
 
 func newTable() *Table {
-	return New(Options{Boot: boot, Detailed: true, Closed: func(*Connection) {}})
+	return New(Options{Boot: boot, Detailed: true, Closed: func(*Connection, *tcp.Holder) {}})
 }
 
 // dump is one complete dump.
@@ -233,6 +233,25 @@ func TestClaimsAndFreed(t *testing.T) {
 	assert.Len(t, table.Freed(), 1, "the stale owner's descriptor may still be it")
 }
 
+// Owners are looked for right after a dump, and notices are counted after that:
+// if the descriptor were told only with the notice, every new socket would cost
+// a walk over all processes.
+func TestFreedBeforeTheNotice(t *testing.T) {
+	w := newWatched()
+	dump(w.Table, at(0), socket(1))
+	claims := w.Claims(nil, func(*process.Process) bool { return false })
+	require.Len(t, claims, 1)
+	holder := process.Owner{Process: &process.Process{PID: 5}, FD: 3}
+	*claims[0].Owner = holder
+	dump(w.Table, at(10), socket(2))
+	assert.Equal(t, []process.Owner{holder}, w.Freed())
+	assert.Empty(t, w.closed)
+
+	w.Notice(final(1, 777, 101, 779), false)
+	require.Len(t, w.closed, 1)
+	assert.Equal(t, holder, w.closed[0].Owner, "whose it was is known to the end")
+}
+
 func TestReset(t *testing.T) {
 	table := newTable()
 	dump(table, at(0), socket(1))
@@ -371,7 +390,7 @@ func BenchmarkObserve(b *testing.B) {
 // counts are the same.
 func TestWithoutDetails(t *testing.T) {
 	var closed []uint64
-	table := New(Options{Boot: boot, Closed: func(c *Connection) { closed = append(closed, c.Uncounted.BytesSent) }})
+	table := New(Options{Boot: boot, Closed: func(c *Connection, _ *tcp.Holder) { closed = append(closed, c.Uncounted.BytesSent) }})
 	dump(table, at(0), socket(1, sent(100)))
 	dump(table, at(10), socket(1, sent(150)), socket(2, sent(30)), socket(3, func(s *tcp.Socket) { s.State = tcp.Listen }))
 	for c := range table.All() {

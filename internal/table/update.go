@@ -57,7 +57,7 @@ func (c *Connection) continueDetails(s *tcp.Socket) {
 // keep takes over a sample, whose counters continue the last one's.
 func (c *Connection) keep(s *tcp.Socket) {
 	c.Local, c.Peer, c.Inode, c.State, c.Fields = s.Local, s.Peer, s.Inode, s.State, s.Fields
-	c.CongestionControl, c.SmoothedRTT = s.CongestionControl, s.SmoothedRTT
+	c.CongestionControl, c.Stack, c.SmoothedRTT = s.CongestionControl, s.Stack, s.SmoothedRTT
 	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	if c.Details != nil {
 		c.Sample = *s

@@ -103,6 +103,28 @@ type Socket struct {
 	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
 	// there is but one, or where it is not known.
 	Stack string
+	// WithoutFINs tells of a notice that its counters of bytes have no FIN in
+	// them. The samples of a live connection never have.
+	WithoutFINs bool
+	// Holder is the process that the source itself saw with the socket; nil if it
+	// saw none, as most sources do.
+	Holder *Holder
+}
+
+// MaxHolderName is the length at which the name in a [Holder] may be cut.
+const MaxHolderName = 62
+
+// Holder is a process as it was when it was seen with a socket. It may have
+// ended since.
+type Holder struct {
+	PID int32 // 0: in another PID namespace
+	UID uint32
+	// Started is since the host's boot, time asleep included.
+	Started time.Duration
+	// Executable is the base name of the program's file, or where IsComm says so
+	// the name of the process's first thread.
+	Executable string
+	IsComm     bool
 }
 
 // Has tells whether the value f is known.

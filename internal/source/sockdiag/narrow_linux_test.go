@@ -45,9 +45,9 @@ func TestNarrow(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.Narrow(nil)
+			require.NoError(t, s.Narrow(nil, false))
 			all := sockets(t, s)
-			s.Narrow(f)
+			require.NoError(t, s.Narrow(f, false))
 			narrowed := sockets(t, s)
 			listeners := 0
 			for endpoints, sock := range narrowed {
@@ -64,7 +64,7 @@ func TestNarrow(t *testing.T) {
 				_, comes := narrowed[endpoints]
 				assert.Equal(t, f.Match(&sock), comes, "%v", endpoints)
 			}
-			s.Narrow(nil)
+			require.NoError(t, s.Narrow(nil, false))
 			assert.GreaterOrEqual(t, len(sockets(t, s)), 10, "and all of them again")
 		})
 	}

@@ -113,14 +113,17 @@ func (s *Source) Name() string { return name }
 // bytes sent, kernels before 4.4 do not tell of closes.
 func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
 
-// Narrow implements source.Narrower.
-func (s *Source) Narrow(f *source.Filter) {
+// Narrow implements source.Narrower. What the kernel leaves out cannot be counted.
+func (s *Source) Narrow(f *source.Filter, counted bool) error {
+	if counted {
+		f = nil
+	}
 	if f == s.narrowed {
-		return
+		return nil
 	}
 	s.narrowed, s.states, s.bytecode = f, allStates, nil
 	if f == nil {
-		return
+		return nil
 	}
 	s.bytecode = compile(f)
 	if len(f.States) > 0 {
@@ -131,6 +134,7 @@ func (s *Source) Narrow(f *source.Filter) {
 			}
 		}
 	}
+	return nil
 }
 
 // Sockets implements source.Source.

@@ -1,0 +1,212 @@
+//go:build linux && (amd64 || arm64 || loong64 || ppc64le || riscv64)
+
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/procfs"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// bufferLen is twice what the kernel fills at most in one read, eight pages
+// (bpf_seq_read in kernel/bpf/bpf_iter.c).
+const bufferLen = 64 << 10
+
+// Factory makes bpf sources, which share one program.
+func Factory() source.Factory {
+	shared := new(iterator)
+	return source.Factory{
+		Name:         name,
+		Rank:         rank,
+		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
+		Open:         func(context.Context) (source.Source, error) { return open(shared) },
+	}
+}
+
+// Source reads the sockets of one network namespace.
+type Source struct {
+	iterator     *iterator // nil once it is closed
+	namespace    namespace
+	buf          []byte
+	dec          decoder
+	zones        map[uint32]string
+	counters     *procfs.CounterReader
+	capabilities source.Capabilities
+}
+
+// open opens a source for the network namespace of the calling thread.
+func open(shared *iterator) (*Source, error) {
+	jiffy, err := tick()
+	if err != nil {
+		return nil, err
+	}
+	if err := shared.acquire(); err != nil {
+		return nil, err
+	}
+	s := &Source{
+		iterator:     shared,
+		buf:          make([]byte, bufferLen),
+		zones:        make(map[uint32]string),
+		counters:     procfs.NewCounters(procfs.DefaultDir),
+		capabilities: source.RTT | source.Bytes | source.Processes,
+	}
+	if s.namespace, err = openNamespace(); err != nil {
+		return nil, errors.Join(err, shared.release())
+	}
+	s.dec = newDecoder(s.namespace.inode, jiffy, s.zone)
+	if err := s.try(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// try reads the first sockets, and learns whether the kernel tells of
+// connections that end: programs at tracepoints are of another kind.
+func (s *Source) try() error {
+	dump, err := s.begin()
+	if err != nil {
+		return err
+	}
+	if _, err := read(dump, s.buf); err != nil && !errors.Is(err, io.EOF) {
+		return errors.Join(err, dump.Close())
+	}
+	if s.tryCloses() == nil {
+		s.capabilities |= source.Closes
+	}
+	return dump.Close()
+}
+
+// tick returns the kernel's tick, 1/CONFIG_HZ: the resolution of the clocks that
+// move with it (posix_get_coarse_res in kernel/time/posix-timers.c).
+func tick() (time.Duration, error) {
+	var resolution unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &resolution); err != nil {
+		return 0, fmt.Errorf("learn the kernel's tick: clock_getres: %w", err)
+	}
+	return time.Duration(resolution.Nano()), nil
+}
+
+// Name implements source.Source.
+func (s *Source) Name() string { return name }
+
+// Capabilities implements source.Source.
+func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
+
+// Sockets implements source.Source.
+func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
+	dump, err := s.begin()
+	if err != nil {
+		return err
+	}
+	return ended(dump, s.dump(ctx, dump, visit))
+}
+
+// begin starts the iterator, which shows the network namespace of the thread
+// that starts it.
+func (s *Source) begin() (dump io.ReadCloser, err error) {
+	errEnter := s.namespace.run(func() { dump, err = s.iterator.link.Open() })
+	if err := errors.Join(errEnter, err); err != nil {
+		return nil, fmt.Errorf("start the iterator over TCP sockets: %w", explain(err))
+	}
+	return dump, nil
+}
+
+func (s *Source) dump(ctx context.Context, dump io.Reader, visit func(*tcp.Socket) error) error {
+	s.dec.losses.Reset()
+	kept := 0 // bytes of a record whose end is still to come
+	for {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("dump of TCP sockets cut short: %w", err)
+		}
+		n, err := read(dump, s.buf[kept:])
+		if errors.Is(err, io.EOF) {
+			if kept > 0 {
+				s.dec.losses.Decode(fmt.Errorf("%w: %d bytes at the end of the dump", errShort, kept))
+			}
+			return s.dec.losses.Err()
+		}
+		if err != nil {
+			return err
+		}
+		b := s.buf[:kept+n]
+		done, err := s.dec.records(b, visit)
+		if err != nil {
+			return err
+		}
+		kept = copy(s.buf, b[done:])
+	}
+}
+
+// ended closes an iterator. Callers compare errors of theirs: one alone is not
+// wrapped.
+func ended(dump io.Closer, err error) error {
+	if errClose := dump.Close(); errClose != nil {
+		return errors.Join(err, fmt.Errorf("close a BPF iterator: %w", errClose))
+	}
+	return err
+}
+
+// read reads from the iterator. The kernel gives up with EAGAIN after a million
+// sockets that the program wrote nothing of.
+func read(dump io.Reader, b []byte) (int, error) {
+	for {
+		n, err := dump.Read(b)
+		if errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = fmt.Errorf("read a BPF iterator: %w", err)
+		}
+		return n, err
+	}
+}
+
+// Narrow implements source.Narrower.
+func (s *Source) Narrow(f *source.Filter, _ bool) error {
+	if err := s.iterator.narrow(f); err != nil {
+		return fmt.Errorf("hand the filter to the program over TCP sockets: %w", err)
+	}
+	return nil
+}
+
+// Counters implements source.Source by way of /proc/net.
+func (s *Source) Counters(ctx context.Context) (tcp.Counters, error) { return s.counters.Read(ctx) }
+
+// Close implements source.Source.
+func (s *Source) Close() error {
+	if s.iterator == nil {
+		return nil
+	}
+	err := errors.Join(s.namespace.close(), s.iterator.release())
+	s.iterator = nil
+	if err != nil {
+		return fmt.Errorf("close the iterator over TCP sockets: %w", err)
+	}
+	return nil
+}
+
+// zone names an interface of the source's namespace. An interface that has no
+// name (any more) keeps its number, which netip.ParseAddr reads as well.
+func (s *Source) zone(ifindex uint32) string {
+	if name, ok := s.zones[ifindex]; ok {
+		return name
+	}
+	name := strconv.FormatUint(uint64(ifindex), 10)
+	var found *net.Interface
+	err := s.namespace.run(func() { found, _ = net.InterfaceByIndex(int(ifindex)) })
+	if err == nil && found != nil {
+		name = found.Name
+	}
+	s.zones[ifindex] = name
+	return name
+}

@@ -1,0 +1,96 @@
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// struct ending of program/closes.bpf.c: a connection and its holder.
+const (
+	holderStart      = connectionLen
+	holderPID        = connectionLen + 8
+	holderUID        = connectionLen + 12
+	holderExecutable = connectionLen + 16
+	holderIsComm     = connectionLen + 79
+	endingLen        = connectionLen + 80
+)
+
+// maxHolders is how many processes are remembered, so that all their connections
+// share one value.
+const maxHolders = 4096
+
+// endings turns records of connections that end into notices.
+type endings struct {
+	decoder
+	holders map[holderKey]*tcp.Holder
+	// pids: the kernel's process numbers are those of our PID namespace.
+	pids bool
+}
+
+type holderKey struct {
+	start uint64
+	pid   uint32
+}
+
+// ending decodes a record into e.socket.
+func (e *endings) ending(b []byte) error {
+	if len(b) < endingLen {
+		return fmt.Errorf("record of an ending of %d bytes, wants %d", len(b), endingLen)
+	}
+	if b[headKind] != kindConnection {
+		return fmt.Errorf("record of an ending of kind %d", b[headKind])
+	}
+	if _, err := e.record(b); err != nil {
+		return err
+	}
+	s := &e.socket
+	switch left := s.State; left {
+	case tcp.FinWait1, tcp.Closing, tcp.LastAck:
+		// Only what the record itself says tells whether the peer has
+		// acknowledged our FIN: all that was sent is acknowledged then.
+		if binary.LittleEndian.Uint32(b[connectionSendQueue:]) == 0 && s.BytesAcked > 0 {
+			s.BytesAcked--
+		}
+	case tcp.SynSent:
+		// A reset, maybe: no connection came of it.
+		s.SegmentsReceived = 0
+	}
+	s.State, s.WithoutFINs = tcp.Closed, true
+	s.Inode = 0
+	s.Holder = e.holder(b)
+	return nil
+}
+
+// holder returns the process of a record, nil if there is none.
+func (e *endings) holder(b []byte) *tcp.Holder {
+	key := holderKey{start: binary.LittleEndian.Uint64(b[holderStart:]), pid: binary.LittleEndian.Uint32(b[holderPID:])}
+	if key.pid == 0 {
+		return nil
+	}
+	name, _, _ := bytes.Cut(b[holderExecutable:holderIsComm], []byte{0})
+	isComm := b[holderIsComm] != 0
+	// A process that is about to end has no file any more, but may have had one
+	// in an earlier record.
+	if h, ok := e.holders[key]; ok && (isComm || h.Executable == string(name)) {
+		return h
+	}
+	if len(e.holders) >= maxHolders {
+		clear(e.holders)
+	}
+	h := &tcp.Holder{
+		UID:        binary.LittleEndian.Uint32(b[holderUID:]),
+		Started:    time.Duration(min(key.start, 1<<63-1)),
+		Executable: strings.ToValidUTF8(string(name), "\uFFFD"),
+		IsComm:     isComm,
+	}
+	if e.pids {
+		h.PID = int32(key.pid)
+	}
+	e.holders[key] = h
+	return h
+}

@@ -1,0 +1,201 @@
+//go:build linux && (amd64 || arm64 || loong64 || ppc64le || riscv64)
+
+package bpf
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+func watched(t testing.TB) *closes {
+	t.Helper()
+	s := opened(t)
+	require.Zero(t, s.Capabilities().Missing(source.Closes))
+	stream, err := s.Closes()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, stream.Close()) })
+	return stream.(*closes)
+}
+
+// noticesOf waits for the notices of some sockets.
+func noticesOf(t testing.TB, c *closes, of ...pair) map[pair]tcp.Socket {
+	t.Helper()
+	all := make(map[pair]tcp.Socket)
+	for deadline := time.Now().Add(5 * time.Second); len(all) < len(of) && time.Now().Before(deadline); {
+		lost, err := c.Next(func(s *tcp.Socket) error {
+			for _, p := range of {
+				if p == (pair{s.Local, s.Peer}) {
+					assert.NotContains(t, all, p, "told twice")
+					all[p] = *s
+				}
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		require.Zero(t, lost)
+	}
+	for _, p := range of {
+		require.Contains(t, all, p)
+	}
+	return all
+}
+
+// Every way that a connection may end, with its bytes: no FIN and no SYN is one.
+func TestCloses(t *testing.T) {
+	const sent, answered = 777, 100
+	end := map[string]func(t *testing.T, client, server *net.TCPConn){
+		"client first": func(t *testing.T, client, server *net.TCPConn) {
+			require.NoError(t, client.Close())
+			_, err := io.Copy(io.Discard, server)
+			require.NoError(t, err)
+			require.NoError(t, server.Close())
+		},
+		"server first": func(t *testing.T, client, server *net.TCPConn) {
+			require.NoError(t, server.Close())
+			_, err := io.Copy(io.Discard, client)
+			require.NoError(t, err)
+			require.NoError(t, client.Close())
+		},
+		"both shut down": func(t *testing.T, client, server *net.TCPConn) {
+			require.NoError(t, client.CloseWrite())
+			require.NoError(t, server.CloseWrite())
+			_, err := io.Copy(io.Discard, client)
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, server)
+			require.NoError(t, err)
+			require.NoError(t, client.Close())
+			require.NoError(t, server.Close())
+		},
+		"client resets": func(t *testing.T, client, server *net.TCPConn) {
+			require.NoError(t, client.SetLinger(0))
+			require.NoError(t, client.Close())
+			_, err := io.Copy(io.Discard, server)
+			require.Error(t, err)
+			require.NoError(t, server.Close())
+		},
+		"server resets": func(t *testing.T, client, server *net.TCPConn) {
+			require.NoError(t, server.SetLinger(0))
+			require.NoError(t, server.Close())
+			_, err := io.Copy(io.Discard, client)
+			require.Error(t, err)
+			require.NoError(t, client.Close())
+		},
+	}
+	executable, err := os.Executable()
+	require.NoError(t, err)
+	s, c := opened(t), watched(t)
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		for name, end := range end {
+			t.Run(name+" "+address, func(t *testing.T) {
+				client, server := connect(t, address)
+				_, err := client.Write(make([]byte, sent))
+				require.NoError(t, err)
+				_, err = io.ReadFull(server, make([]byte, sent))
+				require.NoError(t, err)
+				_, err = server.Write(make([]byte, answered))
+				require.NoError(t, err)
+				_, err = io.ReadFull(client, make([]byte, answered))
+				require.NoError(t, err)
+				ofClient, ofServer := endpoints(client), endpoints(server)
+				before := sockets(t, s)
+				end(t, client, server)
+
+				after := noticesOf(t, c, ofClient, ofServer)
+				for p, bytes := range map[pair][2]uint64{ofClient: {sent, answered}, ofServer: {answered, sent}} {
+					got := after[p]
+					assert.Equal(t, before[p].ID, got.ID)
+					assert.Equal(t, tcp.Closed, got.State)
+					assert.True(t, got.WithoutFINs)
+					assert.Equal(t, bytes, [2]uint64{got.BytesSent, got.BytesReceived})
+					assert.Equal(t, uint32(os.Getuid()), got.UID)
+					assert.Zero(t, got.Inode)
+					if p == ofServer && name == "client resets" {
+						// It ended while nobody was at it.
+						assert.Nil(t, got.Holder)
+						continue
+					}
+					require.NotNil(t, got.Holder)
+					assert.Equal(t, int32(os.Getpid()), got.Holder.PID)
+					assert.Equal(t, uint32(os.Getuid()), got.Holder.UID)
+					assert.Equal(t, filepath.Base(executable), got.Holder.Executable)
+				}
+				// The acknowledged SYN is a byte to the kernel, the FIN is none here.
+				if name != "client resets" && name != "server resets" {
+					assert.Equal(t, uint64(sent+1), after[ofClient].BytesAcked)
+					assert.Equal(t, uint64(answered), after[ofServer].BytesAcked)
+				}
+			})
+		}
+	}
+}
+
+// A ring that is too small loses records, and says so.
+func TestClosesThatAreLost(t *testing.T) {
+	s := opened(t)
+	stream, err := s.Closes()
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, stream.Close()) }()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	const n = (8<<20)/endingLen/2 + 100 // both ends
+	for range n {
+		client, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		server, err := l.Accept()
+		require.NoError(t, err)
+		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+	}
+	port := uint16(l.Addr().(*net.TCPAddr).Port)
+	told := uint64(0)
+	lost, err := stream.Next(func(s *tcp.Socket) error {
+		if s.Local.Port() == port || s.Peer.Port() == port {
+			told++
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Positive(t, lost)
+	assert.GreaterOrEqual(t, told+lost, uint64(2*n), "nothing is lost untold")
+	lost, err = stream.Next(func(*tcp.Socket) error { return nil })
+	require.NoError(t, err)
+	assert.Zero(t, lost, "told once")
+	require.NoError(t, l.Close())
+}
+
+// Nobody connects to a listener that is full, or to a port that has none.
+func TestConnectionsThatNeverCame(t *testing.T) {
+	c := watched(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().(*net.TCPAddr).AddrPort()
+	require.NoError(t, l.Close())
+	_, err = net.Dial("tcp", address.String())
+	require.Error(t, err)
+	seen := 0
+	for seen < 2 {
+		_, err := c.Next(func(s *tcp.Socket) error {
+			switch address {
+			case s.Local:
+				seen++
+				assert.Zero(t, s.Peer.Port(), "the listener")
+			case s.Peer:
+				seen++
+				assert.Zero(t, s.SegmentsReceived)
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+}

@@ -1,0 +1,6 @@
+package bpf
+
+const (
+	name = "bpf"
+	rank = 30
+)

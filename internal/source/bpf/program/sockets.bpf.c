@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * All TCP sockets of a network namespace, by the kernel's iterator "tcp" (5.9),
+ * which since 5.15 holds each socket's lock meanwhile.
+ */
+#include "record.h"
+
+/* bpf_seq_write and bpf_probe_read_kernel are for GPL-compatible programs only. */
+char __license[] SEC("license") = "Dual BSD/GPL";
+
+/*
+ * The filter. What it does not want is written as its endpoints and state only,
+ * so that sockets per state can still be counted.
+ */
+struct ports {
+	__u64 bits[1024];
+};
+
+__u32 states = ~0u; /* bit n: state n is wanted */
+bool by_local_port = false, by_peer_port = false, by_include = false, by_exclude = false;
+struct ports local_ports = {}, peer_ports = {};
+
+struct prefix {
+	__u32 bits; /* that count, of all that follows */
+	__u32 family;
+	__u32 address[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct prefix);
+	__type(value, __u8);
+} include SEC(".maps"), exclude SEC(".maps");
+
+/* The object describes only types of variables; a test reads these. */
+const struct connection *layout_of_connection = 0;
+const struct listener *layout_of_listener = 0;
+
+static __always_inline bool has_port(const struct ports *p, __u16 port)
+{
+	return p->bits[(port >> 6) & 1023] >> (port & 63) & 1;
+}
+
+/* An IPv4 address of an IPv6 socket, ::ffff:0:0/96. */
+static __always_inline bool is_mapped(const __u32 *address)
+{
+	return !address[0] && !address[1] && address[2] == __builtin_bswap32(0xffff);
+}
+
+static __always_inline bool wanted(const struct head *h)
+{
+	struct prefix p = {};
+
+	if (!(states >> (h->state & 31) & 1))
+		return false;
+	if (by_local_port && !has_port(&local_ports, h->local_port))
+		return false;
+	if (h->state == TCP_LISTEN)
+		return true;
+	if (by_peer_port && !has_port(&peer_ports, __builtin_bswap16(h->peer_port)))
+		return false;
+	if (!by_include && !by_exclude)
+		return true;
+	if (h->family == AF_INET6 && !is_mapped(h->peer)) {
+		p.bits = 32 + 128;
+		p.family = AF_INET6;
+		p.address[0] = h->peer[0];
+		p.address[1] = h->peer[1];
+		p.address[2] = h->peer[2];
+		p.address[3] = h->peer[3];
+	} else {
+		p.bits = 32 + 32;
+		p.family = AF_INET;
+		p.address[0] = h->family == AF_INET6 ? h->peer[3] : h->peer[0];
+	}
+	if (by_include && !bpf_map_lookup_elem(&include, &p))
+		return false;
+	return !by_exclude || !bpf_map_lookup_elem(&exclude, &p);
+}
+
+SEC("iter/tcp")
+int dump_sockets(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct seq_file *seq = ctx->meta->seq;
+	struct tcp_timewait_sock *tw;
+	struct tcp_sock *tp;
+	struct sock *sk;
+	struct connection c;
+	struct listener l;
+
+	if (!skc)
+		return 0;
+	c.head.state = skc->skc_state;
+	if (c.head.state == TCP_TIME_WAIT) {
+		/* FIN_WAIT2 lasts in this shape, too. */
+		tw = bpf_skc_to_tcp_timewait_sock(skc);
+		if (!tw)
+			return 0;
+		c.head.state = tw->tw_sk.tw_substate;
+	}
+	fill_head(&c.head, skc);
+	if (!wanted(&c.head)) {
+		c.head.kind = KIND_PASSED_OVER;
+		bpf_seq_write(seq, &c.head, sizeof(c.head));
+		return 0;
+	}
+	if (cookies)
+		c.head.cookie = bpf_get_socket_cookie(skc);
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (!tp) {
+		c.head.kind = KIND_PLAIN;
+		bpf_seq_write(seq, &c.head, sizeof(c.head));
+		return 0;
+	}
+	c.head.uid = ctx->uid;
+	if (c.head.state == TCP_LISTEN) {
+		sk = &tp->inet_conn.icsk_inet.sk;
+		l.head = c.head;
+		l.head.kind = KIND_LISTENER;
+		l.inode = inode_of(sk);
+		l.queue = sk->sk_ack_backlog;
+		l.limit = sk->sk_max_ack_backlog;
+		bpf_seq_write(seq, &l, sizeof(l));
+		return 0;
+	}
+	c.head.kind = KIND_CONNECTION;
+	fill_connection(&c, tp);
+	bpf_seq_write(seq, &c, sizeof(c));
+	return 0;
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+// Command peers measures what this receiver costs beside others that read the
+// TCP sockets of a Linux host: all of them over the same sockets, in one run, in
+// turns. `make bench-peers` runs it.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/contestant"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/hold"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/report"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("peers: ")
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// playRole does what this process is there for, if it is not the bench itself:
+// the same binary is its holders of sockets and its contestants.
+func playRole() (played bool, err error) {
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == hold.Role:
+		return true, hold.Main(os.Args[2], os.Stdin, os.Stdout)
+	case len(os.Args) > 3 && os.Args[1] == contestant.Role:
+		return true, contestant.Main(os.Args[2], os.Args[3], os.Stdin, os.Stdout)
+	}
+	return false, nil
+}
+
+func run() error {
+	if played, err := playRole(); played {
+		return err
+	}
+	b := bench{table: numbers{5_000, 50_000, 190_000}, others: numbers{1_000, 20_000}}
+	flag.Var(&b.table, "sockets", "numbers of `sockets` that the table shows, with commas between")
+	flag.Var(&b.others, "others", "further numbers of `sockets`, for the plot alone")
+	flag.IntVar(&b.rounds, "rounds", 9, "how often each contestant is measured, 7 or more")
+	flag.BoolVar(&b.growth, "growth", true, "measure along the other axes of the plot, too")
+	flag.StringVar(&b.root, "root", "../..", "the repository's `folder`")
+	flag.BoolVar(&b.update, "update", false, "write the figures into README.md and tools/peers/results, not to _build/peers")
+	flag.Parse()
+	if b.rounds < 7 {
+		return fmt.Errorf("-rounds: got %d, takes 7 or more: the median of fewer says little", b.rounds)
+	}
+	if inside, err := ownNamespace(); !inside {
+		return err
+	}
+	return b.run()
+}
+
+type bench struct {
+	table, others  numbers
+	rounds         int
+	growth, update bool
+	root           string
+}
+
+// numbers is a flag.
+type numbers []int
+
+func (n *numbers) String() string {
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint([]int(*n))), ","), "[]")
+}
+
+func (n *numbers) Set(text string) error {
+	*n = nil
+	for _, field := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }) {
+		v, err := strconv.Atoi(field)
+		if err != nil {
+			return err
+		}
+		*n = append(*n, v)
+	}
+	return nil
+}
+
+func (b *bench) run() error {
+	table := report.Table{Rows: rows(), Floor: contestant.Floor}
+	sockets := report.Growth{Title: "Sockets of the host", Label: "sockets"}
+	all := slices.Concat(b.table, b.others)
+	slices.Sort(all)
+	for _, n := range slices.Compact(all) {
+		log.Printf("%d sockets", n)
+		c, err := contest(hold.Plan{Sockets: n}, contestant.All(), nil, b.rounds)
+		if err != nil {
+			return err
+		}
+		sockets.Points = append(sockets.Points, report.Point{At: n, Contest: c})
+		if slices.Contains(b.table, n) {
+			table.Contests = append(table.Contests, c)
+		}
+	}
+	growths := []report.Growth{sockets}
+	if b.growth {
+		for _, a := range axes(heldSockets) {
+			growths = append(growths, a.grow(b.rounds))
+		}
+	}
+	return b.write(&table, growths)
+}
+
+// rows are the contestants as the tables show them.
+func rows() (rows []report.Row) {
+	for _, c := range contestant.All() {
+		rows = append(rows, report.Row{Name: c.Name, Title: c.Title, Gives: c.Gives})
+	}
+	return rows
+}
+
+// The lines of the README between which the table is.
+const (
+	markBegin = "<!-- make bench-peers: begin -->"
+	markEnd   = "<!-- make bench-peers: end -->"
+)
+
+// write puts the results where they belong.
+func (b *bench) write(table *report.Table, growths []report.Growth) error {
+	about, err := machine()
+	if err != nil {
+		return err
+	}
+	short := about + "\n\n" + table.Markdown()
+	full := "# What `make bench-peers` measured\n\n" + about + "\n\n" + table.Full() + "## Growth\n\nCPU time of a scrape, medians.\n"
+	for i := range growths {
+		full += "\n" + growths[i].Markdown(table.Rows)
+	}
+	fmt.Print(full, "\n", table.Markdown())
+
+	folder := filepath.Join(b.root, "_build", "peers")
+	if b.update {
+		folder = filepath.Join(b.root, "tools", "peers", "results")
+		readme := filepath.Join(b.root, "README.md")
+		text, err := os.ReadFile(readme)
+		if err != nil {
+			return err
+		}
+		updated, err := report.Replace(string(text), markBegin, markEnd, "\n"+short+"\n")
+		if err != nil {
+			return fmt.Errorf("%s: %w", readme, err)
+		}
+		if err := os.WriteFile(readme, []byte(updated), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "peers.md"), []byte(full), 0o644); err != nil {
+		return err
+	}
+	picture, err := os.Create(filepath.Join(folder, "growth.svg"))
+	if err != nil {
+		return err
+	}
+	defer picture.Close()
+	if err := report.Plot(picture, growths, lines()); err != nil {
+		return err
+	}
+	log.Printf("written to %s", folder)
+	return picture.Close()
+}

@@ -1,0 +1,149 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"log"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/contestant"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/hold"
+	"github.com/netpulse/tcpstatsreceiver/tools/peers/report"
+)
+
+// The test binary plays the same roles as the bench's own.
+func TestMain(m *testing.M) {
+	if played, err := playRole(); played {
+		if err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	inside, err := ownNamespace()
+	if !inside {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			os.Exit(exit.ExitCode())
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// alone skips a test that other people's sockets would fail.
+func alone(t *testing.T) {
+	if os.Getenv(insideVariable) == "" {
+		t.Skip("it takes CAP_SYS_ADMIN to have a network namespace without other sockets")
+	}
+}
+
+func TestContest(t *testing.T) {
+	alone(t)
+	const rounds = 2
+	c, err := contest(hold.Plan{Sockets: 40, Processes: 3}, contestant.All(), nil, rounds)
+	require.NoError(t, err)
+	assert.Equal(t, 40, c.Sockets)
+	require.Len(t, c.Measurements, len(contestant.All()))
+	for _, name := range []string{contestant.Floor, contestant.Groups, "tcpstats-connections", "vishvananda", "node_exporter", "gopsutil"} {
+		m, ok := c.Of(name)
+		require.True(t, ok, "%s: %+v", name, m)
+		assert.Len(t, m.Passes, rounds, name)
+		assert.Positive(t, m.CPU().Min, name)
+		assert.True(t, m.Counted, name)
+		assert.Greater(t, m.PeakRSS, int64(1e6), name)
+	}
+	connections, _ := c.Of("tcpstats-connections")
+	assert.Greater(t, connections.Allocs().Min, 40.0, "every connection is written")
+	for _, name := range []string{"floor-c", "ss", "ss-processes"} {
+		m, ok := c.Of(name)
+		if !ok {
+			continue // its tool is missing, which the bench has said
+		}
+		assert.Positive(t, m.CPU().Min, name)
+		assert.False(t, m.Counted, name)
+	}
+}
+
+func TestContestantThatCannotStart(t *testing.T) {
+	alone(t)
+	all := contestant.All()
+	c, err := contest(hold.Plan{Sockets: 10}, all, map[string]any{"no_such_key": "all"}, 1)
+	require.NoError(t, err)
+	for i, m := range c.Measurements {
+		if all[i].Receiver {
+			assert.ErrorContains(t, m.Missing, "no_such_key", m.Contestant)
+		}
+	}
+	_, ok := c.Of(contestant.Floor)
+	assert.True(t, ok, "options are the receiver's alone")
+}
+
+func TestContestantThatSeesTooLittle(t *testing.T) {
+	alone(t)
+	all := contestant.All()[:1]
+	runners := begin(all, nil, 7, 8)
+	require.ErrorContains(t, runners[0].result.Missing, "saw 0 sockets, of which 7 are the bench's")
+	runners[0].run(true)
+	assert.Empty(t, runners[0].result.Passes)
+}
+
+func TestAxes(t *testing.T) {
+	alone(t)
+	const sockets = 40
+	for _, a := range axes(sockets) {
+		a.values = a.values[:1]
+		g := a.grow(1)
+		require.Len(t, g.Points, 1, a.label)
+		assert.Equal(t, sockets, g.Points[0].Contest.Sockets)
+		if _, ok := g.Points[0].Contest.Of(contestant.Groups); a.label != "namespaces" {
+			assert.True(t, ok, "%s: %+v", a.label, g.Points[0].Contest.Measurements)
+		}
+	}
+}
+
+func TestLinesAreContestants(t *testing.T) {
+	known := map[string]bool{}
+	for _, row := range rows() {
+		assert.False(t, known[row.Name], row.Name)
+		known[row.Name] = true
+		assert.NotContains(t, row.Title+row.Gives, "|")
+	}
+	for _, line := range lines() {
+		assert.True(t, known[line.Name], line.Name)
+	}
+	for _, a := range axes(heldSockets) {
+		for _, name := range a.of {
+			assert.True(t, known[name], name)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	n := numbers{1}
+	require.NoError(t, n.Set("5000, 50000 190000"))
+	assert.Equal(t, numbers{5_000, 50_000, 190_000}, n)
+	assert.Equal(t, "5000,50000,190000", n.String())
+	assert.Error(t, n.Set("5k"))
+}
+
+func TestReadmeHasAPlace(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, err = report.Replace(string(text), markBegin, markEnd, "")
+	assert.NoError(t, err)
+}
+
+func TestMachine(t *testing.T) {
+	about, err := machine()
+	require.NoError(t, err)
+	assert.Regexp(t, `^\d{4}-\d\d-\d\d, a (virtual )?machine with \d+ cores.*, Linux \d+\.\d+, Go 1\.`, about)
+}
