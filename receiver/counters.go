@@ -15,10 +15,11 @@ func (s *scraper) readCounters(ctx context.Context) error {
 	var errs []error
 	for sp := range s.spaces() {
 		sp.counters, sp.byState = tcp.Counters{}, nil
-		src, err := s.sourceOf(ctx, sp)
+		src, _ := s.sourceOf(ctx, sp)
 		if src == nil {
 			continue // the dump says why
 		}
+		var err error
 		if sp.counters, err = src.Counters(ctx); err != nil {
 			s.telemetry.sourceError(src.Name(), source.ErrorCounters, 1)
 			errs = append(errs, fmt.Errorf("read the TCP counters of %s: %w", sp, err))
