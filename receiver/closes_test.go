@@ -215,3 +215,64 @@ func TestTheWatchFollowsTheSource(t *testing.T) {
 	newRig(t, cfg, &refusing{}, idle).scrapeOnce(t)
 	assert.Zero(t, idle.open, "without groups nobody asks")
 }
+
+func TestTheSourceSawWhoseItWas(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	cfg := groupConfig("process.executable.name", "process.owner")
+	cfg.Process.Attribution = true
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	one := ended(established(1, 0), 70, 3)
+	one.Holder = &tcp.Holder{UID: 4_000_000_000, Executable: "curl"}
+	src.tell(t, one)
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	var of []map[string]any
+	for _, md := range r.sink.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() == "tcp.connection.closes" {
+				for _, dp := range m.Sum().DataPoints().All() {
+					of = append(of, dp.Attributes().AsRaw())
+				}
+			}
+		}
+	}
+	assert.Equal(t, []map[string]any{{"process.executable.name": "curl", "process.owner": "4000000000"}}, of)
+}
+
+// narrowing is a source that takes the filter.
+type narrowing struct {
+	telling
+	filters []source.Filter
+	refuse  error
+}
+
+func (s *narrowing) factory() source.Factory {
+	f := s.telling.factory()
+	f.Open = func(context.Context) (source.Source, error) { return s, nil }
+	return f
+}
+
+func (s *narrowing) Narrow(f source.Filter) error {
+	s.filters = append(s.filters, f)
+	return s.refuse
+}
+
+func TestTheSourceHasTheFilter(t *testing.T) {
+	src := &narrowing{telling: telling{scripted: scripted{name: "a"}}}
+	cfg := groupConfig("tcp.role")
+	cfg.Filter.PeerPorts = []any{"1-100"}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	r.scrapeOnce(t)
+	assert.Equal(t, []source.Filter{{PeerPorts: []source.PortRange{{First: 1, Last: 100}}}}, src.filters, "once")
+
+	src.refuse = errors.New("no room")
+	r.scraper.narrowed = nil
+	r.scrapeOnce(t)
+	assert.Len(t, r.logs.FilterMessage("the scrape is partial").All(), 1)
+
+	all := &narrowing{telling: telling{scripted: scripted{name: "all"}}}
+	newRig(t, groupConfig("tcp.role"), &refusing{}, all).scrapeOnce(t)
+	assert.Empty(t, all.filters)
+}
