@@ -93,7 +93,7 @@ func (v *view) ss(t *testing.T) {
 			continue
 		}
 		c := v.scrape.Connections[tuple]
-		if !assert.NotNil(t, c, "%s, %s: ss shows it", tuple, is.State) {
+		if !assert.NotNil(t, c, "%s, %s then %s: ss shows it", tuple, was.State, is.State) {
 			continue
 		}
 		compared++

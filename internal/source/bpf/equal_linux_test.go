@@ -44,6 +44,8 @@ func play(t testing.TB) *cast {
 		c.exchange(dial(t, l))
 		c.halfClosed(dial(t, l))
 		c.resting(dial(t, l))
+		server, client := dial(t, l)
+		c.resting(client, server)
 		c.unread(dial(t, l))
 		reno := c.dialWith(l, func(fd int) error { return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") })
 		accepted, err := l.Accept()

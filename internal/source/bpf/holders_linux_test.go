@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"errors"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -101,6 +102,12 @@ func TestVisitorsOfHoldersThatStop(t *testing.T) {
 func BenchmarkHolders(b *testing.B) {
 	h := openedHolders(b)
 	defer func() { assert.NoError(b, h.Close()) }()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	for range 4000 {
+		dial(b, l)
+	}
+	require.NoError(b, l.Close())
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {

@@ -52,12 +52,20 @@ struct {
 	__type(value, struct holder);
 } holders SEC(".maps");
 
-/* The running process. It has no file any more if it is about to end. */
+#define PF_KTHREAD 0x00200000 /* <linux/sched.h> */
+
+/*
+ * The running process. It has no file any more if it is about to end. A thread of the
+ * kernel, which closes for others (MPTCP does so), is none.
+ */
 static __always_inline void fill_holder(struct holder *h)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	const unsigned char *name = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
+	const unsigned char *name;
 
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return;
+	name = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
 	h->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	h->pid = bpf_get_current_pid_tgid() >> 32;
 	h->uid = bpf_get_current_uid_gid();
@@ -71,7 +79,8 @@ static __always_inline void remember(__u64 key)
 	struct holder h = {};
 
 	fill_holder(&h);
-	bpf_map_update_elem(&holders, &key, &h, 0);
+	if (h.pid)
+		bpf_map_update_elem(&holders, &key, &h, 0);
 }
 
 /* RCV_SHUTDOWN | SEND_SHUTDOWN of <net/sock.h> */

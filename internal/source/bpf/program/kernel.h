@@ -183,10 +183,6 @@ struct inet_timewait_sock {
 	unsigned char tw_substate;
 };
 
-struct tcp_timewait_sock {
-	struct inet_timewait_sock tw_sk;
-};
-
 struct seq_file;
 
 struct qstr {
@@ -211,6 +207,7 @@ struct mm_struct {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;

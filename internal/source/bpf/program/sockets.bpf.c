@@ -85,7 +85,6 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
 	struct seq_file *seq = ctx->meta->seq;
-	struct tcp_timewait_sock *tw;
 	struct tcp_sock *tp;
 	struct sock *sk;
 	struct connection c;
@@ -94,13 +93,12 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	if (!skc)
 		return 0;
 	c.head.state = skc->skc_state;
-	if (c.head.state == TCP_TIME_WAIT) {
-		/* FIN_WAIT2 lasts in this shape, too. */
-		tw = bpf_skc_to_tcp_timewait_sock(skc);
-		if (!tw)
-			return 0;
-		c.head.state = tw->tw_sk.tw_substate;
-	}
+	/*
+	 * FIN_WAIT2 lasts in this shape, too. bpf_skc_to_tcp_timewait_sock does not know
+	 * those of MPTCP's listeners, whose protocol is not plain TCP's.
+	 */
+	if (c.head.state == TCP_TIME_WAIT)
+		c.head.state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
 	fill_head(&c.head, skc);
 	if (!wanted(&c.head)) {
 		c.head.kind = KIND_PASSED_OVER;
