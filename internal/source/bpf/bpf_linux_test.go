@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,14 +34,21 @@ var bg = context.Background()
 func opened(t testing.TB) *Source {
 	t.Helper()
 	s, err := Factory().Open(bg)
-	if unix.Geteuid() != 0 || errors.Is(err, unix.EPERM) {
-		if err != nil {
-			t.Skipf("BPF is not to be had here: %v", err)
-		}
-	}
+	skipWithout(t, err)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s.(*Source)
+}
+
+// skipWithout skips the test if an error says that this user may not use BPF, or
+// that this kernel does not have what it takes.
+func skipWithout(t testing.TB, err error) {
+	t.Helper()
+	for _, lack := range []error{unix.EPERM, errors.ErrUnsupported, ebpf.ErrNotSupported, btf.ErrNotFound} {
+		if errors.Is(err, lack) {
+			t.Skipf("BPF is not to be had here: %v", err)
+		}
+	}
 }
 
 type pair = [2]netip.AddrPort

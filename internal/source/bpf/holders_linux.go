@@ -52,7 +52,7 @@ func inHostPIDs() error {
 		return fmt.Errorf("learn the PID namespace: %w", err)
 	}
 	if own != hostPIDs {
-		return errors.New("the collector is in a PID namespace of its own (hostPID: true in Kubernetes)")
+		return fmt.Errorf("the collector is in a PID namespace of its own (hostPID: true in Kubernetes): %w", errors.ErrUnsupported)
 	}
 	return nil
 }

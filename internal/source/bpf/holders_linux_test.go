@@ -9,19 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
-
-	"github.com/netpulse/tcpstatsreceiver/internal/process"
 )
 
 func openedHolders(t testing.TB) *Holders {
 	t.Helper()
 	h, err := OpenHolders()
-	if err != nil && (unix.Geteuid() != 0 || errors.Is(err, unix.EPERM)) {
-		t.Skipf("BPF is not to be had here: %v", err)
-	}
+	skipWithout(t, err)
 	require.NoError(t, err)
 	return h
 }

@@ -84,7 +84,7 @@ func (it *iterator) load() error {
 // load loads programs into the kernel and says what is missing if it cannot.
 func load(spec *ebpf.CollectionSpec, objects any, opts *ebpf.CollectionOptions) error {
 	if _, err := os.Stat(kernelTypes); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is missing: the kernel is not built with CONFIG_DEBUG_INFO_BTF", kernelTypes)
+		return fmt.Errorf("%s is missing: the kernel is not built with CONFIG_DEBUG_INFO_BTF: %w", kernelTypes, errors.ErrUnsupported)
 	}
 	// Kernels before 5.11 count programs and maps as locked memory. Where the limit
 	// of that matters and cannot be raised, loading fails and says so.
