@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/procfs"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -36,7 +37,7 @@ func Factory() source.Factory {
 // Source reads the sockets of one network namespace.
 type Source struct {
 	iterator     *iterator // nil once it is closed
-	namespace    namespace
+	namespace    uint64 // inode
 	buf          []byte
 	dec          decoder
 	zones        map[uint32]string
@@ -60,10 +61,10 @@ func open(shared *iterator) (*Source, error) {
 		counters:     procfs.NewCounters(procfs.DefaultDir),
 		capabilities: source.RTT | source.Bytes | source.Processes,
 	}
-	if s.namespace, err = openNamespace(); err != nil {
+	if s.namespace, err = netns.Own(); err != nil {
 		return nil, errors.Join(err, shared.release())
 	}
-	s.dec = newDecoder(s.namespace.inode, jiffy, s.zone)
+	s.dec = newDecoder(s.namespace, jiffy, s.zone)
 	if err := s.try(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -114,8 +115,7 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 // begin starts the iterator, which shows the network namespace of the thread
 // that starts it.
 func (s *Source) begin() (dump io.ReadCloser, err error) {
-	errEnter := s.namespace.run(func() { dump, err = s.iterator.link.Open() })
-	if err := errors.Join(errEnter, err); err != nil {
+	if dump, err = s.iterator.link.Open(); err != nil {
 		return nil, fmt.Errorf("start the iterator over TCP sockets: %w", explain(err))
 	}
 	return dump, nil
@@ -187,7 +187,7 @@ func (s *Source) Close() error {
 	if s.iterator == nil {
 		return nil
 	}
-	err := errors.Join(s.namespace.close(), s.iterator.release())
+	err := s.iterator.release()
 	s.iterator = nil
 	if err != nil {
 		return fmt.Errorf("close the iterator over TCP sockets: %w", err)
@@ -195,16 +195,14 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// zone names an interface of the source's namespace. An interface that has no
+// zone names an interface. An interface that has no
 // name (any more) keeps its number, which netip.ParseAddr reads as well.
 func (s *Source) zone(ifindex uint32) string {
 	if name, ok := s.zones[ifindex]; ok {
 		return name
 	}
 	name := strconv.FormatUint(uint64(ifindex), 10)
-	var found *net.Interface
-	err := s.namespace.run(func() { found, _ = net.InterfaceByIndex(int(ifindex)) })
-	if err == nil && found != nil {
+	if found, err := net.InterfaceByIndex(int(ifindex)); err == nil {
 		name = found.Name
 	}
 	s.zones[ifindex] = name

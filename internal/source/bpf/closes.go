@@ -10,14 +10,17 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// struct ending of program/closes.bpf.c: a connection and its holder.
+// struct ending of program/closes.bpf.c: a connection, its holder, and how it
+// ended.
 const (
 	holderStart      = connectionLen
 	holderPID        = connectionLen + 8
 	holderUID        = connectionLen + 12
 	holderExecutable = connectionLen + 16
 	holderIsComm     = connectionLen + 79
-	endingLen        = connectionLen + 80
+	endingAge        = connectionLen + 80
+	endingError      = connectionLen + 88
+	endingLen        = connectionLen + 96
 )
 
 // maxHolders is how many processes are remembered, so that all their connections
@@ -56,9 +59,14 @@ func (e *endings) ending(b []byte) error {
 		if binary.LittleEndian.Uint32(b[connectionSendQueue:]) == 0 && s.BytesAcked > 0 {
 			s.BytesAcked--
 		}
-	case tcp.SynSent:
-		// A reset, maybe: no connection came of it.
+	case tcp.SynSent, tcp.SynReceived:
+		// No connection came of it.
+		s.Failure = tcp.LinuxFailure(binary.LittleEndian.Uint32(b[endingError:]))
 		s.SegmentsReceived = 0
+	}
+	if age := binary.LittleEndian.Uint64(b[endingAge:]); age > 0 {
+		s.Age = time.Duration(min(age, 1<<63-1))
+		s.Fields = s.Fields.With(tcp.FieldAge)
 	}
 	s.State, s.WithoutFINs = tcp.Closed, true
 	s.Inode = 0

@@ -71,8 +71,9 @@ type closesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesMapSpecs struct {
-	Endings *ebpf.MapSpec `ebpf:"endings"`
-	Holders *ebpf.MapSpec `ebpf:"holders"`
+	Endings     *ebpf.MapSpec `ebpf:"endings"`
+	Established *ebpf.MapSpec `ebpf:"established"`
+	Holders     *ebpf.MapSpec `ebpf:"holders"`
 }
 
 // closesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -105,13 +106,15 @@ func (o *closesObjects) Close() error {
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesMaps struct {
-	Endings *ebpf.Map `ebpf:"endings"`
-	Holders *ebpf.Map `ebpf:"holders"`
+	Endings     *ebpf.Map `ebpf:"endings"`
+	Established *ebpf.Map `ebpf:"established"`
+	Holders     *ebpf.Map `ebpf:"holders"`
 }
 
 func (m *closesMaps) Close() error {
 	return _ClosesClose(
 		m.Endings,
+		m.Established,
 		m.Holders,
 	)
 }

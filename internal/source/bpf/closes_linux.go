@@ -60,7 +60,7 @@ func loadClosesFor(namespace uint64, cookies bool, ring uint32, objects *closesO
 // tryCloses tells whether the program can be loaded.
 func (s *Source) tryCloses() error {
 	var objects closesObjects
-	if err := loadClosesFor(s.namespace.inode, s.iterator.cookies, uint32(os.Getpagesize()), &objects); err != nil {
+	if err := loadClosesFor(s.namespace, s.iterator.cookies, uint32(os.Getpagesize()), &objects); err != nil {
 		return err
 	}
 	return objects.Close()
@@ -70,12 +70,12 @@ func (s *Source) tryCloses() error {
 func (s *Source) Closes() (source.CloseStream, error) {
 	c := &closes{wait: busyWait, endings: endings{
 		// Zones come from a map that this goroutine must not share.
-		decoder: newDecoder(s.namespace.inode, s.dec.jiffy, (&Source{namespace: s.namespace, zones: make(map[uint32]string)}).zone),
+		decoder: newDecoder(s.namespace, s.dec.jiffy, (&Source{zones: make(map[uint32]string)}).zone),
 		holders: make(map[holderKey]*tcp.Holder),
 		pids:    inHostPIDs() == nil,
 	}}
 	c.endings.seed = s.dec.seed
-	if err := loadClosesFor(s.namespace.inode, s.iterator.cookies, 0, &c.objects); err != nil {
+	if err := loadClosesFor(s.namespace, s.iterator.cookies, 0, &c.objects); err != nil {
 		return nil, err
 	}
 	var err error

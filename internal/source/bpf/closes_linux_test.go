@@ -111,6 +111,7 @@ func TestCloses(t *testing.T) {
 				_, err = io.ReadFull(client, make([]byte, answered))
 				require.NoError(t, err)
 				ofClient, ofServer := endpoints(client), endpoints(server)
+				established := time.Now()
 				before := sockets(t, s)
 				end(t, client, server)
 
@@ -120,6 +121,10 @@ func TestCloses(t *testing.T) {
 					assert.Equal(t, before[p].ID, got.ID)
 					assert.Equal(t, tcp.Closed, got.State)
 					assert.True(t, got.WithoutFINs)
+					require.True(t, got.Has(tcp.FieldAge))
+					assert.Positive(t, got.Age)
+					assert.Less(t, got.Age, time.Since(established)+5*time.Second)
+					assert.Equal(t, tcp.NoFailure, got.Failure)
 					assert.Equal(t, bytes, [2]uint64{got.BytesSent, got.BytesReceived})
 					assert.Equal(t, uint32(os.Getuid()), got.UID)
 					assert.Zero(t, got.Inode)
@@ -197,6 +202,7 @@ func TestConnectionsThatNeverCame(t *testing.T) {
 			case s.Peer:
 				seen++
 				assert.Zero(t, s.SegmentsReceived)
+				assert.Equal(t, tcp.Refused, s.Failure)
 			}
 			return nil
 		})

@@ -58,6 +58,26 @@ func TestEnding(t *testing.T) {
 	}
 }
 
+func TestHowItEnded(t *testing.T) {
+	const synSent, synReceived, established = 2, 3, 1
+	e := testEndings()
+	b := left(synSent, 0, "")
+	binary.LittleEndian.PutUint32(b[endingError:], 111)
+	require.NoError(t, e.ending(b))
+	assert.Equal(t, tcp.Refused, e.socket.Failure)
+	assert.False(t, e.socket.Has(tcp.FieldAge))
+	require.NoError(t, e.ending(left(synReceived, 0, "")))
+	assert.Equal(t, tcp.OtherFailure, e.socket.Failure)
+
+	b = left(established, 0, "")
+	binary.LittleEndian.PutUint64(b[endingAge:], uint64(90*time.Second))
+	binary.LittleEndian.PutUint32(b[endingError:], 104)
+	require.NoError(t, e.ending(b))
+	assert.Equal(t, tcp.NoFailure, e.socket.Failure, "it was a connection before")
+	assert.Equal(t, 90*time.Second, e.socket.Age)
+	assert.True(t, e.socket.Has(tcp.FieldAge))
+}
+
 func TestHolderOfAnEnding(t *testing.T) {
 	e := testEndings()
 	holder := func(b []byte) *tcp.Holder {

@@ -20,7 +20,7 @@ import (
 )
 
 // iterator is the program over TCP sockets, loaded once for all sources that a
-// factory opens: each of another network namespace, all with the same filter.
+// factory opens, with the same filter.
 type iterator struct {
 	mu   sync.Mutex
 	uses int

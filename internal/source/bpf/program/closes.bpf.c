@@ -24,6 +24,9 @@ struct holder {
 struct ending {
 	struct connection connection; /* in the state that it left */
 	struct holder holder;
+	__u64 age;   /* ns since the handshake; 0: not known */
+	__u32 error; /* sk_err */
+	__u32 unused;
 };
 
 /* The object describes only types of variables; a test reads this. */
@@ -51,6 +54,18 @@ struct {
 	__type(key, __u64);
 	__type(value, struct holder);
 } holders SEC(".maps");
+
+/*
+ * When a connection was established, by the clock of bpf_ktime_get_ns. Those that
+ * were before the program was loaded are not in it. Programs at tracepoints may
+ * use it since Linux 5.11, the cookies since 5.12.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} established SEC(".maps");
 
 #define PF_KTHREAD 0x00200000 /* <linux/sched.h> */
 
@@ -121,6 +136,15 @@ static __always_inline void end(struct sock *sk, __u64 key, int old)
 	if (cookies)
 		e->connection.head.cookie = bpf_get_socket_cookie(sk);
 	fill_connection(&e->connection, tp);
+	e->age = 0;
+	if (cookies) {
+		__u64 *since = bpf_sk_storage_get(&established, sk, 0, 0);
+
+		if (since)
+			e->age = bpf_ktime_get_ns() - *since;
+	}
+	e->error = sk->sk_err;
+	e->unused = 0;
 
 	h = bpf_map_lookup_elem(&holders, &key);
 	if (h) {
@@ -148,6 +172,13 @@ int on_state(unsigned long long *ctx)
 	case TCP_SYN_SENT:
 		/* connect(2) */
 		remember(key);
+		break;
+	case TCP_ESTABLISHED:
+		if (cookies) {
+			__u64 now = bpf_ktime_get_ns();
+
+			bpf_sk_storage_get(&established, sk, &now, BPF_SK_STORAGE_GET_F_CREATE);
+		}
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:

@@ -30,9 +30,11 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_LRU_HASH 9
 #define BPF_MAP_TYPE_LPM_TRIE 11
+#define BPF_MAP_TYPE_SK_STORAGE 24
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_NO_PREALLOC 1
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_SK_STORAGE_GET_F_CREATE 1
 
 #define IPPROTO_TCP 6
 #define AF_INET 2
@@ -110,6 +112,7 @@ struct sock {
 	kuid_t sk_uid;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	int sk_err;
 	unsigned long sk_pacing_rate;
 	struct socket *sk_socket;
 	unsigned long sk_ino; /* 6.17 */
