@@ -24,11 +24,10 @@ type neighbours struct {
 	own      uint64
 	spaces   []*space // by inode
 
-	// found is when they were last looked for, and complete whether every process
-	// could be looked at: what is found later was not there then.
-	found    time.Time
-	complete bool
-	denied   bool // the lack was logged
+	// found is when they were last looked for. What is found later was not there
+	// then: its processes, which can be looked at now, could be then.
+	found  time.Time
+	denied bool // that some processes cannot was logged
 
 	opened uint64 // connections, by the kernel's count, in namespaces that are gone
 }
@@ -66,11 +65,8 @@ func (s *scraper) findOthers(ctx context.Context, now time.Time) error {
 				zap.Int("processes_denied", denied))
 		}
 	}
-	var since time.Time
-	if s.others.complete {
-		since = s.others.found
-	}
-	s.others.found, s.others.complete = now, denied == 0
+	since := s.others.found
+	s.others.found = now
 
 	var errs []error
 	for _, sp := range s.others.spaces {
