@@ -54,8 +54,7 @@ func (n *Namespace) ID() uint64 { return n.id }
 // called.
 func (n *Namespace) Do(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	go offMainThread(func() {
 		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 			runtime.UnlockOSThread()
 			done <- fmt.Errorf("enter network namespace %d: %w (it takes CAP_SYS_ADMIN, see README, Permissions)", n.id, err)
@@ -68,8 +67,27 @@ func (n *Namespace) Do(f func() error) error {
 			runtime.UnlockOSThread()
 		}
 		done <- err
-	}()
+	})
 	return <-done
+}
+
+// offMainThread calls f on a locked thread that is not the first of the process:
+// /proc/self shows that one's namespace to the whole process. f unlocks it.
+func offMainThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	// While this one is held, a new goroutine comes to another thread.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		f()
+	}()
+	<-done
+	runtime.UnlockOSThread()
 }
 
 // Close lets go of the namespace.

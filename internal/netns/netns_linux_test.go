@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -113,4 +114,31 @@ func TestFindWithoutProc(t *testing.T) {
 	cancel()
 	_, _, err = Find(ctx, "/proc")
 	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// /proc/self shows the first thread's namespace to the whole process, other
+// receivers included.
+func TestTheFirstThreadStaysAtHome(t *testing.T) {
+	pid, id := elsewhere(t)
+	own, err := Own()
+	require.NoError(t, err)
+	ns, err := Open("/proc", pid, id)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, ns.Close()) }()
+	for range 200 {
+		require.NoError(t, ns.Do(func() error {
+			var st unix.Stat_t
+			if err := unix.Stat("/proc/self/ns/net", &st); err != nil {
+				return err
+			}
+			assert.Equal(t, own, st.Ino)
+			return nil
+		}))
+	}
+	onMain := false
+	offMainThread(func() {
+		onMain = unix.Gettid() == unix.Getpid()
+		runtime.UnlockOSThread()
+	})
+	assert.False(t, onMain)
 }
