@@ -27,3 +27,13 @@ func BenchmarkSockets(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/socket")
 }
+
+// BenchmarkOpen loads the programs of a source.
+func BenchmarkOpen(b *testing.B) {
+	opened(b)
+	for b.Loop() {
+		s, err := Factory().Open(bg)
+		require.NoError(b, err)
+		require.NoError(b, s.Close())
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
@@ -51,6 +52,7 @@ func open(shared *iterator) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer btf.FlushKernelSpec()
 	if err := shared.acquire(); err != nil {
 		return nil, err
 	}

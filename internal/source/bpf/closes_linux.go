@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -75,6 +76,7 @@ func (s *Source) Closes() (source.CloseStream, error) {
 		pids:    inHostPIDs() == nil,
 	}}
 	c.endings.seed = s.dec.seed
+	defer btf.FlushKernelSpec()
 	if err := loadClosesFor(s.namespace, s.iterator.cookies, 0, &c.objects); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -30,6 +31,7 @@ func OpenHolders() (*Holders, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the program over descriptors: %w", err)
 	}
+	defer btf.FlushKernelSpec()
 	h := &Holders{buf: make([]byte, bufferLen)}
 	if err := load(spec, &h.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the iterator over descriptors: %w", err)

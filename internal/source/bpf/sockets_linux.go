@@ -27,6 +27,9 @@ type iterator struct {
 
 	objects socketsObjects
 	link    *link.Iter
+	// refused is why this kernel does not take the program. It never will: to try
+	// again would cost much for nothing.
+	refused error
 	// cookies: the program may ask for the sockets' cookies.
 	cookies bool
 	// narrowed is the filter that it has.
@@ -38,7 +41,13 @@ func (it *iterator) acquire() error {
 	it.mu.Lock()
 	defer it.mu.Unlock()
 	if it.uses == 0 {
+		if it.refused != nil {
+			return it.refused
+		}
 		if err := it.load(); err != nil {
+			if isRefusal(err) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) {
+				it.refused = err
+			}
 			return err
 		}
 	}
@@ -81,7 +90,9 @@ func (it *iterator) load() error {
 	return nil
 }
 
-// load loads programs into the kernel and says what is missing if it cannot.
+// load loads programs into the kernel and says what is missing if it cannot. Who
+// calls it has the kernel's types forgotten after the last program: they take some
+// megabytes.
 func load(spec *ebpf.CollectionSpec, objects any, opts *ebpf.CollectionOptions) error {
 	if _, err := os.Stat(kernelTypes); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is missing: the kernel is not built with CONFIG_DEBUG_INFO_BTF: %w", kernelTypes, errors.ErrUnsupported)
@@ -90,8 +101,6 @@ func load(spec *ebpf.CollectionSpec, objects any, opts *ebpf.CollectionOptions) 
 	// of that matters and cannot be raised, loading fails and says so.
 	_ = rlimit.RemoveMemlock()
 	err := spec.LoadAndAssign(objects, opts)
-	// The kernel's types take some megabytes and are not needed any more.
-	btf.FlushKernelSpec()
 	return explain(err)
 }
 
