@@ -178,7 +178,7 @@ func TestWithoutCookies(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, spec.Variables["cookies"].Set(false))
 	old := new(iterator)
-	require.NoError(t, load(spec, &old.objects, nil))
+	require.NoError(t, load(spec, &old.objects))
 	old.link, err = link.AttachIter(link.IterOptions{Program: old.objects.DumpSockets})
 	require.NoError(t, err)
 	old.uses = 1

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -36,6 +37,9 @@ type closes struct {
 	endings endings
 	wait    time.Duration
 	lost    uint64 // that were told of
+
+	mu     sync.Mutex // held by Next, which never waits for long
+	closed bool
 }
 
 // loadCloses loads the program for a network namespace. ring is the size of its
@@ -52,7 +56,7 @@ func loadClosesFor(namespace uint64, cookies bool, ring uint32, objects *closesO
 	if err := errors.Join(spec.Variables["namespace"].Set(uint32(namespace)), spec.Variables["cookies"].Set(cookies)); err != nil {
 		return fmt.Errorf("configure the program over connections that end: %w", err)
 	}
-	if err := load(spec, objects, nil); err != nil {
+	if err := load(spec, objects); err != nil {
 		return fmt.Errorf("load the program over connections that end: %w", err)
 	}
 	return nil
@@ -92,6 +96,11 @@ func (s *Source) Closes() (source.CloseStream, error) {
 
 // Next implements source.CloseStream.
 func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, os.ErrClosed
+	}
 	c.endings.losses.Reset()
 	// Nobody wakes us: what is there is read when the wait is over.
 	c.ring.SetDeadline(time.Now().Add(c.wait))
@@ -126,6 +135,9 @@ func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
 
 // Close implements source.CloseStream.
 func (c *closes) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
 	if err := errors.Join(c.link.Close(), c.ring.Close(), c.objects.Close()); err != nil {
 		return fmt.Errorf("close the program over connections that end: %w", err)
 	}
