@@ -45,6 +45,10 @@ test: ## The gate: vet, generated files, unit, distribution and end-to-end tests
 lint: ## gofmt, vet and staticcheck for each system, go.mod and scripts
 	@GO='$(GO)' VET='$(VET)' MODULES='$(MODULES)' sh tools/lint.sh
 
+.PHONY: lint-kmod
+lint-kmod: ## The FreeBSD module and its manual; with SYSDIR=/usr/src/sys, clang with all warnings
+	@sh tools/lint-kmod.sh
+
 .PHONY: generate
 generate: ## Generate internal/metadata and documentation.md from metadata.yaml
 	sh tools/generate.sh
@@ -66,7 +70,7 @@ clean: ## Remove what was built
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # The sources of the distribution. ocb takes what the manifest lists and looks up
 # the versions of all that these need.

@@ -2,10 +2,11 @@ package receiver
 
 import (
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/kmod"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sysctl"
 )
 
 // sources are the kernel interfaces of this system.
 func sources() []source.Factory {
-	return []source.Factory{sysctl.Factory()}
+	return []source.Factory{kmod.Factory(), sysctl.Factory()}
 }

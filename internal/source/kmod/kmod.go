@@ -1,0 +1,184 @@
+package kmod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+const (
+	name = "kmod"
+	rank = 20
+
+	// Device is where the module shows itself.
+	Device = "/dev/tcpstats"
+
+	capabilities = source.RTT | source.Bytes | source.Processes
+
+	// bufferLen holds the longest record that a header can announce, and some
+	// hundred of today's.
+	bufferLen = 128 << 10
+)
+
+// Host is what the device does not have.
+type Host interface {
+	source.StateCounter
+	Counters(ctx context.Context) (tcp.Counters, error)
+	// Embryos visits handshakes that have no socket yet, about count of them.
+	Embryos(ctx context.Context, count uint64, visit func(*tcp.Socket) error) error
+}
+
+// factory makes sources that read the device at path.
+func factory(path string, host func(context.Context) (Host, error)) source.Factory {
+	return source.Factory{
+		Name:         name,
+		Rank:         rank,
+		Capabilities: capabilities,
+		Open: func(ctx context.Context) (source.Source, error) {
+			h, err := host(ctx)
+			if err != nil {
+				return nil, err
+			}
+			s, err := Open(ctx, path, h)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+	}
+}
+
+// Source reads a device.
+type Source struct {
+	Host
+	file *os.File
+	dec  *Decoder
+	buf  []byte
+}
+
+// Open opens the device at path and tries it with one walk.
+func Open(ctx context.Context, path string, host Host) (*Source, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, advice(err)
+	}
+	s := &Source{Host: host, file: file, dec: NewDecoder(), buf: make([]byte, bufferLen)}
+	s.dec.Zone = zoneNames()
+	err = s.Sockets(ctx, func(*tcp.Socket) error { return nil })
+	if err != nil && !isPartial(err) {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Name implements source.Source.
+func (*Source) Name() string { return name }
+
+// Capabilities are the same with every kernel that the module loads into.
+func (*Source) Capabilities() source.Capabilities { return capabilities }
+
+// Sockets implements source.Source. The kernel walks when the first piece is
+// read; what is read after that is of the same walk.
+func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
+	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("rewind %s: %w", s.file.Name(), err)
+	}
+	w := s.dec.newWalk(visit)
+	for have := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read %s, cut short: %w", s.file.Name(), err)
+		}
+		n, err := s.file.Read(s.buf[have:])
+		if err != nil && !errors.Is(err, io.EOF) {
+			return advice(err)
+		}
+		if n == 0 {
+			break
+		}
+		have += n
+		used, err := w.feed(s.buf[:have])
+		if err != nil {
+			return s.wrong(err)
+		}
+		have = copy(s.buf, s.buf[used:have])
+	}
+	err := w.end()
+	if err != nil && !isPartial(err) {
+		return s.wrong(err)
+	}
+	if w.trailer.Syncache > 0 {
+		err = errors.Join(err, s.Embryos(ctx, w.trailer.Syncache, visit))
+	}
+	return err
+}
+
+// Close implements source.Source. Of a device whose module was unloaded there is
+// nothing left to close.
+func (s *Source) Close() error {
+	if err := s.file.Close(); err != nil && !gone(err) {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
+
+func isPartial(err error) bool {
+	var partial *source.PartialError
+	return errors.As(err, &partial)
+}
+
+// gone tells whether an error says that the module was unloaded. FreeBSD 13 says
+// EIO; the module never does.
+func gone(err error) bool { return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EIO) }
+
+// wrong says where something wrong was read. Errors of the visitor stay as they
+// are, and so do losses.
+func (s *Source) wrong(err error) error {
+	if errors.Is(err, errLayout) || errors.Is(err, errTruncated) {
+		return fmt.Errorf("read %s: %w", s.file.Name(), err)
+	}
+	return err
+}
+
+// advice adds to an error of the device what to do about it.
+func advice(err error) error {
+	var what string
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		what = "kldload tcpstats"
+	case errors.Is(err, fs.ErrPermission):
+		what = "add the user to group network, or show the device in the jail; see README, FreeBSD"
+	case gone(err):
+		what = "the module was unloaded; kldload tcpstats"
+	case errors.Is(err, syscall.ENOBUFS):
+		what = "raise net.inet.tcp.tcpstats.max_records"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, what)
+}
+
+// zoneNames returns a function that names interfaces. One that has no name (any
+// more) keeps its number, which netip.ParseAddr reads as well.
+func zoneNames() func(index uint32) string {
+	zones := make(map[uint32]string)
+	return func(index uint32) string {
+		if name, ok := zones[index]; ok {
+			return name
+		}
+		name := strconv.FormatUint(uint64(index), 10)
+		if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+			name = ifi.Name
+		}
+		zones[index] = name
+		return name
+	}
+}
