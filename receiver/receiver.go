@@ -45,7 +45,7 @@ func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, fact
 func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 	if len(r.factories) == 0 {
 		err := fmt.Errorf("no source of TCP sockets for %s yet: nothing is read here", runtime.GOOS)
-		r.set.Logger.Error(err.Error() + " (there are sources for linux: bpf, sock_diag, procfs; and for freebsd: sysctl)")
+		r.set.Logger.Error(err.Error() + " (there are sources for linux: bpf, sock_diag, procfs; and for freebsd: kmod, sysctl)")
 		componentstatus.ReportStatus(host, componentstatus.NewPermanentErrorEvent(err))
 		return nil
 	}

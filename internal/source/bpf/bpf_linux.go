@@ -38,7 +38,7 @@ func Factory() source.Factory {
 // Source reads the sockets of one network namespace.
 type Source struct {
 	iterator     *iterator // nil once it is closed
-	namespace    uint64 // inode
+	namespace    uint64    // inode
 	buf          []byte
 	dec          decoder
 	zones        map[uint32]string
