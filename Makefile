@@ -41,6 +41,12 @@ run: build ## Build and run: console, and Prometheus on http://127.0.0.1:8889/me
 test: ## The gate: vet, generated files, unit, distribution and end-to-end tests
 	@GO='$(GO)' VET='$(VET)' sh tools/test.sh
 
+.PHONY: test-freebsd
+test-freebsd: ## With KERNEL=path [KMOD=path]: boot that FreeBSD kernel under qemu and test in it
+	@test -n '$(KERNEL)' || { echo 'make test-freebsd wants KERNEL=/path/to/kernel, and takes KMOD=/path/to/tcpstats.ko' >&2; exit 2; }
+	cd tools && GO='$(GO)' FREEBSD_KERNEL='$(abspath $(KERNEL))' FREEBSD_KMOD='$(and $(KMOD),$(abspath $(KMOD)))' FREEBSD_JOBS='$(JOBS)' \
+		$(GO) test -v -count=1 -timeout 1h -run TestKernel ./freebsd
+
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck for each system, go.mod and scripts
 	@GO='$(GO)' VET='$(VET)' MODULES='$(MODULES)' sh tools/lint.sh

@@ -32,7 +32,7 @@ for module in . ${MODULES:-}; do
 done
 
 echo "== scripts"
-for script in tools/*.sh; do
+for script in tools/*.sh tools/*/*.sh; do
 	sh -n "$script" || bad
 done
 bash -n .ci/run || bad

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || freebsd
 
 package e2e
 
@@ -98,6 +98,8 @@ exporters:
     tls: {insecure: true}
     # One batch after the other, as the receiver makes them.
     sending_queue: {enabled: false}
+    # None comes twice because an answer took long.
+    timeout: %s
   prometheus:
     endpoint: %s
     resource_to_telemetry_conversion: {enabled: true}
@@ -110,7 +112,7 @@ service:
       readers: [{pull: {exporter: {prometheus: {host: %s, port: %s, without_units: true, without_type_suffix: true, without_scope_info: true}}}}]
   pipelines:
     metrics: {receivers: [tcp_stats], exporters: [otlp_grpc, prometheus]}
-`, receiver, c.Sink.Endpoint, c.page, host, port)
+`, receiver, c.Sink.Endpoint, patience, c.page, host, port)
 	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o644))
 }
 

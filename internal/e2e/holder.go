@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || freebsd
 
 package e2e
 
@@ -16,9 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// patience bounds each thing that a test waits for.
-const patience = 20 * time.Second
 
 // Holder is what a helper process does with sockets, by remote procedure call
 // over its standard input and output. A socket is named by its descriptor.
@@ -83,7 +80,7 @@ func (h *Holder) Listen(args ListenArgs, reply *Endpoints) error {
 	}
 	set(unix.SOL_SOCKET, unix.SO_REUSEPORT, number(args.Shared))
 	if args.Defer {
-		set(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 60)
+		err = errors.Join(err, deferAccept(fd))
 	}
 	if err != nil {
 		return fmt.Errorf("set options: %w", err)
@@ -116,6 +113,12 @@ func (h *Holder) Connect(args ConnectArgs, reply *Endpoints) error {
 		}
 		if err := unix.Bind(fd, toSockaddr(args.From)); err != nil {
 			return fmt.Errorf("bind to %s: %w", args.From, err)
+		}
+	}
+	if args.To.Addr().Is4In6() {
+		// Not the default everywhere.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return err
 		}
 	}
 	if err := unix.SetNonblock(fd, args.NoWait); err != nil {
@@ -222,33 +225,6 @@ func (h *Holder) Close(args CloseArgs, _ *struct{}) error {
 	return unix.Close(args.Socket)
 }
 
-// DeafArgs say whether a socket hears its peer.
-type DeafArgs struct {
-	Socket int
-	Deaf   bool
-}
-
-// Deaf makes the kernel drop every segment that arrives for a socket, as a
-// broken network would: a socket filter that lets 0 bytes pass.
-func (h *Holder) Deaf(args DeafArgs, _ *struct{}) error {
-	if !args.Deaf {
-		return unix.SetsockoptInt(args.Socket, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-	}
-	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-	return unix.SetsockoptSockFprog(args.Socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
-}
-
-// Deafens tells whether this process may make sockets deaf. Not all kernels let
-// everybody.
-func (h *Holder) Deafens(_ struct{}, reply *bool) error {
-	fd, err := newSocket(netip.IPv4Unspecified())
-	if err != nil {
-		return err
-	}
-	*reply = h.Deaf(DeafArgs{fd, true}, nil) == nil
-	return unix.Close(fd)
-}
-
 // Bequeath starts a process that holds the socket, too, and returns its pid.
 func (h *Holder) Bequeath(socket int, pid *int) error {
 	fd, err := unix.FcntlInt(uintptr(socket), unix.F_DUPFD_CLOEXEC, 0)
@@ -257,7 +233,11 @@ func (h *Holder) Bequeath(socket int, pid *int) error {
 	}
 	file := os.NewFile(uintptr(fd), "socket")
 	defer file.Close()
-	cmd := exec.Command("/proc/self/exe")
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleHeir)
 	cmd.ExtraFiles = []*os.File{file}
 	// Not closed: it is, when this process ends, and then the heir does.
@@ -275,45 +255,13 @@ func (h *Holder) Bequeath(socket int, pid *int) error {
 type Report struct {
 	State         string // as in network.connection.state
 	Written, Read int64  // payload, by the process
-	Unread        int64  // payload that waits for it (SIOCINQ)
-	Unacked       int64  // of what it wrote, its FIN included (SIOCOUTQ)
+	Unread        int64  // payload that waits for it
+	Unacked       int64  // of what it wrote; on Linux its FIN, too
 	Retransmits   int64  // segments
 	RTT           time.Duration
-}
 
-// Report asks the kernel about one socket, as its process can.
-func (h *Holder) Report(socket int, reply *Report) error {
-	info, err := unix.GetsockoptTCPInfo(socket, unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return fmt.Errorf("TCP_INFO: %w", err)
-	}
-	unread, err := unix.IoctlGetInt(socket, unix.SIOCINQ)
-	if err != nil {
-		return fmt.Errorf("SIOCINQ: %w", err)
-	}
-	unacked, err := unix.IoctlGetInt(socket, unix.SIOCOUTQ)
-	if err != nil {
-		return fmt.Errorf("SIOCOUTQ: %w", err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	*reply = Report{
-		State:       stateNames[info.State],
-		Written:     h.traffic[socket].written,
-		Read:        h.traffic[socket].read,
-		Unread:      int64(unread),
-		Unacked:     int64(unacked),
-		Retransmits: int64(info.Total_retrans),
-		RTT:         time.Duration(info.Rtt) * time.Microsecond,
-	}
-	return nil
-}
-
-// stateNames are the values of network.connection.state by the numbers of
-// <net/tcp_states.h>.
-var stateNames = map[uint8]string{
-	1: "established", 2: "syn_sent", 3: "syn_received", 4: "fin_wait_1", 5: "fin_wait_2", 6: "time_wait",
-	7: "closed", 8: "close_wait", 9: "last_ack", 10: "listen", 11: "closing",
+	// More is what else the kernel tells it, by the names of metrics.
+	More map[string]float64
 }
 
 func newSocket(of netip.Addr) (int, error) {
@@ -329,9 +277,7 @@ func newSocket(of netip.Addr) (int, error) {
 	return fd, errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout),
-		// The one congestion control that every kernel has. It takes a loss for
-		// congestion, as not all do, so its slow start ends.
-		unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno"))
+		setCongestionControl(fd))
 }
 
 // keep takes a socket among those held and tells where it is.

@@ -16,15 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roleVariable says what a process that runs the test binary is there for.
-const roleVariable = "TCPSTATS_E2E_ROLE"
-
-const (
-	roleNamespace = "namespace" // runs the tests, in a network namespace of their own
-	roleHolder    = "holder"    // holds sockets for the tests
-	roleHeir      = "heir"      // keeps what it inherited open until its input ends
-)
-
 // ownNamespace tells whether nothing but these tests talks in this process's
 // network namespace.
 func ownNamespace() bool { return os.Getenv(roleVariable) == roleNamespace }
@@ -82,31 +73,4 @@ func furnish() error {
 	}{netip.MustParseAddr("fe80::5").As16(), 64, int32(lo.Index)}
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&address)))
 	return nil
-}
-
-// linkLocal returns an IPv6 link-local address of this host, with its zone.
-func linkLocal() (addr netip.Addr, ok bool) {
-	interfaces, _ := net.Interfaces()
-	for _, i := range interfaces {
-		addrs, _ := i.Addrs()
-		for _, a := range addrs {
-			network, ok := a.(*net.IPNet)
-			if !ok {
-				continue
-			}
-			if addr, ok := netip.AddrFromSlice(network.IP); ok && addr.Is6() && addr.IsLinkLocalUnicast() {
-				return addr.WithZone(i.Name), true
-			}
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// hasIPv6 tells whether connections to ::1 can be made.
-func hasIPv6() bool {
-	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }

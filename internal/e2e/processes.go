@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || freebsd
 
 package e2e
 
@@ -10,9 +10,7 @@ import (
 	"net/rpc/jsonrpc"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +37,9 @@ type Process struct {
 func startProcess(t *testing.T, name string, uid int) *Process {
 	t.Helper()
 	binary(t) // without it there is nothing to make sockets for
-	path := staged(t, "/proc/self/exe", name)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	path := staged(t, self, name)
 	cmd := exec.Command(path, "--password="+secret)
 	cmd.Env = []string{roleVariable + "=" + roleHolder, "TOKEN=" + secret}
 	cmd.SysProcAttr = as(uid)
@@ -157,12 +157,6 @@ func (h *Held) Reset(t *testing.T) {
 	call[struct{}](t, h.Process, "Close", CloseArgs{Socket: h.Socket, Reset: true})
 }
 
-// Deaf makes the socket miss all that arrives, or hear again.
-func (h *Held) Deaf(t *testing.T, deaf bool) {
-	t.Helper()
-	call[struct{}](t, h.Process, "Deaf", DeafArgs{h.Socket, deaf})
-}
-
 // Bequeath makes another process hold the socket, too, and returns its pid.
 func (h *Held) Bequeath(t *testing.T) (pid int) {
 	t.Helper()
@@ -204,16 +198,3 @@ func wire(at netip.AddrPort) netip.AddrPort {
 
 // parentPID is this process's id, the parent of all that it started.
 func parentPID() string { return strconv.Itoa(os.Getpid()) }
-
-// cgroup is the process's control group in the unified hierarchy, "" if unknown.
-func (p *Process) cgroup(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "cgroup"))
-	require.NoError(t, err)
-	for _, line := range strings.Split(string(text), "\n") {
-		if path, ok := strings.CutPrefix(line, "0::"); ok && path != "/" {
-			return path
-		}
-	}
-	return ""
-}

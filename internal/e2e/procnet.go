@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,4 +63,17 @@ func kernelBefore(t *testing.T, major, minor int) bool {
 	haveMajor, _ := strconv.Atoi(words[0])
 	haveMinor, _ := strconv.Atoi(words[1])
 	return haveMajor < major || haveMajor == major && haveMinor < minor
+}
+
+// cgroup is the process's control group in the unified hierarchy, "" if unknown.
+func (p *Process) cgroup(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "cgroup"))
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(text), "\n") {
+		if path, ok := strings.CutPrefix(line, "0::"); ok && path != "/" {
+			return path
+		}
+	}
+	return ""
 }

@@ -49,12 +49,6 @@ func (c *Collector) best(t *testing.T) string {
 	return ""
 }
 
-// source is the telemetry's word on a source.
-func (c *Collector) source(t *testing.T, name string) float64 {
-	t.Helper()
-	return c.Telemetry(t)[sample(ownPrefix+"source_info", map[string]string{"source": name})]
-}
-
 // TestReloadLeaksNothing counts the open files of a collector that is reconfigured
 // many times.
 func TestReloadLeaksNothing(t *testing.T) {

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Boots a FreeBSD kernel under qemu, without acceleration, and prints its console
+# until the guest powers off.
+#
+#     boot.sh KERNEL FOLDER [SECONDS]
+#
+# KERNEL is an amd64 kernel that can be booted through PVH, with virtio_blk and FFS
+# in it. FOLDER becomes the root file system; its /sbin/init runs. After SECONDS, an
+# hour by default, qemu is stopped, and this fails.
+set -eu
+
+kernel=$1
+folder=$2
+seconds=${3:-3600}
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# Of the first version of UFS: FreeBSD 15 refuses the superblock that the makefs of
+# Debian 12 writes for the second. What is free is for the jobs to write to.
+makefs -t ffs -B little -o version=1 -b 256m -f 4096 "$tmp/root.img" "$folder" >"$tmp/makefs" 2>&1 || {
+	cat "$tmp/makefs" >&2
+	exit 1
+}
+
+# A panic powers off, as the end of the jobs does, or hangs. No network: the guest talks
+# to itself.
+timeout "$seconds" qemu-system-x86_64 \
+	-machine q35 -accel tcg,thread=multi -cpu max,-la57,-pku -smp 2 -m 2048 \
+	-nodefaults -display none -no-reboot -serial stdio \
+	-drive if=none,id=root,file="$tmp/root.img",format=raw,cache=unsafe \
+	-device virtio-blk-pci,drive=root \
+	-kernel "$kernel" \
+	-append "vfs.root.mountfrom=ufs:/dev/vtbd0 console=comconsole kern.poweroff_on_panic=1 kern.panic_reboot_wait_time=0" \
+	</dev/null &
+qemu=$!
+trap 'kill "$qemu"; exit 1' HUP INT TERM
+wait "$qemu"

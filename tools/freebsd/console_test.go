@@ -1,0 +1,165 @@
+package freebsd
+
+import (
+	"bufio"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/tools/freebsd/job"
+)
+
+// complaint is what a kernel with INVARIANTS and WITNESS says when something is
+// wrong with it: panic(9), witness(4), malloc(9), uma(9).
+var complaint = regexp.MustCompile(`(?i)panic: |fatal trap|double fault|KDB: |lock order reversal|duplicate lock|locks? held|could sleep with|` +
+	`sleeping (thread|on)|locked @|recursed on|WITNESS|INVARIANTS|KASSERT|assertion .*failed|held too long|` +
+	`after free|duplicate free|leaked|was not empty|redzone|use after`)
+
+// death is after what there is no further job.
+var death = regexp.MustCompile(`^(panic: |Fatal trap|Fatal double fault)`)
+
+// console is a guest's console.
+type console struct {
+	lines  *bufio.Scanner
+	record io.Writer // gets all of it
+	over   bool      // there is no further job
+	dying  bool      // the kernel has panicked
+	hung   *time.Timer
+}
+
+// next returns the next line, false at the end.
+func (c *console) next(t *testing.T) (job.Line, bool) {
+	t.Helper()
+	if !c.lines.Scan() {
+		if err := c.lines.Err(); err != nil {
+			t.Errorf("read the console: %v", err)
+		}
+		return job.Line{}, false
+	}
+	line := c.lines.Text()
+	switch {
+	case c.dying:
+	case death.MatchString(line):
+		c.dying = true
+		c.hung.Reset(dies)
+	default:
+		c.hung.Reset(hangs)
+	}
+	if _, err := io.WriteString(c.record, strings.TrimRight(line, "\r")+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	return job.Parse(line), true
+}
+
+// follow makes a test of each job and returns their names. What the kernel says
+// before the first job and after the last one is not judged: some kernels complain
+// about how they boot or unmount.
+func (c *console) follow(t *testing.T) (done []string) {
+	for {
+		line, ok := c.next(t)
+		if !ok {
+			return done
+		}
+		switch line.Event {
+		case job.Begins:
+			done = append(done, line.Job)
+			t.Run(line.Job, c.job)
+		case job.Failed:
+			t.Errorf("%s: %s", line.Job, line.Text)
+		case job.Over:
+			c.over = true
+		case job.Kernel:
+			if len(done) > 0 && !c.over && complaint.MatchString(line.Text) {
+				t.Errorf("the kernel, between two jobs: %s", line.Text)
+			}
+		}
+	}
+}
+
+// job is the test of one job.
+func (c *console) job(t *testing.T) {
+	var output, kernel []string
+	complains, ended := false, false
+	for !ended {
+		line, ok := c.next(t)
+		if !ok {
+			t.Error("the guest ended in the middle of it")
+			break
+		}
+		switch line.Event {
+		case job.Passed:
+			ended = true
+		case job.Failed:
+			t.Error(line.Text)
+			ended = true
+		case job.Output:
+			output = append(output, line.Text)
+			complains = complains || complaint.MatchString(line.Text)
+		default:
+			kernel = append(kernel, line.Text)
+			complains = complains || complaint.MatchString(line.Text)
+		}
+	}
+	if complains {
+		t.Error("the kernel complains")
+	}
+	if t.Failed() {
+		t.Logf("the kernel's console meanwhile:\n%s", strings.Join(kernel, "\n"))
+		t.Logf("the job's output:\n%s", strings.Join(output, "\n"))
+		return
+	}
+	skips(t, output)
+}
+
+var skipped = regexp.MustCompile(`^ *--- SKIP: (\S+)`)
+
+// skips makes the tests skipped in the guest such of this test, with the reason,
+// which is what each said last.
+func skips(t *testing.T, output []string) {
+	for i, line := range output {
+		m := skipped.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		why := "it does not say why"
+		// With -test.v the reason stands before the verdict, or right after it.
+		for _, near := range []int{i - 1, i + 1} {
+			if near >= 0 && near < len(output) && reason.MatchString(output[near]) {
+				why = reason.ReplaceAllString(output[near], "")
+				break
+			}
+		}
+		t.Run(m[1], func(t *testing.T) { t.Skip(why) })
+	}
+}
+
+var reason = regexp.MustCompile(`^ +\S+\.go:\d+: `)
+
+func TestConsole(t *testing.T) {
+	for _, line := range []string{
+		"panic: Lock tcp not exclusively locked @ /usr/src/sys/netinet/tcp_input.c:3",
+		"lock order reversal:",
+		"acquiring duplicate lock of same type: \"tcpinp\"",
+		"malloc(M_WAITOK) of \"64\", forcing M_NOWAIT with the following non-sleepable locks held:",
+		"exclusive rw tcpinp (tcpinp) r = 0 (0xfffff80003) locked @ /usr/src/sys/netinet/in_pcb.c:1",
+		"Warning: memory type tcpstats leaked memory on destroy (1 allocations, 64 bytes leaked).",
+		"Memory modified after free 0xfffff8000(248) val=0 @ 0xfffff8000",
+		"Freed UMA keg (tcpstats) was not empty (3 items).  Lost 1 pages of memory.",
+		"Fatal trap 12: page fault while in kernel mode",
+	} {
+		if !complaint.MatchString(line) {
+			t.Errorf("not seen as a complaint: %s", line)
+		}
+	}
+	for _, line := range []string{
+		"lo0: link state changed to UP",
+		"tcpstats: loaded",
+		"",
+	} {
+		if complaint.MatchString(line) {
+			t.Errorf("taken for a complaint: %s", line)
+		}
+	}
+}
