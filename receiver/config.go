@@ -158,6 +158,9 @@ func (c *Config) Validate() error {
 	if c.NetworkNamespaces != hostNamespace && c.NetworkNamespaces != allNamespaces {
 		errs = append(errs, fmt.Errorf("network_namespaces: got %q, takes %s or %s", c.NetworkNamespaces, hostNamespace, allNamespaces))
 	}
+	if c.NetworkNamespaces == allNamespaces {
+		errs = append(errs, c.sourceOfNamespaces())
+	}
 	require, err := c.require()
 	if err != nil {
 		errs = append(errs, err)
@@ -165,6 +168,22 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%w, on %s", err, runtime.GOOS))
 	}
 	return oneLine(errs...)
+}
+
+// sourceOfNamespaces checks that a source that is asked for by its name can read
+// all network namespaces.
+func (c *Config) sourceOfNamespaces() error {
+	var able []string
+	for _, f := range sources() {
+		if f.Capabilities.Missing(source.Namespaces) == 0 {
+			able = append(able, f.Name)
+		}
+	}
+	if c.Source == source.Auto || slices.Contains(able, c.Source) || !slices.Contains(source.Names(sources()), c.Source) {
+		return nil
+	}
+	return fmt.Errorf("network_namespaces: got %s, which source %s cannot read, takes it with source %s",
+		allNamespaces, c.Source, strings.Join(append([]string{source.Auto}, able...), " or "))
 }
 
 // multiple checks that an interval falls on scrapes.

@@ -147,6 +147,15 @@ func TestSourcesOfThisSystem(t *testing.T) {
 	cfg.Require, cfg.Source = []string{"rtt"}, "procfs"
 	assert.ErrorContains(t, cfg.Validate(), "require: got rtt, which no source that `source: procfs` allows gives (")
 	assert.ErrorContains(t, cfg.Validate(), "procfs: gives processes, namespaces, not rtt), on linux")
+
+	cfg = createDefaultConfig()
+	cfg.NetworkNamespaces = allNamespaces
+	for _, name := range []string{"auto", "sock_diag", "procfs"} {
+		cfg.Source = name
+		assert.NoError(t, cfg.Validate())
+	}
+	cfg.Source = "bpf"
+	assert.ErrorContains(t, cfg.Validate(), "network_namespaces: got all, which source bpf cannot read, takes it with source auto or sock_diag or procfs")
 }
 
 func TestExecutables(t *testing.T) {

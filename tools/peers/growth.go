@@ -39,7 +39,7 @@ func axes(held int) []axis {
 			scene: func(n int) (hold.Plan, map[string]any) {
 				return hold.Plan{Sockets: held, Processes: n, Namespaces: true}, map[string]any{"network_namespaces": "all"}
 			},
-			of: []string{contestant.Groups, contestant.GroupsBPF},
+			of: []string{contestant.Groups}, // BPF reads the collector's own namespace
 		},
 		{
 			title: fmt.Sprintf("Groups of %s sockets", report.Number(held)), label: "groups", values: []int{10, 100, 1_000, held},
