@@ -30,9 +30,10 @@ import (
 //	dump/F          dump, parse, table
 //	first/F         the first attribution: a walk over all descriptors
 //	steady/F        attribution after 1 % of the connections were replaced
+//	closes/F        the notices of what was replaced counted
 //	groups/F        every connection counted into its group, groups written
 //	write/F         every connection written, in batches
-//	grouped/F       a scrape with groups: dump, steady attribution, groups
+//	grouped/F       a scrape with groups: dump, steady attribution, closes, groups
 //	scrape/F        the same and every connection written
 //	dump-allocs     heap allocations of a dump in all, not per socket
 //
@@ -103,22 +104,33 @@ func benchmarkScrape(b *testing.B, sockets int) {
 	b.Logf("source: %s", s.selector.Current().Name())
 	defer func() { require.NoError(b, s.close()) }()
 	floor := newRawDump(b)
-	dump := func() {
-		require.NoError(b, s.dump(ctx))
+	// As in a scrape, the notices of closes wait meanwhile.
+	part := func(f func(context.Context) error) func() {
+		return func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			require.NoError(b, f(ctx))
+		}
 	}
+	dump := part(s.dump)
+	count := part(func(context.Context) error {
+		s.countCloses(s.own)
+		return nil
+	})
 
 	for b.Loop() {
-		var raw, dumps, steady, groups, write []time.Duration
+		var raw, dumps, steady, closes, groups, write []time.Duration
 		dump()
-		first := cpu(func() { require.NoError(b, s.attribute(ctx)) })
+		first := cpu(part(s.attribute))
 		for range rounds {
 			raw = append(raw, cpu(floor.dump))
 			dumps = append(dumps, cpu(dump))
 			held.replace(b, max(1, sockets/200))
 			dump()
-			steady = append(steady, cpu(func() { require.NoError(b, s.attribute(ctx)) }))
-			groups = append(groups, cpu(func() { require.NoError(b, s.writeGroups(ctx)) }))
-			write = append(write, cpu(func() { require.NoError(b, s.writeConnections(ctx)) }))
+			steady = append(steady, cpu(part(s.attribute)))
+			closes = append(closes, cpu(count))
+			groups = append(groups, cpu(part(s.writeGroups)))
+			write = append(write, cpu(part(s.writeConnections)))
 		}
 		allocs := testing.AllocsPerRun(3, dump)
 
@@ -127,10 +139,11 @@ func benchmarkScrape(b *testing.B, sockets int) {
 		b.ReportMetric(float64(median(dumps))/f, "dump/F")
 		b.ReportMetric(float64(first)/f, "first/F")
 		b.ReportMetric(float64(median(steady))/f, "steady/F")
+		b.ReportMetric(float64(median(closes))/f, "closes/F")
 		b.ReportMetric(float64(median(write))/f, "write/F")
 		b.ReportMetric(float64(median(groups))/f, "groups/F")
-		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups))/f, "grouped/F")
-		b.ReportMetric(float64(median(dumps)+median(steady)+median(groups)+median(write))/f, "scrape/F")
+		b.ReportMetric(float64(median(dumps)+median(steady)+median(closes)+median(groups))/f, "grouped/F")
+		b.ReportMetric(float64(median(dumps)+median(steady)+median(closes)+median(groups)+median(write))/f, "scrape/F")
 		b.ReportMetric(allocs, "dump-allocs")
 		b.ReportMetric(0, "ns/op")
 	}
