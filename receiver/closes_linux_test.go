@@ -21,6 +21,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/bpf"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // totals is what groups say of one server port.
@@ -179,4 +180,29 @@ func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 	assert.Equal(t, want, ofPort(next, port, byRole), "and what is left of them changes nothing")
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, <-answered, net.ErrClosed)
+}
+
+// What the source saw is known of connections that nobody else can attribute.
+func TestTheSourceSawWhoseItWas(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	cfg := groupConfig("process.executable.name", "process.owner")
+	cfg.Process.Attribution = true
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	one := ended(established(1, 0), 70, 3)
+	one.Holder = &tcp.Holder{UID: 4_000_000_000, Executable: "curl"}
+	src.tell(t, one)
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	var of []map[string]any
+	for _, md := range r.sink.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() == "tcp.connection.closes" {
+				for _, dp := range m.Sum().DataPoints().All() {
+					of = append(of, dp.Attributes().AsRaw())
+				}
+			}
+		}
+	}
+	assert.Equal(t, []map[string]any{{"process.executable.name": "curl", "process.owner": "4000000000"}}, of)
 }

@@ -263,28 +263,3 @@ func TestEnds(t *testing.T) {
 		"system.network.tcp.connection.failures map[error.type:refused tcp.role:client] 2",
 	}, told)
 }
-
-// What the source saw is known of connections that nobody else can attribute.
-func TestTheSourceSawWhoseItWas(t *testing.T) {
-	src := &telling{scripted: scripted{name: "a"}}
-	cfg := groupConfig("process.executable.name", "process.owner")
-	cfg.Process.Attribution = true
-	r := newRig(t, cfg, &refusing{}, src)
-	r.scrapeOnce(t)
-	one := ended(established(1, 0), 70, 3)
-	one.Holder = &tcp.Holder{UID: 4_000_000_000, Executable: "curl"}
-	src.tell(t, one)
-	r.sink.Reset()
-	r.scrapeOnce(t)
-	var of []map[string]any
-	for _, md := range r.sink.AllMetrics() {
-		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-			if m.Name() == "tcp.connection.closes" {
-				for _, dp := range m.Sum().DataPoints().All() {
-					of = append(of, dp.Attributes().AsRaw())
-				}
-			}
-		}
-	}
-	assert.Equal(t, []map[string]any{{"process.executable.name": "curl", "process.owner": "4000000000"}}, of)
-}
