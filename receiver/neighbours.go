@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,10 +78,7 @@ func (s *scraper) findOthers(ctx context.Context, now time.Time) error {
 			continue
 		}
 		i, have := slices.BinarySearchFunc(s.others.spaces, f.ID, func(sp *space, id uint64) int {
-			if sp.place.Namespace < id {
-				return -1
-			}
-			return int(min(sp.place.Namespace-id, 1))
+			return cmp.Compare(sp.place.Namespace, id)
 		})
 		if !have {
 			sp, err := s.enter(f, since)

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,12 +66,7 @@ func Find(ctx context.Context, proc string) (found []Found, denied int, err erro
 		slices.Sort(f.PIDs)
 		found = append(found, *f)
 	}
-	slices.SortFunc(found, func(a, b Found) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.ID, b.ID) })
 	return found, denied, nil
 }
 

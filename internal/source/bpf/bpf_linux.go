@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/cilium/ebpf/btf"
@@ -41,7 +39,7 @@ type Source struct {
 	namespace    uint64    // inode
 	buf          []byte
 	dec          decoder
-	zones        map[uint32]string
+	zones        *source.Zones
 	counters     *procfs.CounterReader
 	capabilities source.Capabilities
 }
@@ -59,14 +57,14 @@ func open(shared *iterator) (*Source, error) {
 	s := &Source{
 		iterator:     shared,
 		buf:          make([]byte, bufferLen),
-		zones:        make(map[uint32]string),
+		zones:        source.NewZones(),
 		counters:     procfs.NewCounters(procfs.DefaultDir),
 		capabilities: source.RTT | source.Bytes | source.Processes,
 	}
 	if s.namespace, err = netns.Own(); err != nil {
 		return nil, errors.Join(err, shared.release())
 	}
-	s.dec = newDecoder(s.namespace, jiffy, s.zone)
+	s.dec = newDecoder(s.namespace, jiffy, s.zones.Name)
 	if err := s.try(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -195,18 +193,4 @@ func (s *Source) Close() error {
 		return fmt.Errorf("close the iterator over TCP sockets: %w", err)
 	}
 	return nil
-}
-
-// zone names an interface. An interface that has no
-// name (any more) keeps its number, which netip.ParseAddr reads as well.
-func (s *Source) zone(ifindex uint32) string {
-	if name, ok := s.zones[ifindex]; ok {
-		return name
-	}
-	name := strconv.FormatUint(uint64(ifindex), 10)
-	if found, err := net.InterfaceByIndex(int(ifindex)); err == nil {
-		name = found.Name
-	}
-	s.zones[ifindex] = name
-	return name
 }

@@ -74,8 +74,7 @@ func (s *Source) tryCloses() error {
 // Closes implements source.CloseNotifier.
 func (s *Source) Closes() (source.CloseStream, error) {
 	c := &closes{wait: busyWait, endings: endings{
-		// Zones come from a map that this goroutine must not share.
-		decoder: newDecoder(s.namespace, s.dec.jiffy, (&Source{zones: make(map[uint32]string)}).zone),
+		decoder: newDecoder(s.namespace, s.dec.jiffy, s.zones.Name),
 		holders: make(map[holderKey]*tcp.Holder),
 		pids:    inHostPIDs() == nil,
 	}}

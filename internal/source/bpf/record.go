@@ -1,14 +1,12 @@
 package bpf
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -101,7 +99,7 @@ const (
 )
 
 func newDecoder(namespace uint64, jiffy time.Duration, zone func(uint32) string) decoder {
-	return decoder{namespace: namespace, jiffy: jiffy, seed: maphash.MakeSeed(), zone: zone, names: make(names)}
+	return decoder{namespace: namespace, jiffy: jiffy, seed: maphash.MakeSeed(), zone: zone, names: make(source.Interner)}
 }
 
 // decoder turns records into sockets.
@@ -112,7 +110,7 @@ type decoder struct {
 	jiffy  time.Duration
 	seed   maphash.Seed // of identities in place of cookies
 	zone   func(ifindex uint32) string
-	names  names
+	names  source.Interner
 	losses source.Losses
 }
 
@@ -174,7 +172,7 @@ func (d *decoder) record(b []byte) (length int, err error) {
 		d.connection((*[connectionLen]byte)(b))
 	}
 	if s.ID.Cookie == 0 && kind != kindPassedOver {
-		s.ID.Cookie = identify(d.seed, s)
+		s.ID.Cookie = source.EndpointCookie(d.seed, s)
 	}
 	return length, nil
 }
@@ -205,14 +203,7 @@ func (d *decoder) addr(family uint8, b []byte, ifindex uint32) netip.Addr {
 	if family == familyIPv4 {
 		return netip.AddrFrom4([4]byte(b))
 	}
-	addr := netip.AddrFrom16([16]byte(b))
-	switch {
-	case addr.Is4In6():
-		return addr.Unmap()
-	case ifindex != 0 && addr.IsLinkLocalUnicast():
-		return addr.WithZone(d.zone(ifindex))
-	}
-	return addr
+	return source.IPv6([16]byte(b), ifindex, d.zone)
 }
 
 // connectionFields are those that every kernel has from which these records
@@ -304,31 +295,9 @@ func (d *decoder) connection(b *[connectionLen]byte) {
 	}
 	s.ReceiveBufferUsage, s.SendBufferUsage = tcp.LinuxQueues(s.State, u32(connectionReceiveQueue), u32(connectionSendQueue))
 	s.ReceiveBufferLimit, s.SendBufferLimit = u32(connectionReceiveLimit), u32(connectionSendLimit)
-	s.CongestionControl = d.names.of(b[connectionCongestion:connectionLen])
+	s.CongestionControl = d.names.Of(b[connectionCongestion:connectionLen])
 	s.Fields = fields
 }
 
 // jiffies is a time that the kernel counts in its ticks.
 func (d *decoder) jiffies(n uint32) time.Duration { return time.Duration(n) * d.jiffy }
-
-// maxNames is more congestion controls than any kernel has.
-const maxNames = 64
-
-// names keeps the names of congestion controls, so that none is allocated twice.
-type names map[string]string
-
-// of returns a C string.
-func (n names) of(b []byte) string {
-	if end := bytes.IndexByte(b, 0); end >= 0 {
-		b = b[:end]
-	}
-	if name, ok := n[string(b)]; ok {
-		return name
-	}
-	if len(n) >= maxNames {
-		return ""
-	}
-	name := strings.ToValidUTF8(string(b), "\uFFFD")
-	n[string(b)] = name
-	return name
-}

@@ -16,7 +16,7 @@ func Factory() source.Factory {
 			return nil, err
 		}
 		embryos := &sysctl.EmbryoReader{Decoder: sysctl.NewDecoder()}
-		embryos.Decoder.Zone = zoneNames()
+		embryos.Decoder.Zone = source.NewZones().Name
 		return struct {
 			*sysctl.CounterReader
 			*sysctl.EmbryoReader

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
-	"strconv"
 	"syscall"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -72,7 +70,7 @@ func Open(ctx context.Context, path string, host Host) (*Source, error) {
 		return nil, advice(err)
 	}
 	s := &Source{Host: host, file: file, dec: NewDecoder(), buf: make([]byte, bufferLen)}
-	s.dec.Zone = zoneNames()
+	s.dec.Zone = source.NewZones().Name
 	err = s.Sockets(ctx, func(*tcp.Socket) error { return nil })
 	if err != nil && !isPartial(err) {
 		return nil, errors.Join(err, s.Close())
@@ -164,21 +162,4 @@ func advice(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w (%s)", err, what)
-}
-
-// zoneNames returns a function that names interfaces. One that has no name (any
-// more) keeps its number, which netip.ParseAddr reads as well.
-func zoneNames() func(index uint32) string {
-	zones := make(map[uint32]string)
-	return func(index uint32) string {
-		if name, ok := zones[index]; ok {
-			return name
-		}
-		name := strconv.FormatUint(uint64(index), 10)
-		if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-			name = ifi.Name
-		}
-		zones[index] = name
-		return name
-	}
 }

@@ -1,14 +1,13 @@
 package kmod
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
-	"strings"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -21,13 +20,13 @@ type Decoder struct {
 
 	socket   tcp.Socket
 	vnet     uint32 // the reader's
-	names    map[string]string
+	names    source.Interner
 	received unwrapper
 }
 
 // NewDecoder returns a decoder.
 func NewDecoder() *Decoder {
-	return &Decoder{names: make(map[string]string), received: newUnwrapper()}
+	return &Decoder{names: make(source.Interner), received: newUnwrapper()}
 }
 
 // record decodes one record, of recordLenV1 bytes or more, into d.socket.
@@ -53,8 +52,8 @@ func (d *Decoder) record(b []byte) error {
 		State:             state,
 		Local:             netip.AddrPortFrom(d.addr(b, atLocal), u16(atLocalPort)),
 		Peer:              netip.AddrPortFrom(d.addr(b, atPeer), u16(atPeerPort)),
-		CongestionControl: d.name(b[atCongestion : atCongestion+16]),
-		Stack:             d.name(b[atStack : atStack+32]),
+		CongestionControl: d.names.Of(b[atCongestion : atCongestion+16]),
+		Stack:             d.names.Of(b[atStack : atStack+32]),
 	}
 	// The reader's own vnet is 0, as with other sources, so that a connection
 	// keeps its identity when one takes over from another.
@@ -178,33 +177,11 @@ func (d *Decoder) addr(b []byte, at int) netip.Addr {
 	if b[atIPVersion] == 4 {
 		return netip.AddrFrom4([4]byte(b[at : at+4]))
 	}
-	addr := netip.AddrFrom16([16]byte(b[at : at+16]))
-	if addr.Is4In6() {
-		return addr.Unmap()
+	zone := binary.NativeEndian.Uint32(b[atZone:])
+	if d.Zone == nil {
+		zone = 0
 	}
-	if zone := binary.NativeEndian.Uint32(b[atZone:]); zone != 0 && d.Zone != nil && addr.IsLinkLocalUnicast() {
-		return addr.WithZone(d.Zone(zone))
-	}
-	return addr
-}
-
-// maxNames is more congestion controls and TCP stacks than any kernel has.
-const maxNames = 64
-
-// name returns a NUL-padded string, allocated once.
-func (d *Decoder) name(b []byte) string {
-	if end := bytes.IndexByte(b, 0); end >= 0 {
-		b = b[:end]
-	}
-	if name, ok := d.names[string(b)]; ok {
-		return name
-	}
-	if len(d.names) >= maxNames {
-		return ""
-	}
-	name := strings.ToValidUTF8(string(b), "\uFFFD")
-	d.names[string(b)] = name
-	return name
+	return source.IPv6([16]byte(b[at:at+16]), zone, d.Zone)
 }
 
 func micros(v uint64) time.Duration {

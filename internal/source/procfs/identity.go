@@ -1,12 +1,12 @@
 package procfs
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -30,16 +30,7 @@ type identifier struct {
 }
 
 func (id identifier) identify(s *tcp.Socket) tcp.Identity {
-	var key [16 + 2 + 16 + 2 + 8]byte
-	local, peer := s.Local.Addr().As16(), s.Peer.Addr().As16()
-	copy(key[0:], local[:])
-	binary.NativeEndian.PutUint16(key[16:], s.Local.Port())
-	copy(key[18:], peer[:])
-	binary.NativeEndian.PutUint16(key[34:], s.Peer.Port())
-	if s.State == tcp.Listen {
-		binary.NativeEndian.PutUint64(key[36:], s.Inode)
-	}
-	return tcp.Identity{Cookie: maphash.Bytes(id.seed, key[:]), Namespace: id.namespace}
+	return tcp.Identity{Cookie: source.EndpointCookie(id.seed, s), Namespace: id.namespace}
 }
 
 // Namespace returns the inode of the network namespace that dir shows, 0 if

@@ -60,8 +60,8 @@ func (s *Source) Closes() (source.CloseStream, error) {
 		namespace: s.dec.namespace,
 		// Interfaces can be named only in their namespace, where notices are not
 		// read: the dumps have named those of the connections that they had.
-		zone:  s.zones.known,
-		names: make(map[string]string),
+		zone:  s.zones.Known,
+		names: make(source.Interner),
 	}}
 	if c.conn, err = c.file.SyscallConn(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open netlink socket for close notices: %w", err), c.Close())

@@ -160,10 +160,10 @@ func TestCongestionControl(t *testing.T) {
 	assert.Equal(t, "bbr", one("bbr"), "without its end")
 	assert.Empty(t, one(""))
 	assert.Equal(t, "\uFFFD", one("\xff"))
-	for i := range 2 * maxNames {
+	for i := range 2 * source.MaxNames {
 		one(fmt.Sprint("hostile", i))
 	}
-	assert.LessOrEqual(t, len(d.names), maxNames)
+	assert.LessOrEqual(t, len(d.names), source.MaxNames)
 	assert.Equal(t, "cubic", one("cubic\x00"))
 }
 

@@ -33,7 +33,7 @@ type decoder struct {
 	socket      tcp.Socket // reused for every record
 	namespace   uint64
 	zone        func(ifindex uint32) string
-	names       map[string]string // of congestion controls
+	names       source.Interner
 	losses      source.Losses
 	interrupted bool
 }

@@ -1,13 +1,12 @@
 package sockdiag
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -81,14 +80,7 @@ func (d *decoder) addr(family uint8, b []byte, ifindex uint32) netip.Addr {
 	if family == familyIPv4 {
 		return netip.AddrFrom4([4]byte(b))
 	}
-	addr := netip.AddrFrom16([16]byte(b))
-	switch {
-	case addr.Is4In6():
-		return addr.Unmap()
-	case ifindex != 0 && addr.IsLinkLocalUnicast():
-		return addr.WithZone(d.zone(ifindex))
-	}
-	return addr
+	return source.IPv6([16]byte(b), ifindex, d.zone)
 }
 
 func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
@@ -106,7 +98,7 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			s.ReceiveBufferUsage, s.SendBufferUsage = tcp.LinuxQueues(s.State, receiveQueue, sendQueue)
 			s.Fields |= info(s, value).With(tcp.FieldReceiveBufferUsage).With(tcp.FieldSendBufferUsage)
 		case attrCongestion:
-			s.CongestionControl = d.name(value)
+			s.CongestionControl = d.names.Of(value)
 		case attrSockMemory:
 			if len(value) < sockMemorySendLimit+4 {
 				return fmt.Errorf("%w: socket memory of %d bytes", errAttributes, len(value))
@@ -118,24 +110,4 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 		b = b[min((length+3)&^3, len(b)):]
 	}
 	return nil
-}
-
-// maxNames is more congestion controls than any kernel has: names are kept so
-// that none is allocated twice.
-const maxNames = 64
-
-// name returns a C string.
-func (d *decoder) name(b []byte) string {
-	if end := bytes.IndexByte(b, 0); end >= 0 {
-		b = b[:end]
-	}
-	if name, ok := d.names[string(b)]; ok {
-		return name
-	}
-	if len(d.names) >= maxNames {
-		return ""
-	}
-	name := strings.ToValidUTF8(string(b), "\uFFFD")
-	d.names[string(b)] = name
-	return name
 }

@@ -53,7 +53,7 @@ type Source struct {
 	buf          []byte
 	request      []byte
 	dec          decoder
-	zones        zones
+	zones        *source.Zones
 	capabilities source.Capabilities
 	counters     *procfs.CounterReader
 	quiet        quiet
@@ -70,12 +70,12 @@ func Open(ctx context.Context) (*Source, error) {
 		fd:       -1,
 		buf:      make([]byte, bufferLen),
 		states:   allStates,
-		zones:    zones{names: make(map[uint32]string)},
+		zones:    source.NewZones(),
 		counters: procfs.NewCounters(procfs.DefaultDir),
 		quiet:    quiet{activity: procfs.NewActivity(procfs.DefaultDir)},
 	}
-	s.dec.zone = s.zones.name
-	s.dec.names = make(map[string]string)
+	s.dec.zone = s.zones.Name
+	s.dec.names = make(source.Interner)
 	s.dec.namespace = procfs.Namespace(procfs.DefaultDir)
 	if err := s.open(); err != nil {
 		return nil, err

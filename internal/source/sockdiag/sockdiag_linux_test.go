@@ -243,6 +243,6 @@ func TestClosesThatAreLost(t *testing.T) {
 
 func TestZoneOfAnInterfaceThatIsGone(t *testing.T) {
 	s := open(t)
-	assert.Equal(t, "lo", s.zones.name(1))
-	assert.Equal(t, "4000000000", s.zones.name(4000000000))
+	assert.Equal(t, "lo", s.zones.Name(1))
+	assert.Equal(t, "4000000000", s.zones.Name(4000000000))
 }

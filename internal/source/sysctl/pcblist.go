@@ -1,12 +1,10 @@
 package sysctl
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"strings"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -35,14 +33,14 @@ type Decoder struct {
 	DSACK bool
 
 	socket tcp.Socket
-	names  map[string]string
+	names  source.Interner
 	seed   maphash.Seed
 	losses source.Losses
 }
 
 // NewDecoder returns a decoder.
 func NewDecoder() *Decoder {
-	return &Decoder{names: make(map[string]string), seed: maphash.MakeSeed()}
+	return &Decoder{names: make(source.Interner), seed: maphash.MakeSeed()}
 }
 
 // generations returns the vnet's generation before and after a list was made.
@@ -90,25 +88,4 @@ func (d *Decoder) List(list []byte, visit func(*tcp.Socket) error) error {
 		}
 	}
 	return d.losses.Err()
-}
-
-// maxNames is more algorithms and stacks than any kernel has: names are kept
-// so that none is allocated twice.
-const maxNames = 64
-
-// name returns a C string, which in a field of its own length need not end in
-// NUL.
-func (d *Decoder) name(b []byte) string {
-	if end := bytes.IndexByte(b, 0); end >= 0 {
-		b = b[:end]
-	}
-	if name, ok := d.names[string(b)]; ok {
-		return name
-	}
-	if len(d.names) >= maxNames {
-		return ""
-	}
-	name := strings.ToValidUTF8(string(b), "\uFFFD")
-	d.names[string(b)] = name
-	return name
 }

@@ -274,12 +274,12 @@ func TestUnknownLayouts(t *testing.T) {
 
 func TestNamesAreBounded(t *testing.T) {
 	d := NewDecoder()
-	for i := range 10 * maxNames {
-		d.name(fmt.Appendf(nil, "name%d\x00", i))
+	for i := range 10 * source.MaxNames {
+		d.names.Of(fmt.Appendf(nil, "name%d\x00", i))
 	}
-	assert.Len(t, d.names, maxNames)
-	assert.Equal(t, "\uFFFD", NewDecoder().name([]byte{0xff, 0}))
-	assert.Equal(t, "full", NewDecoder().name([]byte("full")), "no NUL where the name fills its field")
+	assert.Len(t, d.names, source.MaxNames)
+	assert.Equal(t, "\uFFFD", NewDecoder().names.Of([]byte{0xff, 0}))
+	assert.Equal(t, "full", NewDecoder().names.Of([]byte("full")), "no NUL where the name fills its field")
 }
 
 func TestListAllocatesNothing(t *testing.T) {

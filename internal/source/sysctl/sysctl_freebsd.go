@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/mib"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -39,9 +37,8 @@ func Factory() source.Factory {
 // Source reads the sockets and counters of the collector's own vnet.
 type Source struct {
 	*CounterReader
-	list  *mib.Variable
-	dec   *Decoder
-	zones map[uint32]string
+	list *mib.Variable
+	dec  *Decoder
 }
 
 // Open opens the source and reads each of its variables once.
@@ -54,9 +51,9 @@ func Open(ctx context.Context) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{CounterReader: counters, list: list, dec: NewDecoder(), zones: make(map[uint32]string)}
+	s := &Source{CounterReader: counters, list: list, dec: NewDecoder()}
 	s.dec.DSACK = counters.major >= 14
-	s.dec.Zone = s.zone
+	s.dec.Zone = source.NewZones().Name
 	err = s.Sockets(ctx, func(*tcp.Socket) error { return nil })
 	if partial := (*source.PartialError)(nil); err != nil && !errors.As(err, &partial) {
 		return nil, err
@@ -105,20 +102,6 @@ func (*Source) Confined() bool {
 
 // Close implements source.Source: nothing is open between two reads.
 func (*Source) Close() error { return nil }
-
-// zone names an interface. One that has no name (any more) keeps its number,
-// which netip.ParseAddr reads as well.
-func (s *Source) zone(index uint32) string {
-	if name, ok := s.zones[index]; ok {
-		return name
-	}
-	name := strconv.FormatUint(uint64(index), 10)
-	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-		name = ifi.Name
-	}
-	s.zones[index] = name
-	return name
-}
 
 // CounterReader reads the numbers of the collector's own vnet, also for sources
 // that read the sockets elsewhere. It is used by one goroutine at a time.

@@ -102,8 +102,8 @@ func (d *Decoder) record(b []byte) error {
 	if flags := binary.NativeEndian.Uint16(b[atSocketState:]); flags&(noDescriptor|notAccepted) == 0 && s.State != tcp.TimeWait {
 		s.Inode = u64(atSocket)
 	}
-	s.Stack = d.name(b[atStack : atStack+stackLen])
-	s.CongestionControl = d.name(b[atCongestion : atCongestion+congestionLen])
+	s.Stack = d.names.Of(b[atStack : atStack+stackLen])
+	s.CongestionControl = d.names.Of(b[atCongestion : atCongestion+congestionLen])
 	d.values(b)
 	return nil
 }

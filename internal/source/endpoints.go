@@ -1,4 +1,4 @@
-package bpf
+package source
 
 import (
 	"encoding/binary"
@@ -7,11 +7,10 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// identify makes an identity in place of the socket cookie, for which programs
-// cannot ask before Linux 5.12: of the endpoints, as package procfs does and
-// for the same reasons, and of the inode where several listeners may have the same
-// endpoint. It holds for one opened source.
-func identify(seed maphash.Seed, s *tcp.Socket) uint64 {
+// EndpointCookie makes a number in place of the kernel's own for a socket, of its
+// endpoints and, since listeners with SO_REUSEPORT have the same, of a listener's
+// inode.
+func EndpointCookie(seed maphash.Seed, s *tcp.Socket) uint64 {
 	var key [16 + 2 + 16 + 2 + 8]byte
 	local, peer := s.Local.Addr().As16(), s.Peer.Addr().As16()
 	copy(key[0:], local[:])
