@@ -51,7 +51,7 @@ type Group struct {
 
 	// Live is the number of connections in each state, in the last collection
 	// and in the one before.
-	Live, Before [tcp.NumStates]int64
+	Live, Before tcp.States
 
 	used    time.Time // when it last counted a connection
 	members int       // connections that know its place
@@ -121,7 +121,7 @@ func (s *Set) Begin(now time.Time) {
 		s.period++
 	}
 	for _, g := range s.groups {
-		g.Before, g.Live = g.Live, [tcp.NumStates]int64{}
+		g.Before, g.Live = g.Live, tcp.States{}
 	}
 }
 

@@ -58,21 +58,25 @@ type CloseNotifier interface {
 	Closes() (CloseStream, error)
 }
 
-// CloseStream is a stream of notices.
+// CloseStream is a stream of notices. Wait is called by one goroutine, Drain by
+// one at a time, which may be another.
 type CloseStream interface {
-	// Next waits for a notice, but not for ever, and visits it: a socket in state
-	// Closed, with its identity, endpoints and last counters. It returns how many
-	// notices the kernel dropped since the last call. The Socket is reused.
-	Next(visit func(*tcp.Socket) error) (lost uint64, err error)
-	// Close ends the stream. It may be called while Next waits, which then returns
-	// an error.
+	// Wait blocks until enough notices are there to be worth a Drain, which is for
+	// the stream to judge: whoever wants them earlier drains without waiting. It
+	// returns an error if no more will come, and [os.ErrClosed] after Close.
+	Wait() error
+	// Drain visits the notices that are there, without waiting for more. It
+	// returns how many the kernel dropped since the last call. The Notice is
+	// reused.
+	Drain(visit func(*tcp.Notice) error) (lost uint64, err error)
+	// Close ends the stream. It may be called while Wait waits.
 	Close() error
 }
 
 // StateCounter is a source that knows how many sockets are in each state
 // without a look at each, and also of those that it may not list.
 type StateCounter interface {
-	States(ctx context.Context) ([tcp.NumStates]int64, error)
+	States(ctx context.Context) (tcp.States, error)
 }
 
 // Confined is a source that may be shown but a part of the sockets that its

@@ -10,7 +10,7 @@ import (
 type Identity struct {
 	// Cookie is the kernel's own number for the socket: Linux's socket cookie,
 	// FreeBSD's inp_gencnt. A source whose kernel interface shows no such number
-	// makes one of the addresses, the ports and, where it has one, the inode.
+	// leaves it 0, and whoever remembers connections makes one of the endpoints.
 	Cookie uint64
 	// Namespace is the network namespace (its inode) or vnet.
 	Namespace uint64
@@ -29,10 +29,6 @@ type Socket struct {
 	// a zone where the kernel tells the interface. A listener's Peer has port 0.
 	Local, Peer netip.AddrPort
 
-	// Failure is, in the notice of a close, why the connection was never
-	// established.
-	Failure Failure
-
 	// Inode joins the socket with the descriptors that hold it: on Linux the
 	// socket's inode, on FreeBSD where the kernel has it in memory (xso_so), which
 	// is for joining alone and never written anywhere. 0: no process holds it (not
@@ -43,6 +39,12 @@ type Socket struct {
 
 	State  State
 	Fields Fields
+	// Low32 are those of Fields, counters all, of which the source has only the
+	// low 32 bits. Whoever remembers connections continues them.
+	Low32 Fields
+
+	// Role is which end this host has, where the source itself knows.
+	Role Role
 
 	// CongestionControl is the name of the algorithm; "" if it is not known.
 	CongestionControl string
@@ -103,12 +105,6 @@ type Socket struct {
 	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
 	// there is but one, or where it is not known.
 	Stack string
-	// WithoutFINs tells of a notice that its counters of bytes have no FIN in
-	// them. The samples of a live connection never have.
-	WithoutFINs bool
-	// Holder is the process that the source itself saw with the socket; nil if it
-	// saw none, as most sources do.
-	Holder *Holder
 }
 
 // MaxHolderName is the length at which the name in a [Holder] may be cut.

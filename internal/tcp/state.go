@@ -28,6 +28,9 @@ const (
 	NumStates
 )
 
+// States is the number of sockets in each state.
+type States [NumStates]int64
+
 // stateNames are the values of the attribute network.connection.state in the
 // semantic conventions.
 var stateNames = [NumStates]string{

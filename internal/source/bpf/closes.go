@@ -30,6 +30,7 @@ const maxHolders = 4096
 // endings turns records of connections that end into notices.
 type endings struct {
 	decoder
+	notice  tcp.Notice // reused for every record
 	holders map[holderKey]*tcp.Holder
 	// pids: the kernel's process numbers are those of our PID namespace.
 	pids bool
@@ -40,7 +41,7 @@ type holderKey struct {
 	pid   uint32
 }
 
-// ending decodes a record into e.socket.
+// ending decodes a record into e.notice.
 func (e *endings) ending(b []byte) error {
 	if len(b) < endingLen {
 		return fmt.Errorf("record of an ending of %d bytes, wants %d", len(b), endingLen)
@@ -51,8 +52,9 @@ func (e *endings) ending(b []byte) error {
 	if _, err := e.record(b); err != nil {
 		return err
 	}
-	s := &e.socket
-	switch left := s.State; left {
+	e.notice = tcp.Notice{Socket: e.socket, Left: e.socket.State, WithoutFINs: true}
+	s := &e.notice
+	switch s.Left {
 	case tcp.FinWait1, tcp.Closing, tcp.LastAck:
 		// Only what the record itself says tells whether the peer has
 		// acknowledged our FIN: all that was sent is acknowledged then.
@@ -62,14 +64,13 @@ func (e *endings) ending(b []byte) error {
 	case tcp.SynSent, tcp.SynReceived:
 		// No connection came of it.
 		s.Failure = tcp.LinuxFailure(binary.LittleEndian.Uint32(b[endingError:]))
-		s.SegmentsReceived = 0
+		s.NeverEstablished = true
 	}
 	if age := binary.LittleEndian.Uint64(b[endingAge:]); age > 0 {
 		s.Age = time.Duration(min(age, 1<<63-1))
 		s.Fields = s.Fields.With(tcp.FieldAge)
 	}
-	s.State, s.WithoutFINs = tcp.Closed, true
-	s.Inode = 0
+	s.State, s.Inode = tcp.Closed, 0
 	s.Holder = e.holder(b)
 	return nil
 }

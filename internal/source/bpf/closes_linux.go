@@ -38,8 +38,9 @@ type closes struct {
 	wait    time.Duration
 	lost    uint64 // that were told of
 
-	mu     sync.Mutex // held by Next, which never waits for long
-	closed bool
+	stopped chan struct{}
+	mu      sync.Mutex // held by Drain
+	closed  bool
 }
 
 // loadCloses loads the program for a network namespace. ring is the size of its
@@ -73,12 +74,11 @@ func (s *Source) tryCloses() error {
 
 // Closes implements source.CloseNotifier.
 func (s *Source) Closes() (source.CloseStream, error) {
-	c := &closes{wait: busyWait, endings: endings{
+	c := &closes{wait: busyWait, stopped: make(chan struct{}), endings: endings{
 		decoder: newDecoder(s.namespace, s.dec.jiffy, s.zones.Name),
 		holders: make(map[holderKey]*tcp.Holder),
 		pids:    inHostPIDs() == nil,
 	}}
-	c.endings.seed = s.dec.seed
 	defer btf.FlushKernelSpec()
 	if err := loadClosesFor(s.namespace, s.iterator.cookies, 0, &c.objects); err != nil {
 		return nil, err
@@ -93,16 +93,26 @@ func (s *Source) Closes() (source.CloseStream, error) {
 	return c, nil
 }
 
-// Next implements source.CloseStream.
-func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
+// Wait implements source.CloseStream.
+func (c *closes) Wait() error {
+	select {
+	case <-c.stopped:
+		return os.ErrClosed
+	case <-time.After(c.wait):
+		return nil
+	}
+}
+
+// Drain implements source.CloseStream.
+func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return 0, os.ErrClosed
 	}
 	c.endings.losses.Reset()
-	// Nobody wakes us: what is there is read when the wait is over.
-	c.ring.SetDeadline(time.Now().Add(c.wait))
+	// Nobody wakes us: what is there is read at once.
+	c.ring.SetDeadline(time.Now())
 	n := 0
 	for ; ; n++ {
 		err := c.ring.ReadInto(&c.record)
@@ -116,7 +126,7 @@ func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
 			c.endings.losses.Decode(err)
 			continue
 		}
-		if err := visit(&c.endings.socket); err != nil {
+		if err := visit(&c.endings.notice); err != nil {
 			return 0, err
 		}
 	}
@@ -137,6 +147,7 @@ func (c *closes) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	close(c.stopped)
 	if err := errors.Join(c.link.Close(), c.ring.Close(), c.objects.Close()); err != nil {
 		return fmt.Errorf("close the program over connections that end: %w", err)
 	}

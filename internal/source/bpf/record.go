@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"net/netip"
 	"time"
@@ -99,7 +98,7 @@ const (
 )
 
 func newDecoder(namespace uint64, jiffy time.Duration, zone func(uint32) string) decoder {
-	return decoder{namespace: namespace, jiffy: jiffy, seed: maphash.MakeSeed(), zone: zone, names: make(source.Interner)}
+	return decoder{namespace: namespace, jiffy: jiffy, zone: zone, names: make(source.Interner)}
 }
 
 // decoder turns records into sockets.
@@ -108,7 +107,6 @@ type decoder struct {
 	namespace uint64
 	// jiffy is the kernel's tick, 1/CONFIG_HZ.
 	jiffy  time.Duration
-	seed   maphash.Seed // of identities in place of cookies
 	zone   func(ifindex uint32) string
 	names  source.Interner
 	losses source.Losses
@@ -170,9 +168,6 @@ func (d *decoder) record(b []byte) (length int, err error) {
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 	case kindConnection:
 		d.connection((*[connectionLen]byte)(b))
-	}
-	if s.ID.Cookie == 0 && kind != kindPassedOver {
-		s.ID.Cookie = source.EndpointCookie(d.seed, s)
 	}
 	return length, nil
 }

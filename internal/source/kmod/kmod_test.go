@@ -33,8 +33,8 @@ func (fakeHost) Embryos(_ context.Context, count uint64, visit func(*tcp.Socket)
 }
 
 func (fakeHost) Counters(context.Context) (tcp.Counters, error) { return tcp.Counters{}, nil }
-func (fakeHost) States(context.Context) ([tcp.NumStates]int64, error) {
-	return [tcp.NumStates]int64{}, nil
+func (fakeHost) States(context.Context) (tcp.States, error) {
+	return tcp.States{}, nil
 }
 
 // device makes a file that reads as the device does.

@@ -16,7 +16,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"os"
 
@@ -58,12 +57,14 @@ func Factory() source.Factory {
 
 // Source reads the sockets and counters of one network namespace.
 type Source struct {
-	dir    string
-	order  byteOrder
-	ids    identifier
-	lines  *bufio.Reader
-	socket tcp.Socket
-	losses source.Losses
+	dir   string
+	order byteOrder
+	// namespace is the inode of the network namespace. Sockets have no cookies:
+	// /proc/net does not show any.
+	namespace uint64
+	lines     *bufio.Reader
+	socket    tcp.Socket
+	losses    source.Losses
 
 	counters *CounterReader
 }
@@ -79,11 +80,11 @@ func Open(ctx context.Context, dir string) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		dir:      dir,
-		order:    hostOrder(),
-		ids:      identifier{namespace: Namespace(dir), seed: maphash.MakeSeed()},
-		lines:    bufio.NewReaderSize(nil, bufferSize),
-		counters: NewCounters(dir),
+		dir:       dir,
+		order:     hostOrder(),
+		namespace: Namespace(dir),
+		lines:     bufio.NewReaderSize(nil, bufferSize),
+		counters:  NewCounters(dir),
 	}, nil
 }
 

@@ -70,7 +70,7 @@ func (s *Source) readSockets(ctx context.Context, r io.Reader, path string, visi
 			s.losses.Decode(fmt.Errorf("line %d of %s, %q: %w", number, path, line[:min(len(line), maxQuote)], err))
 			continue
 		}
-		s.socket.ID = s.ids.identify(&s.socket)
+		s.socket.ID = tcp.Identity{Namespace: s.namespace}
 		if err := visit(&s.socket); err != nil {
 			return err
 		}

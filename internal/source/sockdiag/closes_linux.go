@@ -39,11 +39,15 @@ type closes struct {
 	dec   decoder
 	drops uint32 // that were told of
 
-	// Of the read under way; its function is made once, so that a notice costs
+	// Of the read under way; its functions are made once, so that a notice costs
 	// no allocation.
-	read  func(fd uintptr) (done bool)
-	n     int
-	errno error
+	read   func(fd uintptr) (done bool)
+	peek   func(fd uintptr) (done bool)
+	notify func(*tcp.Socket) error
+	visit  func(*tcp.Notice) error
+	notice tcp.Notice
+	n      int
+	errno  error
 }
 
 // Closes implements source.CloseNotifier.
@@ -68,7 +72,14 @@ func (s *Source) Closes() (source.CloseStream, error) {
 	}
 	c.read = func(fd uintptr) bool {
 		c.n, c.errno = receive(int(fd), c.buf)
-		return !errors.Is(c.errno, unix.EAGAIN)
+		return true
+	}
+	c.peek = func(fd uintptr) bool {
+		return !errors.Is(readable(int(fd)), unix.EAGAIN)
+	}
+	c.notify = func(s *tcp.Socket) error {
+		c.notice.Socket = *s
+		return c.visit(&c.notice)
 	}
 	return c, nil
 }
@@ -90,26 +101,39 @@ func subscribe(fd int) error {
 	return nil
 }
 
-// Next implements source.CloseStream.
-func (c *closes) Next(visit func(*tcp.Socket) error) (lost uint64, err error) {
-	if err := c.conn.Read(c.read); err != nil {
-		return 0, fmt.Errorf("wait for close notices: %w", err)
+// Wait implements source.CloseStream: one notice is enough.
+func (c *closes) Wait() error {
+	if err := c.conn.Read(c.peek); err != nil {
+		return fmt.Errorf("wait for close notices: %w", err)
 	}
-	n := c.n
-	switch {
-	case errors.Is(c.errno, unix.ENOBUFS):
-		return c.dropped(), nil
-	case c.errno != nil:
-		return 0, fmt.Errorf("read close notices: %w", c.errno)
-	case n > len(c.buf):
-		return 1, nil
-	}
+	return nil
+}
+
+// Drain implements source.CloseStream.
+func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 	c.dec.begin()
-	// Notices are nobody's answers: their sequence number is 0.
-	if _, err := c.dec.datagram(c.buf[:n], 0, visit); err != nil {
-		return 0, err
+	c.visit = visit
+	for {
+		if err := c.conn.Read(c.read); err != nil {
+			return lost, fmt.Errorf("read close notices: %w", err)
+		}
+		switch {
+		case errors.Is(c.errno, unix.EAGAIN):
+			return lost, c.dec.losses.Err()
+		case errors.Is(c.errno, unix.ENOBUFS):
+			lost += c.dropped()
+			continue
+		case c.errno != nil:
+			return lost, fmt.Errorf("read close notices: %w", c.errno)
+		case c.n > len(c.buf):
+			lost++
+			continue
+		}
+		// Notices are nobody's answers: their sequence number is 0.
+		if _, err := c.dec.datagram(c.buf[:c.n], 0, c.notify); err != nil {
+			return lost, err
+		}
 	}
-	return 0, c.dec.losses.Err()
 }
 
 // dropped returns how many notices found the buffer full since it was last
@@ -138,6 +162,21 @@ func (c *closes) dropCount() (drops uint32, known bool) {
 		return 0, false
 	}
 	return binary.NativeEndian.Uint32(info[4*memoryInfoDrops:]), true
+}
+
+// readable returns EAGAIN if there is nothing to read.
+func readable(fd int) error {
+	var b [1]byte
+	for {
+		_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_PEEK, 0, 0)
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
+	}
 }
 
 // Close implements source.CloseStream.

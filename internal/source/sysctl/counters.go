@@ -77,7 +77,7 @@ recipe:
 
 // states reads net.inet.tcp.states, a 64-bit number for each state of
 // <netinet/tcp_fsm.h>.
-func states(raw []byte) (n [tcp.NumStates]int64, err error) {
+func states(raw []byte) (n tcp.States, err error) {
 	if len(raw) != 8*len(n) {
 		return n, fmt.Errorf("net.inet.tcp.states of %d bytes, not %d: %w", len(raw), 8*len(n), errLayout)
 	}

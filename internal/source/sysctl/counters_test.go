@@ -104,7 +104,7 @@ func TestCountersOfAnUnknownVersion(t *testing.T) {
 // The states are those of the whole vnet, whoever asks.
 func TestStates(t *testing.T) {
 	eachKernel(t, func(t *testing.T, osreldate int) {
-		var listed [tcp.NumStates]int64
+		var listed tcp.States
 		for _, s := range list(t, decoder(osreldate), fixture(t, osreldate, "pcblist")) {
 			listed[s.State]++
 		}
@@ -115,7 +115,7 @@ func TestStates(t *testing.T) {
 		}
 		got, err := states(fixture(t, osreldate, "states_vnetjail"))
 		require.NoError(t, err)
-		assert.Equal(t, [tcp.NumStates]int64{tcp.Listen: 1, tcp.Established: 2}, got)
+		assert.Equal(t, tcp.States{tcp.Listen: 1, tcp.Established: 2}, got)
 	})
 	_, err := states(make([]byte, 96))
 	assert.ErrorContains(t, err, "net.inet.tcp.states of 96 bytes, not 88: unknown layout")

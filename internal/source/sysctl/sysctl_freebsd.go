@@ -147,10 +147,10 @@ func (r *CounterReader) Counters(ctx context.Context) (tcp.Counters, error) {
 }
 
 // States implements source.StateCounter.
-func (r *CounterReader) States(ctx context.Context) ([tcp.NumStates]int64, error) {
+func (r *CounterReader) States(ctx context.Context) (tcp.States, error) {
 	raw, err := r.states.Read(ctx)
 	if err != nil {
-		return [tcp.NumStates]int64{}, err
+		return tcp.States{}, err
 	}
 	return states(raw)
 }
