@@ -54,9 +54,9 @@ func ofPort(next *refusing, port int, key func(attrs map[string]any) string) map
 					}
 					of := all[key(attrs)]
 					switch {
-					case m.Name() == "tcp.connection.opens":
+					case m.Name() == "tcp.opens":
 						of.opens = dp.IntValue()
-					case m.Name() == "tcp.connection.closes":
+					case m.Name() == "tcp.closes":
 						of.closes = dp.IntValue()
 					case m.Name() == "tcp.io" && attrs["network.io.direction"] == "transmit":
 						of.sent = dp.IntValue()
@@ -197,7 +197,7 @@ func TestTheSourceSawWhoseItWas(t *testing.T) {
 	var of []map[string]any
 	for _, md := range r.sink.AllMetrics() {
 		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-			if m.Name() == "tcp.connection.closes" {
+			if m.Name() == "tcp.closes" {
 				for _, dp := range m.Sum().DataPoints().All() {
 					of = append(of, dp.Attributes().AsRaw())
 				}

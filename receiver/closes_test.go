@@ -118,9 +118,9 @@ func TestClosesAreCounted(t *testing.T) {
 	points, sent := r.sums("tcp.io")
 	assert.Equal(t, 2, points)
 	assert.Equal(t, 500.0+7+70+3, sent, "what was before the receiver and what the filter does not want is not in it")
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Equal(t, 1.0, opens)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 2.0, closes)
 }
 
@@ -134,7 +134,7 @@ func TestNoticesOfBeforeTheFirstDump(t *testing.T) {
 	defer func() { require.NoError(t, s.close()) }()
 	src.tell(t, ended(established(2, 0), 70, 3))
 	r.scrapeOnce(t)
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Zero(t, opens, "it may be older than all counters")
 }
 
@@ -156,7 +156,7 @@ func TestManyClosesBetweenTwoScrapes(t *testing.T) {
 	}, 5*time.Second, time.Millisecond, "counted without a scrape")
 	r.sink.Reset()
 	r.scrapeOnce(t)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, float64(2*closesAtOnce), closes)
 }
 
@@ -189,7 +189,7 @@ func TestAWatchThatBreaks(t *testing.T) {
 	assert.Zero(t, src.open)
 	src.sockets = nil
 	r.scrapeOnce(t)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 1.0, closes, "dumps tell of closes again")
 }
 

@@ -84,7 +84,7 @@ func TestGroupsOfASourceThatKnowsLittle(t *testing.T) {
 	c.Uncounted = table.Delta{Retransmits: 3}
 	c.Fields = tcp.Fields(0).With(tcp.FieldRetransmits)
 	got := names(grouped(t, w, []group.Attribute{group.Role}, c))
-	assert.Equal(t, map[string]int{"tcp.connections": 1, "tcp.retransmits": 1, "tcp.connection.opens": 1, "tcp.connection.closes": 1}, got)
+	assert.Equal(t, map[string]int{"tcp.connections": 1, "tcp.retransmits": 1, "tcp.opens": 1, "tcp.closes": 1}, got)
 }
 
 func TestGroupsThatAreGoneSaySoOnce(t *testing.T) {

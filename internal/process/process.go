@@ -66,6 +66,9 @@ const (
 	// ReasonNoOwner: no process has it: not accepted yet, orphaned, TIME_WAIT,
 	// the kernel's own.
 	ReasonNoOwner
+
+	// NumReasons is the number of reasons.
+	NumReasons
 )
 
 var reasonNames = [...]string{"", "pending", "no_permission", "no_owner"}

@@ -33,6 +33,9 @@ type Notice struct {
 	// know them.
 	Established, Ended time.Time
 
+	// Seen is when the notice was read, which whoever reads it notes.
+	Seen time.Time
+
 	// Holder is the process that the source itself saw with the socket; nil if it
 	// saw none, as most sources do.
 	Holder *Holder
