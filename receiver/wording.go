@@ -64,14 +64,14 @@ func takesItem(typ reflect.Type) string {
 
 // takesComparison describes an item of metrics_include and metrics_exclude.
 func takesComparison(value any) string {
-	return comparison(value) + " for this very value, or - regexp: for a regular expression"
+	return comparison(value) + " for exactly this value, or `- regexp: ^ssh` for a regular expression"
 }
 
 func comparison(value any) string {
 	if !isScalar(value) {
 		value = "sshd"
 	}
-	return fmt.Sprintf("- strict: %v", value)
+	return fmt.Sprintf("`- strict: %v`", value)
 }
 
 // quoting is the advice for a value that would fit with quotes, or without.
@@ -144,19 +144,19 @@ func shorten(text string) string {
 
 // unknown is the error for a key that a section does not have.
 func unknown(path, key string, fields map[string]reflect.Value) error {
-	section := "the section"
+	name := shorten(key)
+	if name == "" {
+		name = `""`
+	}
+	section := "this section"
 	if path == "" {
 		section = "the receiver"
 	}
 	advice := ""
 	if near := suggestions(path, key, fields); len(near) > 0 {
-		advice = "; did you mean " + strings.Join(near, " or ") + "?"
+		advice = " (did you mean " + strings.Join(near, " or ") + "?)"
 	}
-	name := shorten(key)
-	if name == "" {
-		name = `""`
-	}
-	return fmt.Errorf("%s: unknown key, %s takes %s%s", join(path, name), section, list(fields), advice)
+	return fmt.Errorf("%s: unknown key%s, %s takes %s", join(path, name), advice, section, list(fields))
 }
 
 func list(fields map[string]reflect.Value) string {
@@ -170,7 +170,7 @@ func list(fields map[string]reflect.Value) string {
 // differs by a slip, or the same of other sections, which stands in the wrong
 // place or was written with dots.
 func suggestions(path, key string, fields map[string]reflect.Value) []string {
-	best, least := "", min(max(1, len(key)/3), 3)+1
+	best, least := "", min(max(1, len(key)/3), 2)+1
 	for _, candidate := range slices.Sorted(maps.Keys(fields)) {
 		if d := distance(key, candidate); d < least {
 			best, least = candidate, d
