@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,30 +15,30 @@ import (
 	"go.opentelemetry.io/collector/filter"
 )
 
-// Unmarshal implements confmap.Unmarshaler. It looks at every key and value
-// before confmap decodes them, because confmap accepts much that no user means,
-// and does so silently (v1.61, see TestWhatTheLibraryAccepts):
+// Unmarshal implements confmap.Unmarshaler. It looks at every key and value before
+// confmap decodes them, because confmap (v1.61) silently accepts much that no user
+// means. TestWhatTheLibraryAccepts has all of it:
 //
-//   - an empty value, as in `limit:` or with an environment variable that is not
-//     set, becomes 0, false or ""; here the default stays,
-//   - an empty item of a list becomes 0 or "",
-//   - 1.5 becomes 1, and an integer beyond 64 bits some other integer,
-//   - 5 becomes a duration of 5 ns,
-//   - the text "a,b" becomes a list.
+//   - An empty value becomes 0, false or "", be it `limit:` or a variable that is not
+//     set. For connections::limit that is no limit at all. Here the default stays.
+//   - An empty item of a list becomes 0 or "".
+//   - 1.5 becomes 1, and an integer beyond 64 bits becomes another integer.
+//   - 5 becomes a duration of 5 ns.
+//   - The text "a,b" becomes a list of two.
 //
-// What it refuses, it reports with types of Go, and never with what a key takes.
-// Its hooks and options change none of that for plain ints, bools and strings.
-// Types of our own with UnmarshalText would mend some of it, but neither keys that
-// do not exist nor the generated part of Config.
+// No option of confmap changes that. Types of our own for numbers and durations could,
+// but not in the generated part of Config, nor for keys that do not exist. And the
+// errors for what confmap does refuse show types of Go instead of what a key takes.
 //
 // The conversion itself is left to confmap, one section at a time.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	return decode(conf, reflect.ValueOf(c), "")
 }
 
-// decode sets the struct that into points to from a section, and returns an error
-// for each key that the struct does not have and each value that does not fit.
-// What it has dealt with it deletes from conf.
+// decode sets the struct that into points to from a section, or returns an error for
+// each key that the struct does not have and each value that does not fit. It deletes
+// from conf what confmap must not see: empty values, and sections that are decoded by
+// themselves.
 func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 	fields := fieldsOf(into.Elem())
 	values := conf.ToStringMap()
@@ -74,7 +75,7 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 		return err
 	}
 	if err := conf.Unmarshal(into.Interface()); err != nil {
-		return fmt.Errorf("%s%w", prefix(path), err)
+		return fmt.Errorf("%s: %w", cmp.Or(path, "the configuration"), err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if list, ok := fields[key].Interface().([]filter.Config); ok {
@@ -84,8 +85,8 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 	return errors.Join(errs...)
 }
 
-// misfit returns an error if a value is not what the type takes. Where text is
-// true, what is not text is known to convert to it.
+// misfit returns an error if a value is not what the type takes. text says that values
+// which are not text convert to it.
 func misfit(path string, value any, typ reflect.Type, text bool) error {
 	fits := true
 	switch {
@@ -143,8 +144,8 @@ func misfitItem(path string, item any, typ reflect.Type, text bool) error {
 	return errors.Join(errs...)
 }
 
-// maxInt bounds what keys take that are integers: below it, whole numbers in
-// floating point, such as 1e3, are exact enough to convert.
+// maxInt is the largest integer that a key takes. Nobody needs larger ones, and up to
+// here a whole number in floating point, such as 1e3, converts without overflow.
 const maxInt = 1_000_000_000_000_000_000
 
 func misfitInt(path string, value any, typ reflect.Type) error {
@@ -165,8 +166,9 @@ func misfitInt(path string, value any, typ reflect.Type) error {
 	return nil
 }
 
-// comparisons checks the items of metrics_include and metrics_exclude, which
-// otherwise the library checks, with words for programmers.
+// comparisons checks the items of metrics_include and metrics_exclude. The library
+// would check them too, but its errors name the field of Config that the generated
+// part is embedded in, as if it were a section.
 func comparisons(path string, list []filter.Config) error {
 	var errs []error
 	for _, item := range list {
@@ -184,9 +186,9 @@ func comparisons(path string, list []filter.Config) error {
 	return errors.Join(errs...)
 }
 
-// converts reports whether the library can decode one key of a section. It alone
-// knows the text of ${env:PORT} from before it was read as YAML, which made a
-// number of it.
+// converts reports whether confmap can decode one key of a section. Only confmap still
+// has the text of a variable such as ${env:NAME}: what ToStringMap returns was read as
+// YAML, so that the name 0123 is a number there.
 func converts(conf *confmap.Conf, key string, typ reflect.Type) bool {
 	section := reflect.New(reflect.StructOf([]reflect.StructField{
 		{Name: "Value", Type: typ, Tag: reflect.StructTag(fmt.Sprintf("mapstructure:%q", key))},
@@ -194,8 +196,8 @@ func converts(conf *confmap.Conf, key string, typ reflect.Type) bool {
 	return conf.Unmarshal(section.Interface(), confmap.WithIgnoreUnused()) == nil
 }
 
-// expanded replaces what the library keeps of variables inside of a list that
-// itself comes from one.
+// expanded resolves variables inside of a list that is itself the value of a variable:
+// ToStringMap leaves those in a type of confmap's own.
 func expanded(value any) any {
 	if _, ok := value.([]any); !ok {
 		return value
@@ -219,16 +221,8 @@ func fieldsOf(section reflect.Value) map[string]reflect.Value {
 }
 
 func join(path, key string) string {
-	return prefixed(path, "::", key)
-}
-
-func prefix(path string) string {
-	return prefixed(path, ": ", "")
-}
-
-func prefixed(path, separator, key string) string {
 	if path == "" {
 		return key
 	}
-	return path + separator + key
+	return path + "::" + key
 }

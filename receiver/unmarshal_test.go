@@ -33,8 +33,8 @@ func resolve(tb testing.TB, yaml string) *confmap.Conf {
 	return conf
 }
 
-// provider is what the collector's own providers come to, which are modules of
-// their own: text by name, read as YAML.
+// provider does what the collector's own providers do: it finds text by name and reads
+// it as YAML. Those are modules that this one does not need otherwise.
 type provider struct {
 	scheme string
 	text   func(string) string
@@ -47,8 +47,8 @@ func (p provider) Retrieve(_ context.Context, uri string, _ confmap.WatcherFunc)
 func (p provider) Scheme() string               { return p.scheme }
 func (provider) Shutdown(context.Context) error { return nil }
 
-// TestEmptyValuesMeanTheDefault gives each key there is no value, in each way
-// that there is.
+// TestEmptyValuesMeanTheDefault leaves each key empty, in every way that YAML and
+// variables allow.
 func TestEmptyValuesMeanTheDefault(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	all := paths(reflect.ValueOf(&Config{}).Elem(), "")
@@ -243,9 +243,8 @@ func including(list string) string {
 	return "resource_attributes: {process.executable.name: {metrics_include: " + list + "}}"
 }
 
-// TestWhatTheLibraryAccepts has the reasons for looking at values before the
-// library does. Where it fails, the library has learnt something, and unmarshal.go
-// may shrink.
+// TestWhatTheLibraryAccepts shows why values are checked before confmap decodes them.
+// If it fails after an update, confmap has become stricter, and unmarshal.go may shrink.
 func TestWhatTheLibraryAccepts(t *testing.T) {
 	type section struct {
 		Limit    int           `mapstructure:"limit"`
@@ -280,6 +279,14 @@ func FuzzConfig(f *testing.F) {
 		"collection_interval: 1ns\ntimeout: -1s", "limit: 18446744073709551616", "connections: [[[]]]", "connections::limit: 1\nconnections: 5",
 	} {
 		f.Add([]byte(yaml))
+	}
+	for _, path := range paths(reflect.ValueOf(&Config{}).Elem(), "") {
+		if strings.HasPrefix(path, "metrics::") && !strings.Contains(path, "tcp.rtt") {
+			continue
+		}
+		for _, value := range []string{"1e3", "-1", "10s", "x", "[null]", "[/x/, 5]", "{a: }", "true"} {
+			f.Add([]byte(nest(path, value)))
+		}
 	}
 	f.Fuzz(func(t *testing.T, yaml []byte) {
 		retrieved, err := confmap.NewRetrievedFromYAML(yaml)

@@ -25,9 +25,9 @@ const (
 	minTimeout = time.Millisecond
 )
 
-// Validate implements confmap.Validator for all sections: errors of sections that
-// validated themselves would name only a part of each key. They are one line, since
-// the collector names the receiver before the first line only.
+// Validate implements confmap.Validator. The sections have no Validate of their own:
+// their errors would name only a part of each key. All errors are on one line, because
+// the collector writes the receiver's name before the first line only.
 func (c *Config) Validate() error {
 	errs := []error{
 		c.validateTimes(),

@@ -97,7 +97,7 @@ func isScalar(value any) bool {
 	return false
 }
 
-// show writes a value as it would stand in YAML, on one line.
+// show writes a value on one line, about as in YAML.
 func show(value any) string {
 	var text string
 	switch v := value.(type) {
@@ -166,9 +166,9 @@ func list(fields map[string]reflect.Value) string {
 	return strings.Join(slices.Sorted(maps.Keys(fields)), ", ")
 }
 
-// suggestions are the keys that the user may have meant: one of this section that
-// differs by a slip, or the same of other sections, which stands in the wrong
-// place or was written with dots.
+// suggestions are the keys that the user may have meant: the one of this section that
+// differs by a slip of the fingers, else those of the same name in other sections, which
+// are meant where a key is indented wrongly or written with dots.
 func suggestions(path, key string, fields map[string]reflect.Value) []string {
 	best, least := "", min(max(1, len(key)/3), 2)+1
 	for _, candidate := range slices.Sorted(maps.Keys(fields)) {
@@ -205,8 +205,8 @@ func paths(section reflect.Value, path string) []string {
 	return all
 }
 
-// distance is how many bytes have to be put in, taken out or replaced to make one
-// word of the other (Levenshtein). Keys longer than any of ours are not compared.
+// distance is the number of bytes to insert, delete or replace that turn one word into
+// the other (Levenshtein). It does not compare keys that are longer than any of ours.
 func distance(a, b string) int {
 	if len(a) > maxShown {
 		return len(a)
