@@ -85,7 +85,7 @@ func (c *Connection) Has(f tcp.Field) bool { return c.Fields.Has(f) }
 // IsIPv4 reports whether the connection's packets are IPv4.
 func (c *Connection) IsIPv4() bool { return c.Local.Addr().Is4() }
 
-// NoState is the state before the first and after the last.
+// NoState is the state of what is not there: not yet, or not any more.
 const NoState = tcp.NumStates
 
 // Progress is what a connection did since the last Progress. The first one comes
@@ -94,8 +94,11 @@ const NoState = tcp.NumStates
 type Progress struct {
 	*Connection
 	Delta Delta
-	// Was is the state in the last Progress; NoState in the first one.
-	Was tcp.State
+	// Was is the state in the last Progress, Is the one now. They are NoState in
+	// the first Progress and once the connection has ended.
+	Was, Is tcp.State
+	// First reports that this is the first Progress of the connection.
+	First bool
 	// Gone reports that this is the last Progress: the slot is free after it.
 	Gone bool
 }

@@ -89,18 +89,20 @@ func (s *Set) Progress(p *event.Progress) {
 	if p.Was != event.NoState {
 		g.Live[p.Was]--
 	}
+	if p.Is != event.NoState {
+		g.Live[p.Is]++
+	}
 	if p.Gone {
 		g.members--
 		s.bySlot[p.Slot] = -1
 		return
 	}
-	g.Live[p.State]++
 	g.used = s.now
 	g.BytesSent += p.Delta.BytesSent
 	g.BytesReceived += p.Delta.BytesReceived
 	g.Retransmits += p.Delta.Retransmits
 	g.Known |= p.Fields
-	if p.Was == event.NoState || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
+	if p.First || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
 		s.sample(g, p.Connection)
 	}
 }

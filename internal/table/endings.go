@@ -3,6 +3,7 @@ package table
 import (
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -32,7 +33,7 @@ func (t *Table) lost(c *Connection) {
 		t.gone(c)
 		return
 	}
-	t.finish(c, nil)
+	t.finish(c, nil, false)
 	if !t.notified || c.place < 0 {
 		t.gone(c)
 		return
@@ -159,7 +160,8 @@ func (t *Table) revive(s *tcp.Socket) *Connection {
 }
 
 // finish reports the end of a connection, and before it what it did until then.
-func (t *Table) finish(c *Connection, n *tcp.Notice) {
+// What is left of it may stay for a while, in its last state.
+func (t *Table) finish(c *Connection, n *tcp.Notice, stays bool) {
 	if !c.marks.has(reported) {
 		var holder *tcp.Holder
 		if n != nil {
@@ -167,6 +169,10 @@ func (t *Table) finish(c *Connection, n *tcp.Notice) {
 		}
 		t.settle(c, holder, true)
 	}
-	t.progress(c)
+	is := event.NoState
+	if stays {
+		is = c.State
+	}
+	t.progress(c, is)
 	t.reportEnd(c, t.endOf(c, n))
 }

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -77,7 +78,7 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	// The last dump had what the kernel keeps of it for a while: so has the table.
 	stays := c.pass == t.pass && c.Fields == 0 && (c.State == tcp.TimeWait || c.State == tcp.FinWait2)
 	t.take(c, n)
-	t.finish(c, n)
+	t.finish(c, n, stays)
 	if stays {
 		t.free(c)
 		return
@@ -100,7 +101,7 @@ func (t *Table) take(c *Connection, n *tcp.Notice) {
 		t.withoutFINs(n, c)
 	}
 	last, inode := c.State, c.Inode
-	t.update(c, &n.Socket, n.BytesReceived)
+	t.update(c, &n.Socket, true)
 	c.State, c.Inode = last, inode
 }
 
@@ -111,7 +112,7 @@ func (t *Table) endAgain(c *Connection, n *tcp.Notice) {
 	}
 	if n.Peer.Port() != 0 && !c.replacedBy(&n.Socket) {
 		t.take(c, n)
-		t.progress(c)
+		t.progress(c, event.NoState)
 	}
 	t.endOfEnding(c)
 }
@@ -131,7 +132,10 @@ func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
 	s := &n.Socket
 	c := t.fresh(s)
 	c.Role, c.IsNew, c.pass = role, true, t.pass
-	c.State, c.Details = n.Left, nil
+	c.Local, c.Peer, c.State = s.Local, s.Peer, n.Left
+	if c.Details = nil; t.opts.Detailed {
+		c.Details = &event.Details{FirstSeen: t.began, Start: t.complete}
+	}
 	t.settleRole(c)
 	if established {
 		t.establish(c)
@@ -146,7 +150,7 @@ func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
 	c.State = left
 	c.unreported.BytesSent, c.unreported.BytesReceived, c.unreported.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	c.counted = s.BytesReceived
-	t.finish(c, n)
+	t.finish(c, n, false)
 	t.leave(c)
 	return true
 }

@@ -45,7 +45,7 @@ func (t *Table) report(c *Connection) bool {
 	if !c.marks.has(reported) && !t.settle(c, nil, false) {
 		return false
 	}
-	t.progress(c)
+	t.progress(c, c.State)
 	if t.isOver(c) {
 		t.reportEnd(c, t.endOf(c, nil))
 	}
@@ -79,20 +79,22 @@ func (t *Table) settle(c *Connection, holder *tcp.Holder, last bool) bool {
 	return true
 }
 
-// progress reports what a connection did since the last time, and that it opened.
-func (t *Table) progress(c *Connection) {
+// progress reports what a connection did since the last time, in which state it
+// is now, and that it opened.
+func (t *Table) progress(c *Connection, is tcp.State) {
 	delta := c.unreported
 	c.unreported = event.Delta{}
 	if c.marks.has(unwanted) {
-		c.told = c.State
+		c.told = is
 		if c.marks.has(established) {
 			c.marks |= opened
 		}
 		return
 	}
-	if c.told != c.State || delta != (event.Delta{}) {
-		t.events.progress = event.Progress{Connection: &c.Connection, Delta: delta, Was: c.told}
-		c.told = c.State
+	if !c.marks.has(begun) || c.told != is || delta != (event.Delta{}) {
+		t.events.progress = event.Progress{Connection: &c.Connection, Delta: delta, Was: c.told, Is: is, First: !c.marks.has(begun)}
+		c.told = is
+		c.marks |= begun
 		t.opts.Events.Progress(&t.events.progress)
 	}
 	if c.marks&(established|opened) == established {
@@ -177,7 +179,7 @@ func (t *Table) reportEnd(c *Connection, e event.Ended) {
 // now.
 func (t *Table) reportGone(c *Connection) {
 	if c.marks.has(reported) && !c.marks.has(unwanted) {
-		t.events.progress = event.Progress{Connection: &c.Connection, Was: c.told, Gone: true}
+		t.events.progress = event.Progress{Connection: &c.Connection, Was: c.told, Is: event.NoState, Gone: true}
 		t.opts.Events.Progress(&t.events.progress)
 	}
 	t.opts.Slots.give(c.Slot)

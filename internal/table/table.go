@@ -194,7 +194,7 @@ func (t *Table) Observe(s *tcp.Socket) {
 	if s.Inode == 0 && c.Inode != 0 {
 		t.free(c)
 	}
-	t.update(c, s, t.sure(s))
+	t.update(c, s, false)
 	t.mark(c)
 }
 

@@ -37,12 +37,18 @@ func startsAnew(old, now tcp.State) bool {
 
 // update takes a new sample, whose counters it unwraps in place. A counter that
 // the sample does not have (TIME_WAIT has none) keeps its last value, so that a
-// later sample goes on from there. sure is how many of the bytes received may
-// be counted now.
-func (t *Table) update(c *Connection, s *tcp.Socket, sure uint64) {
+// later sample goes on from there. last says that there will be no later one.
+func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
+	if s.Low32.Has(tcp.FieldBytesReceived) {
+		s.BytesReceived = c.bytes(s, tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived)
+	}
+	sure := t.sure(s)
+	if last {
+		sure = s.BytesReceived
+	}
 	// A FIN that arrived between the kernel's reading the state and the counters
 	// is taken off one sample late: hold the value rather than let it fall.
-	s.BytesReceived = max(c.BytesReceived, c.bytes(s, tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived))
+	s.BytesReceived = continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
 	s.BytesSent = c.bytes(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
 	s.Retransmits = unwrapped[uint32](c, s, tcp.FieldRetransmits, c.Retransmits, s.Retransmits)
 	grew := event.Delta{
@@ -53,9 +59,6 @@ func (t *Table) update(c *Connection, s *tcp.Socket, sure uint64) {
 	if c.Details != nil {
 		c.continueDetails(s)
 		c.Delta.Add(grew)
-	}
-	if s.Low32.Has(tcp.FieldBytesReceived) && sure > 0 {
-		sure = s.BytesReceived // of which the source has taken the FIN off
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
