@@ -114,11 +114,13 @@ func TestGroupsOutliveTheSource(t *testing.T) {
 // between is counted.
 func TestGroupsAreFedAtEveryTick(t *testing.T) {
 	src := &scripted{name: "a"}
-	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	cfg := groupConfig("tcp.role")
+	cfg.Groups.Interval = 4 * cfg.CollectionInterval
+	r := newRig(t, cfg, &refusing{}, src)
 	r.scrapeOnce(t)
 	tick := func(sockets ...tcp.Socket) {
 		src.sockets = sockets
-		r.scraper.scrape(t.Context(), due{})
+		r.scrapeOnce(t)
 	}
 	tick(established(1, 10))
 	tick(established(1, 30), established(2, 5))

@@ -41,13 +41,13 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 
-	claims     []process.Claim // reused
-	counted    bool            // all sockets are to be counted in this scrape
-	denied     alarm           // some sockets have no owner for want of permission
-	walks      alarm           // the walk over processes does not complete
-	partial    alarm           // scrapes are not complete
-	late       alarm           // ticks were missed
-	sendFailed alarm
+	claims  []process.Claim // reused
+	needs   Needs           // of this scrape
+	denied  alarm           // some sockets have no owner for want of permission
+	walks   alarm           // the walk over processes does not complete
+	partial alarm           // scrapes are not complete
+	late    alarm           // ticks were missed
+	refused alarm           // a pipeline refuses what it is handed
 
 	stop     context.CancelFunc // of the loop
 	done     chan struct{}      // the loop has ended
@@ -78,7 +78,7 @@ func (e *Engine) Listen(l event.Listener) { e.listeners = append(e.listeners, l)
 // Start opens the best source and begins to scrape. It fails if none opens that
 // meets the configuration.
 func (e *Engine) Start(ctx context.Context) error {
-	if err := e.open(ctx); err != nil {
+	if err := e.Open(ctx); err != nil {
 		return err
 	}
 	// The context of Start ends with Start.
@@ -92,8 +92,8 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// open opens what a scrape needs.
-func (e *Engine) open(ctx context.Context) error {
+// Open opens what a scrape needs, without a clock: for whoever scrapes by Once.
+func (e *Engine) Open(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.batches, e.abandon = context.WithCancel(context.Background())
@@ -154,15 +154,25 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		err = errors.New("a pipeline has not given back the batch that it was handed, though its context has ended")
 	}
 	e.stop = nil
-	return errors.Join(err, e.close())
+	return errors.Join(err, e.Close())
 }
 
 // abandonGrace is how long a pipeline has to return once the context of its batch
 // has ended. One that does not even then is left behind.
 const abandonGrace = time.Second
 
-// close gives back what the engine holds.
-func (e *Engine) close() error {
+// Once makes one scrape, sends what the views make of it, and returns what came of
+// that. Ticks count from 0.
+func (e *Engine) Once(ctx context.Context, tick int64) error {
+	var errs []error
+	for _, d := range e.scrape(ctx, tick) {
+		errs = append(errs, e.deliver(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Close gives back what Open has opened.
+func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.abandon()
@@ -200,7 +210,9 @@ func (e *Engine) loop(ctx context.Context) {
 			e.late.clear(func(n uint64) { e.log.Info("scrapes keep up with collection_interval again", zap.Uint64("missed", n)) })
 		}
 		last = tick
-		e.scrape(ctx, tick)
+		for _, d := range e.scrape(ctx, tick) {
+			d.view.toSend <- d.send
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

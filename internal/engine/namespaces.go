@@ -11,6 +11,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -222,7 +223,7 @@ func (e *Engine) closeEmptied() error {
 		e.others.leave(sp)
 		errs = append(errs, e.leave(sp))
 		sp.table.Begin(time.Now())
-		sp.table.End(true)
+		sp.table.End(table.Complete)
 		sp.table.Reset()
 		return true
 	})

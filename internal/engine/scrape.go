@@ -10,6 +10,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -20,13 +21,13 @@ const maxDumps = 3
 // scrape does what one scrape does: dump, attribute, report, show. What fails
 // costs only its own part. Whoever listens wants a dump at every tick: the more
 // there are, the fewer connections open and close unseen.
-func (e *Engine) scrape(ctx context.Context, tick int64) {
+func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	due, needs := e.due(tick)
 	needs.Sockets = needs.Sockets || len(e.listeners) > 0
 	if !needs.any() {
-		return
+		return nil
 	}
 	readCtx, cancel := ctx, context.CancelFunc(func() {})
 	if e.cfg.Timeout > 0 {
@@ -40,9 +41,8 @@ func (e *Engine) scrape(ctx context.Context, tick int64) {
 		errs = append(errs, e.readCounters(readCtx))
 	}
 	complete := false
-	if needs.Sockets || needs.States {
-		// The counts of sockets in each state do not know of the filter.
-		e.counted = needs.States
+	if needs.dump() {
+		e.needs = needs
 		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
 		complete = true
 		for sp := range e.spaces() {
@@ -53,13 +53,14 @@ func (e *Engine) scrape(ctx context.Context, tick int64) {
 		}
 	}
 	if ctx.Err() == nil {
-		e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
+		built = e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
 	}
 	if needs.Counters && len(e.listeners) > 0 {
 		e.reportUnseen(readCtx)
 	}
 	errs = append(errs, e.closeEmptied())
 	e.sayPartial(ctx, errors.Join(errs...))
+	return built
 }
 
 // sayPartial logs that scrapes are not complete, once when that begins and once
@@ -119,7 +120,7 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	sp.complete = false
 	visit := func(socket *tcp.Socket) error { return e.visit(sp, socket) }
 	if n, ok := src.(source.Narrower); ok {
-		if err := n.Narrow(e.narrow, e.counted); err != nil {
+		if err := n.Narrow(e.narrow, e.needs.States); err != nil {
 			return false, fmt.Errorf("source %s: %w", src.Name(), err)
 		}
 	}
@@ -132,20 +133,26 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		}
 	}
 	e.drain(sp)
-	sp.complete = source.Whole(err)
+	var partial *source.PartialError
+	result := table.CutShort
+	switch {
+	case source.Whole(err):
+		result = table.Complete
+	case errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial):
+		result = table.Partial
+	}
+	sp.complete = result != table.CutShort
 	if sp.complete {
 		sp.read = true
 		sp.dumps++
 	}
-	sp.table.End(sp.complete)
-	sp.counted = e.counted || e.narrow == nil
+	sp.table.End(result)
+	sp.counted = e.needs.States || e.narrow == nil
 	e.telemetry.sourceErrors(src.Name(), err)
-	if sp.complete {
+	if result == table.Complete {
 		return true, nil
 	}
-	var partial *source.PartialError
-	ended = errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial)
-	return ended, fmt.Errorf("source %s: %w", src.Name(), err)
+	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
 }
 
 // visit counts a socket and, if it is wanted, takes it into the table. What is
@@ -155,6 +162,7 @@ func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
 	sp.states[socket.State]++
 	switch {
 	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
+	case !e.needs.Sockets && socket.State != tcp.Listen:
 	case e.cfg.Filter.Match(socket):
 		sp.table.Observe(socket)
 	case socket.State == tcp.Listen:

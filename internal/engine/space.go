@@ -17,8 +17,8 @@ import (
 type space struct {
 	table  *table.Table
 	states tcp.States // of the last dump
-	// complete: every socket of the last dump was visited, save for those that could
-	// not be decoded.
+	// complete: the last dump came to its end. Some of it may not have been readable,
+	// as a record that made no sense.
 	complete bool
 	// read: a dump was complete once. Until then nothing is missing.
 	read bool
@@ -113,6 +113,16 @@ func (e *Engine) spaces() iter.Seq[*space] {
 			}
 		}
 	}
+}
+
+// Len returns how many connections and listeners are remembered.
+func (e *Engine) Len() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for sp := range e.spaces() {
+		n += sp.table.Len()
+	}
+	return n
 }
 
 // find returns a connection, nil if there is none.

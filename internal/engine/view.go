@@ -26,15 +26,22 @@ type View interface {
 
 // Needs is what a view wants of a scrape. A scrape reads what any view wants.
 type Needs struct {
-	// Sockets are the connections and listeners, States how many sockets are in each
-	// state, those included that the filter leaves out, Counters the system's own.
-	Sockets, States, Counters bool
+	// Sockets are the connections and the listeners, Listeners the latter alone,
+	// States how many sockets are in each state, those included that the filter
+	// leaves out, Counters the system's own.
+	Sockets, Listeners, States, Counters bool
 }
 
-func (n Needs) any() bool { return n.Sockets || n.States || n.Counters }
+func (n Needs) any() bool { return n != Needs{} }
+
+// dump reports whether a dump is needed.
+func (n Needs) dump() bool { return n.Sockets || n.Listeners || n.States }
 
 func (n Needs) or(m Needs) Needs {
-	return Needs{Sockets: n.Sockets || m.Sockets, States: n.States || m.States, Counters: n.Counters || m.Counters}
+	return Needs{
+		Sockets: n.Sockets || m.Sockets, Listeners: n.Listeners || m.Listeners,
+		States: n.States || m.States, Counters: n.Counters || m.Counters,
+	}
 }
 
 // Scrape is a finished scrape. It is good until the view returns, save for what
@@ -106,26 +113,31 @@ func (s *Scrape) Later(f func(find func(tcp.Identity) *table.Connection)) {
 // viewing is a view and what it is doing.
 type viewing struct {
 	View
-	send   chan func(context.Context) error // to its sender
+	toSend chan func(context.Context) error // for its sender, who waits for it
 	busy   bool                             // its last scrape is still being sent
 	missed alarm
 }
 
+// delivery is what a view has built and what is still to be sent.
+type delivery struct {
+	view *viewing
+	send func(context.Context) error
+}
+
 // AddView adds a view. It may be called before Start only.
 func (e *Engine) AddView(v View) {
-	e.views = append(e.views, &viewing{View: v, send: make(chan func(context.Context) error, 1)})
+	e.views = append(e.views, &viewing{View: v, toSend: make(chan func(context.Context) error, 1)})
 }
 
 // show has each view that is due read the scrape. e.mu is held.
-func (e *Engine) show(scrape *Scrape, due []*viewing) {
+func (e *Engine) show(scrape *Scrape, due []*viewing) (built []delivery) {
 	for _, v := range due {
-		send := v.Scrape(scrape)
-		if send == nil {
-			continue
+		if send := v.Scrape(scrape); send != nil {
+			v.busy = true
+			built = append(built, delivery{v, send})
 		}
-		v.busy = true
-		v.send <- send // which its sender is waiting for
 	}
+	return built
 }
 
 // due returns the views that a scrape at a tick is for, and what they need. A view
@@ -159,27 +171,30 @@ func (e *Engine) sender(v *viewing) {
 		select {
 		case <-e.stopping:
 			select {
-			case send := <-v.send:
-				e.deliver(v, send)
+			case send := <-v.toSend:
+				_ = e.deliver(delivery{v, send})
 			default:
 			}
 			return
-		case send := <-v.send:
-			e.deliver(v, send)
+		case send := <-v.toSend:
+			_ = e.deliver(delivery{v, send})
 		}
 	}
 }
 
-func (e *Engine) deliver(v *viewing, send func(context.Context) error) {
-	err := send(e.batches)
+// deliver sends what a view has built, and logs what comes of it.
+func (e *Engine) deliver(d delivery) error {
+	err := d.send(e.batches)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	v.busy = false
-	if err != nil && !errors.Is(err, context.Canceled) {
-		e.sendFailed.raise(1, func() { e.log.Warn("the pipeline refuses what was read", zap.Error(err)) })
-		return
+	d.view.busy = false
+	switch {
+	case err == nil:
+		e.refused.clear(func(n uint64) { e.log.Info("the pipeline takes what is read again", zap.Uint64("refused", n)) })
+	case !errors.Is(err, context.Canceled):
+		e.refused.raise(1, func() { e.log.Warn("the pipeline refuses what was read", zap.Error(err)) })
 	}
-	e.sendFailed.clear(func(n uint64) { e.log.Info("the pipeline takes what is read again", zap.Uint64("refused", n)) })
+	return err
 }
 
 // alarm is a condition that is logged once when it begins and once when it is

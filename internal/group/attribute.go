@@ -141,7 +141,7 @@ var attributes = [numAttributes]struct {
 				k.IPVersion = 4
 			}
 		},
-		func(k *Key) Value { return Value{Text: fmt.Sprintf("ipv%d", k.IPVersion)} }},
+		func(k *Key) Value { return Value{Text: networkTypes[k.IPVersion]} }},
 	CongestionControl: {"tcp.congestion_control",
 		func(k *Key, c *event.Connection, _ *masks) { k.CongestionControl = c.CongestionControl },
 		func(k *Key) Value { return Value{Text: k.CongestionControl} }},
@@ -152,6 +152,9 @@ var attributes = [numAttributes]struct {
 		func(k *Key, c *event.Connection, _ *masks) { k.Namespace = c.ID.Namespace },
 		func(k *Key) Value { return number(k.Namespace) }},
 }
+
+// networkTypes are the values of network.type by the version of IP.
+var networkTypes = map[uint8]string{4: "ipv4", 6: "ipv6"}
 
 // String returns the attribute's name in the semantic conventions.
 func (a Attribute) String() string {

@@ -123,9 +123,10 @@ func (m *Metrics) Needs(tick int64) engine.Needs {
 		system:      m.systemTier.isDue(tick),
 	}
 	return engine.Needs{
-		Sockets:  m.due.connections || m.due.groups || m.due.system && m.wantsListeners(),
-		States:   m.due.system && m.cfg.Metrics.SystemNetworkConnectionCount.Enabled,
-		Counters: m.due.system,
+		Sockets:   m.due.connections || m.due.groups,
+		Listeners: m.due.system && m.wantsListeners(),
+		States:    m.due.system && m.cfg.Metrics.SystemNetworkConnectionCount.Enabled,
+		Counters:  m.due.system,
 	}
 }
 

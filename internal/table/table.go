@@ -97,6 +97,10 @@ type Counts struct {
 // wait in its buffer until they are read.
 const noticeGrace = 10 // seconds
 
+// partialGrace is how long a connection may be missing from dumps of which some
+// could not be read.
+const partialGrace = 60 // seconds
+
 // New returns an empty table.
 func New(opts Options) *Table {
 	return &Table{
@@ -250,18 +254,35 @@ func (t *Table) sure(s *tcp.Socket) uint64 {
 	return s.BytesReceived
 }
 
+// Result is how a dump ended.
+type Result uint8
+
+// The results.
+const (
+	CutShort Result = iota // before its end
+	Partial                // at its end, but some of it could not be read
+	Complete
+)
+
 // End ends the dump under way. After a complete one, whatever it did not have
-// has ended; an incomplete one proves nothing of what is missing.
-func (t *Table) End(complete bool) {
-	if !complete {
+// has ended. One that was cut short proves nothing of what is missing, and a
+// partial one only of what was missing for long.
+func (t *Table) End(result Result) {
+	if result == CutShort {
 		return
 	}
-	t.complete, t.whole = t.began, true
-	if t.epoch.IsZero() {
-		t.epoch = t.began
+	grace := uint32(partialGrace)
+	if result == Complete {
+		if grace = 0; t.notified {
+			grace = noticeGrace
+		}
+		t.complete, t.whole = t.began, true
+		if t.epoch.IsZero() {
+			t.epoch = t.began
+		}
+		t.forgetLeft()
+		t.forgetListeners()
 	}
-	t.forgetLeft()
-	t.forgetListeners()
 	if t.seen == len(t.live) {
 		return
 	}
@@ -279,7 +300,7 @@ func (t *Table) End(complete bool) {
 				t.freed = append(t.freed, c.Owner)
 			}
 		}
-		if !t.notified || c.marks.has(ended) || now-c.missing >= noticeGrace {
+		if now-c.missing >= grace || result == Complete && c.marks.has(ended) {
 			t.lost(c)
 		}
 	}

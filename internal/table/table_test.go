@@ -51,7 +51,7 @@ func dump(t *Table, now time.Time, sockets ...*tcp.Socket) {
 		copied := *s
 		t.Observe(&copied)
 	}
-	t.End(true)
+	t.End(Complete)
 }
 
 func one(t testing.TB, table *Table) *Connection {
@@ -92,7 +92,7 @@ func TestIncompleteDumpsCloseNothing(t *testing.T) {
 
 	table.Begin(at(10))
 	table.Observe(socket(3))
-	table.End(false)
+	table.End(CutShort)
 	assert.Equal(t, 3, table.Len())
 	c := one(t, table)
 	assert.Equal(t, uint64(3), c.ID.Cookie, "only what the last dump had is told of")
@@ -282,7 +282,7 @@ func TestChurn(t *testing.T) {
 		for cookie, bytes := range live { // in random order
 			table.Observe(socket(cookie, sent(bytes), func(s *tcp.Socket) { s.Peer = netip.AddrPortFrom(s.Peer.Addr(), 1) }))
 		}
-		table.End(true)
+		table.End(Complete)
 		require.Equal(t, len(live), table.Len())
 		require.Equal(t, len(live), len(table.index))
 		for c := range table.All() {
@@ -353,7 +353,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		for _, s := range sockets {
 			table.Observe(s)
 		}
-		table.End(true)
+		table.End(Complete)
 		claims = table.Claims(claims[:0], nil)
 		kept, _ = Top(kept[:0], table.All(), ByIO, 100, func(*Connection) bool { return true })
 	}
@@ -376,7 +376,7 @@ func BenchmarkObserve(b *testing.B) {
 				for i := range sockets {
 					table.Observe(&sockets[i])
 				}
-				table.End(true)
+				table.End(Complete)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/socket")
 		})
