@@ -29,6 +29,8 @@ func openHost(string) (*host, error) { return &host{}, nil }
 
 func (*host) close() error { return nil }
 
+func (*host) private() bool { return false }
+
 // place is where a process is found.
 type place struct{}
 

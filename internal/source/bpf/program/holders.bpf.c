@@ -31,8 +31,11 @@ int dump_holders(struct bpf_iter__task_file *ctx)
 	struct holding h;
 	struct inode *inode;
 
-	/* /proc/PID is the group leader's; threads mostly share its descriptors. */
-	if (!task || !file || task->pid != task->tgid)
+	/*
+	 * /proc/PID is the group leader's; threads mostly share its descriptors. A leader
+	 * that has ended has none any more, and each of the others shows them.
+	 */
+	if (!task || !file || (task->pid != task->tgid && task->group_leader->files))
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) != S_IFSOCK)
