@@ -209,15 +209,12 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
-struct files_struct;
-
 struct task_struct {
 	unsigned int flags;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
-	struct files_struct *files;
 	__u64 start_boottime;
 	char comm[16];
 };
