@@ -137,3 +137,21 @@ func TestClaimsShrink(t *testing.T) {
 	assert.Equal(t, len(many)/8, s.peak)
 	assert.Len(t, s.byInode, len(many)/8)
 }
+
+func TestClaimsWaitForALapOfTheirOwn(t *testing.T) {
+	var s claimSet
+	q, claims := ask(1, 2)
+	s.load(claims[:1], 4)
+	s.settle(ReasonNone, 0)
+	s.load(claims, 5) // the second comes while lap 4 is under way
+	assert.True(t, s.awaits(4))
+	s.settle(ReasonNoOwner, 4)
+	assert.Equal(t, ReasonNoOwner, q[0].reason)
+	assert.Equal(t, ReasonPending, q[1].reason)
+	s.load(claims, 6)
+	assert.Equal(t, 1, s.fresh)
+	assert.False(t, s.awaits(5))
+	s.settle(ReasonNoPermission, 5)
+	assert.Equal(t, ReasonNoPermission, q[0].reason, "looked for again on the way")
+	assert.Equal(t, ReasonNoPermission, q[1].reason)
+}
