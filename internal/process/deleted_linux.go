@@ -37,7 +37,7 @@ func (h *host) isNamed(p place, path []byte) bool {
 	if errno != 0 {
 		return false
 	}
-	defer unix.Close(root)
+	defer h.closeFD(root)
 	fd, err := unix.Openat2(root, string(path), &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS | resolveCached,

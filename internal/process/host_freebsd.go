@@ -42,6 +42,10 @@ func (*host) close() error { return nil }
 // private is false: a jail numbers its processes as the host does.
 func (*host) private() bool { return false }
 
+// release and reserve are for the descriptors of procfs.
+func (*host) release() bool { return false }
+func (*host) reserve()      {}
+
 // BootTime returns when the host was started. It is the same until the clock is
 // set.
 func BootTime() (time.Time, error) {

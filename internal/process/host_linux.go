@@ -75,8 +75,6 @@ type place struct {
 
 func (h *host) place(pid int32) place { return place{pid: pid, fds: -1} }
 
-func (p place) close() { _ = unix.Close(p.fds) }
-
 // at returns the directory and the name, with NUL, for one file of a process.
 // The name is good until the next call.
 func (h *host) at(p place, file string) (dir int, name []byte) {
@@ -104,7 +102,7 @@ func (h *host) read(p place, file string) ([]byte, error) {
 	// One read gets it all: procfs makes these files in one piece
 	// (single_open in fs/seq_file.c).
 	n, err := unix.Read(fd, h.file[:])
-	_ = unix.Close(fd)
+	h.closeFD(fd)
 	if err != nil {
 		return nil, err
 	}

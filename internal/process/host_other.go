@@ -31,6 +31,10 @@ func (*host) close() error { return nil }
 
 func (*host) private() bool { return false }
 
+// release and reserve are for the descriptors of procfs.
+func (*host) release() bool { return false }
+func (*host) reserve()      {}
+
 // place is where a process is found.
 type place struct{}
 

@@ -178,11 +178,12 @@ func (r *Resolver) laps(ctx context.Context, now time.Time, stats *Stats) (missi
 			r.lap.begin()
 		}
 		err = r.search(ctx, now, stats)
-		stats.Denied, stats.Hidden = r.lap.denied, !r.lap.sawFirst
+		stats.Denied = r.lap.denied
 		if err != nil {
 			stats.Complete = false
 			return missing, done, err
 		}
+		stats.Hidden = !r.lap.sawFirst
 		missing, done, stats.Complete = ReasonNoOwner, r.lap.done, true
 		if stats.Denied > 0 || stats.Hidden || stats.PrivatePIDs {
 			missing = ReasonNoPermission
@@ -233,7 +234,12 @@ func (r *Resolver) userName(uid uint32) string {
 		return name
 	}
 	name := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(name); err == nil && u.Username != "" {
+	u, err := user.LookupId(name)
+	if _, unknown := err.(user.UnknownUserIdError); err != nil && !unknown && r.host != nil && r.host.release() {
+		u, err = user.LookupId(name) // it wanted a descriptor
+		r.host.reserve()
+	}
+	if err == nil && u.Username != "" {
 		name = text([]byte(u.Username))
 	}
 	r.users[uid] = name

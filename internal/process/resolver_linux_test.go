@@ -95,6 +95,7 @@ func TestOpenAndClose(t *testing.T) {
 func TestLackOfDescriptors(t *testing.T) {
 	proc := newFakeProc(t)
 	proc.process(300, 250, 42)
+	proc.user(300, 0)
 	r := proc.resolver(0)
 	lowest, err := unix.Dup(r.host.root)
 	require.NoError(t, err)
@@ -122,7 +123,9 @@ func TestLackOfDescriptors(t *testing.T) {
 
 	require.NoError(t, errFound, "some were kept for it")
 	assert.True(t, found.Complete)
+	require.NotNil(t, q[0].owner.Process)
 	assert.Equal(t, int32(300), q[0].owner.Process.PID)
+	assert.Equal(t, "root", q[0].owner.Process.Owner, "for the passwd file, too")
 	assert.Equal(t, ReasonNoOwner, q[1].reason)
 
 	require.ErrorIs(t, errResolve, ErrCutShort)

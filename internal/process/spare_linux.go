@@ -46,6 +46,13 @@ func (h *host) openat(dir int, name []byte, flags int) (fd int, errno unix.Errno
 	return fd, errno
 }
 
+// closeFD closes what openat has opened, and takes back the spare descriptor that
+// it may have cost before somebody else does.
+func (h *host) closeFD(fd int) {
+	_ = unix.Close(fd)
+	h.reserve()
+}
+
 // scarce tells whether an error says that no descriptor is left, which is so for
 // every process then.
 func scarce(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }

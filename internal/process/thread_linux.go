@@ -31,7 +31,7 @@ func (h *host) eachThread(pid int32, visit func(place) (done bool, err error)) e
 		return h.failure(process, "task", errno)
 	}
 	n, err := unix.Getdents(fd, h.threads[:])
-	_ = unix.Close(fd)
+	h.closeFD(fd)
 	if err != nil {
 		return h.failure(process, "task", err)
 	}

@@ -21,7 +21,6 @@ import (
 // It goes on where the last one was cut short, and reads one process at least.
 func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error {
 	h := r.host
-	h.reserve()
 	if _, err := unix.Seek(h.root, r.lap.at, unix.SEEK_SET); err != nil {
 		return fmt.Errorf("walk %s: rewind: %w", h.path, err)
 	}
@@ -100,7 +99,7 @@ func (r *Resolver) walkFDs(now time.Time, p place, stats *Stats) (listed int, er
 	if err != nil {
 		return 0, err
 	}
-	defer at.close()
+	defer r.host.closeFD(at.fds)
 	for {
 		n, err := unix.Getdents(at.fds, r.host.fds[:])
 		if err != nil {
@@ -224,7 +223,7 @@ func (r *Resolver) probeProcess(now time.Time, pid int32, vanished []Owner, stat
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer r.host.closeFD(at.fds)
 	for _, owner := range vanished {
 		if r.claims.fresh == 0 {
 			return nil
