@@ -64,8 +64,9 @@ const (
 	// ReasonPending: no walk was due yet, or the walk was cut short.
 	ReasonPending
 	// ReasonNoPermission: no process whose descriptors we may read has it, and
-	// there are others. On Linux those of other users' processes take both
-	// CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+	// there are others ([Stats.Why]). On Linux those of other users' processes take
+	// both CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and those outside of our PID
+	// namespace cannot be seen at all.
 	ReasonNoPermission
 	// ReasonNoOwner: no process has it: not accepted yet, orphaned, TIME_WAIT,
 	// the kernel's own.
