@@ -63,8 +63,12 @@ func (r *Resolver) search(ctx context.Context, now time.Time, stats *Stats) erro
 	// What the visitor writes is on the heap: the caller's stats stay off it.
 	listed, err := r.list(ctx, now)
 	stats.Processes, stats.Descriptors = listed.Processes, listed.Descriptors
-	if err == nil || ctx.Err() != nil {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		// The next has less to read: it knows the processes that this one has read.
+		return fmt.Errorf("%w: %w", ErrCutShort, err)
 	}
 	return errors.Join(err, r.walk(ctx, now, stats))
 }
