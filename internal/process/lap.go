@@ -63,6 +63,6 @@ func following(number uint16) uint16 {
 	return number
 }
 
-// covers tells whether lap done is begun or a later one. Laps further apart than
-// the numbers go round do not meet: a claim is answered after two at most.
+// covers returns whether lap done is lap begun or a later one. That the numbers
+// wrap does not matter: a claim is answered after two laps at most.
 func covers(done, begun uint16) bool { return int16(done-begun) >= 0 }

@@ -1,9 +1,11 @@
 package process
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,4 +79,26 @@ func TestFirstThreadHasEnded(t *testing.T) {
 	assert.Equal(t, tcp.FileName([]byte(filepath.Base(executable))), got.Process.Executable)
 	assert.Equal(t, "/proc/self/exe", got.Process.Command)
 	assert.Empty(t, staleNow(t, r))
+}
+
+// Its folder belongs to root then, but those of its threads to its user.
+func TestFirstThreadHasEndedUnprivileged(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can start children of another user")
+	}
+	file, inode := listener(t)
+	c := startChild(t, "headless", file, asNobody)
+	c.ready()
+	require.NoError(t, file.Close())
+	r := open(t, Options{})
+	require.Eventually(t, func() bool {
+		s, err := r.host.stamp(r.host.place(c.pid()))
+		return err == nil && s.headless
+	}, 5*time.Second, tick)
+	other := startChild(t, "resolve "+strconv.FormatUint(inode, 10), nil, asNobody)
+	var got childAnswer
+	require.NoError(t, json.Unmarshal([]byte(other.ready()), &got))
+	require.NotNil(t, got.Foreign.Process, got.ForeignReason)
+	assert.Equal(t, c.pid(), got.Foreign.Process.PID)
+	assert.Equal(t, got.Own.Process.Executable, got.Foreign.Process.Executable)
 }

@@ -31,10 +31,9 @@ type Stats struct {
 	// Walked: processes were looked at, from the first on or from where the last
 	// walk was cut short.
 	Walked bool
-	// Complete: the walk came to its end, so that claims made before it began have an
-	// owner or a reason. A walk that did not, which Resolve's error explains
-	// ([ErrCutShort]), leaves claims pending, and maybe for long: whoever waits for
-	// their owners should not wait for more than one.
+	// Complete: the walk came to its end, so claims made before it began have an owner
+	// or a final reason. After one that did not, which Resolve's error explains
+	// ([ErrCutShort]), claims stay pending, maybe for many calls.
 	Complete bool
 	// Processes is the number of processes whose descriptors the walk listed,
 	// Descriptors the number of those that it looked at.
@@ -42,8 +41,8 @@ type Stats struct {
 	// Denied is the number of processes with descriptors that we may not read, since
 	// the first.
 	Denied int
-	// PrivatePIDs: our procfs shows the processes of a container, not those of the
-	// host (hostPID was forgotten). Only it knows whether others share our sockets.
+	// PrivatePIDs: procfs shows the processes of a container, not those of the host
+	// (hostPID was forgotten). Sockets may be held by processes that it does not show.
 	PrivatePIDs bool
 	// Hidden: processes are hidden from us (procfs mounted with hidepid=2,
 	// systemd's ProtectProc=invisible, security.bsd.see_other_uids=0), so the walk

@@ -165,7 +165,7 @@ func (r *Resolver) look(now time.Time, at place, fd int32, name []byte) (*Proces
 	}
 	process := at
 	if at.tid != 0 {
-		// What there is beside a thread's descriptors is not the process's.
+		// The stat and status beside a thread's descriptors are the thread's own.
 		process = r.host.place(at.pid)
 	}
 	p, err := r.read(now, at.pid, process)
