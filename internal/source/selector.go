@@ -223,7 +223,7 @@ func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Sourc
 			continue
 		}
 		if missing := src.Capabilities().Missing(s.require); missing != 0 {
-			err := errors.Join(fmt.Errorf("gives %s here, not %s%s", src.Capabilities(), missing, f.lacks()), src.Close())
+			err := errors.Join(fmt.Errorf("gives %s here, not %s%s%s", src.Capabilities(), missing, missing.refusal(), f.lacks()), src.Close())
 			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
 			continue
 		}

@@ -76,7 +76,9 @@ type Socket struct {
 	SinceDataReceived time.Duration
 	SinceACKReceived  time.Duration
 
-	// QueueLength and QueueLimit are a listener's accept queue, in connections.
+	// QueueLength and QueueLimit are a listener's accept queue, in connections:
+	// how many wait now, and how many can before the kernel turns others away
+	// ([LinuxQueueLimit], [FreeBSDQueueLimit]).
 	QueueLength uint32
 	QueueLimit  uint32
 
@@ -107,9 +109,6 @@ type Socket struct {
 	Stack string
 }
 
-// MaxHolderName is the length at which the name in a [Holder] may be cut.
-const MaxHolderName = 62
-
 // Holder is a process as it was when it was seen with a socket. It may have
 // ended since.
 type Holder struct {
@@ -117,8 +116,8 @@ type Holder struct {
 	UID uint32
 	// Started is since the host's boot, time asleep included.
 	Started time.Duration
-	// Executable is the base name of the program's file, or where IsComm says so
-	// the name of the process's first thread.
+	// Executable is the base name of the program's file ([FileName]), or where
+	// IsComm says so the name of the process's first thread.
 	Executable string
 	IsComm     bool
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -22,6 +21,10 @@ const (
 	endingError      = connectionLen + 88
 	endingLen        = connectionLen + 96
 )
+
+// maxComm is how long the kernel lets the name of a thread be, TASK_COMM_LEN of
+// <linux/sched.h> without its NUL.
+const maxComm = 15
 
 // maxHolders is how many processes are remembered, so that all their connections
 // share one value.
@@ -81,11 +84,15 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 	if key.pid == 0 {
 		return nil
 	}
-	name, _, _ := bytes.Cut(b[holderExecutable:holderIsComm], []byte{0})
+	raw, _, _ := bytes.Cut(b[holderExecutable:holderIsComm], []byte{0})
 	isComm := b[holderIsComm] != 0
+	name := tcp.FileName(raw)
+	if isComm {
+		name = tcp.Name(raw, maxComm)
+	}
 	// A process that is about to end has no file any more, but may have had one
 	// in an earlier record.
-	if h, ok := e.holders[key]; ok && (isComm || h.Executable == string(name)) {
+	if h, ok := e.holders[key]; ok && (isComm || h.Executable == name) {
 		return h
 	}
 	if len(e.holders) >= maxHolders {
@@ -94,7 +101,7 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 	h := &tcp.Holder{
 		UID:        binary.LittleEndian.Uint32(b[holderUID:]),
 		Started:    time.Duration(min(key.start, 1<<63-1)),
-		Executable: strings.ToValidUTF8(string(name), "\uFFFD"),
+		Executable: name,
 		IsComm:     isComm,
 	}
 	if e.pids {

@@ -298,7 +298,8 @@ func (c *cast) compareSS(s *tcp.Socket, words []string, compared map[string]int)
 	}
 	queues := fmt.Sprintf("%d %d", s.ReceiveBufferUsage, s.SendBufferUsage)
 	if s.State == tcp.Listen {
-		queues = fmt.Sprintf("%d %d", s.QueueLength, s.QueueLimit)
+		// ss shows the kernel's number, which one more connection than that passes.
+		queues = fmt.Sprintf("%d %d", s.QueueLength, s.QueueLimit-1)
 	}
 	compared["queues"]++
 	if theirs := words[1] + " " + words[2]; theirs != queues && !s.State.PeerFinReceived() {

@@ -164,7 +164,7 @@ func (d *decoder) record(b []byte) (length int, err error) {
 	case kindListener:
 		s.Inode = binary.LittleEndian.Uint64(b[listenerInode:])
 		s.QueueLength = binary.LittleEndian.Uint32(b[listenerQueue:])
-		s.QueueLimit = binary.LittleEndian.Uint32(b[listenerLimit:])
+		s.QueueLimit = tcp.LinuxQueueLimit(binary.LittleEndian.Uint32(b[listenerLimit:]))
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 	case kindConnection:
 		d.connection((*[connectionLen]byte)(b))

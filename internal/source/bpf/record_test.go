@@ -69,7 +69,7 @@ func TestListenerRecord(t *testing.T) {
 	require.NoError(t, err)
 	s := d.socket
 	assert.Equal(t, tcp.Listen, s.State)
-	assert.Equal(t, [3]uint64{99, 3, 128}, [3]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit)})
+	assert.Equal(t, [3]uint64{99, 3, 128 + 1}, [3]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit)})
 	assert.Equal(t, tcp.Fields(0).With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit), s.Fields)
 }
 

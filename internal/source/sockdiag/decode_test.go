@@ -115,7 +115,7 @@ func TestFixture(t *testing.T) {
 			}
 			if want.Queue != nil {
 				assert.Equal(t, *want.Queue, got.QueueLength)
-				assert.Equal(t, *want.Backlog, got.QueueLimit)
+				assert.Equal(t, tcp.LinuxQueueLimit(*want.Backlog), got.QueueLimit)
 				assert.True(t, got.Has(tcp.FieldQueueLength) && got.Has(tcp.FieldQueueLimit))
 				assert.False(t, got.Has(tcp.FieldRTO), "a listener has no timers")
 			}

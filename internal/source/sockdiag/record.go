@@ -68,7 +68,7 @@ func (d *decoder) record(b []byte) error {
 	receiveQueue := binary.NativeEndian.Uint32(b[56:])
 	sendQueue := binary.NativeEndian.Uint32(b[60:])
 	if state == tcp.Listen {
-		s.QueueLength, s.QueueLimit = receiveQueue, sendQueue
+		s.QueueLength, s.QueueLimit = receiveQueue, tcp.LinuxQueueLimit(sendQueue)
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 		return nil
 	}
