@@ -137,6 +137,9 @@ func (n *Notice) RoleEvidence(left State) Role {
 // whether that is sure. BytesAcked counts it if it was sent and nothing is
 // outstanding. A connection that ended without one was reset, or timed out.
 func (n *Notice) SentFIN(role Role) (sent, sure bool) {
+	if connected, sure := n.Connected(); !connected {
+		return false, sure
+	}
 	surplus, ok := n.surplus()
 	if !ok || n.WithoutFINs || role == NoRole || n.Peer.Port() == 0 {
 		return false, false

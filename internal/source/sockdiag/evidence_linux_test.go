@@ -1,6 +1,7 @@
 package sockdiag
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -50,6 +51,17 @@ func (e *ending) pair() {
 	e.clients[cookieOf(e, e.client)] = true
 }
 
+// FailNow ends what runs in the namespace, where the goroutine of the test is not.
+func (e *ending) FailNow() { panic(errFailed) }
+
+var errFailed = errors.New("failed, see above")
+
+func (*ending) recover(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%v", r)
+	}
+}
+
 // rest is time for segments to arrive, be acknowledged, and be forgotten.
 func (*ending) rest() { time.Sleep(60 * time.Millisecond) }
 
@@ -66,6 +78,44 @@ func (e *ending) reset(c *net.TCPConn) {
 }
 
 func (e *ending) close(c *net.TCPConn) { require.NoError(e, c.Close()) }
+
+// fastOpen is pair, but the first data come with the SYN (RFC 7413).
+func (e *ending) fastOpen() {
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		return errors.Join(raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+		}), err)
+	}}
+	c, err := dialer.Dial("tcp", e.listener.Addr().String())
+	require.NoError(e, err)
+	e.client = c.(*net.TCPConn)
+	_, err = e.client.Write(make([]byte, 10))
+	require.NoError(e, err)
+	a, err := e.listener.Accept()
+	require.NoError(e, err)
+	e.server = a.(*net.TCPConn)
+	_, err = io.ReadFull(e.server, make([]byte, 10))
+	require.NoError(e, err)
+	e.rest()
+	e.clients[cookieOf(e, e.client)] = true
+	for c, role := range map[*net.TCPConn]tcp.Role{e.client: tcp.Client, e.server: tcp.Server} {
+		info := e.info(c)
+		require.NotZero(e, info.Options&infoOptionSYNData, "the SYN had no data")
+		s := tcp.Socket{State: tcp.Established, BytesAcked: info.Bytes_acked, BytesSent: info.Bytes_sent, BytesRetransmitted: info.Bytes_retrans}
+		for _, f := range []tcp.Field{tcp.FieldBytesAcked, tcp.FieldBytesSent, tcp.FieldBytesRetransmitted, tcp.FieldSendBufferUsage, tcp.FieldUnsent} {
+			s.Fields = s.Fields.With(f)
+		}
+		require.Equal(e, role, tcp.RoleOf(&s), "while it is established")
+	}
+}
+
+func (e *ending) info(c *net.TCPConn) (info *unix.TCPInfo) {
+	raw, err := c.SyscallConn()
+	require.NoError(e, err)
+	require.NoError(e, raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }))
+	require.NoError(e, err)
+	return info
+}
 
 // connect starts a connection without waiting for it.
 func (e *ending) connect(ip [4]byte, port int) (close func()) {
@@ -104,11 +154,8 @@ func TestEvidenceOfEndings(t *testing.T) {
 	unconnected := evidence{c, tcp.SynSent, c, no, yes, -1} // what is outstanding is the SYN
 
 	ns := sourcetest.NewNamespace(t)
-	var stream *closes
-	require.NoError(t, ns.Do(func() error {
-		stream = openCloses(t, open(t))
-		return addRoute(blackHole)
-	}))
+	_, stream := openIn(t, ns)
+	require.NoError(t, ns.Do(func() error { return addRoute(blackHole) }))
 	for name, tt := range map[string]struct {
 		do             func(*ending)
 		client, server evidence // the zero value: there is none
@@ -210,6 +257,11 @@ func TestEvidenceOfEndings(t *testing.T) {
 			require.NoError(e, conn.Close())
 		}, evidence{c, tcp.Established, c, yes, no, 0}, disconnected},
 
+		"data in the SYN": {func(e *ending) { e.fastOpen(); e.close(e.client); e.rest(); e.close(e.server) },
+			evidence{c, tcp.FinWait2, c, yes, yes, 0}, evidence{none, tcp.LastAck, s, yes, yes, 0}},
+		"data in the SYN, then a reset": {func(e *ending) { e.fastOpen(); e.reset(e.server); e.rest(); e.close(e.client) },
+			evidence{none, tcp.Established, none, yes, no, 0}, disconnected},
+
 		"refused": {do: func(e *ending) { done := e.connect([4]byte{127, 0, 0, 1}, 1); e.rest(); done() }, client: unconnected},
 		"refused, and closed by the owner a second later": {do: func(e *ending) {
 			done := e.connect([4]byte{127, 0, 0, 1}, 1)
@@ -226,9 +278,12 @@ func TestEvidenceOfEndings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := &ending{T: t, clients: make(map[uint64]bool)}
 			require.NoError(t, ns.Do(func() (err error) {
-				require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0))
+				defer e.recover(&err)
+				require.NoError(e, os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0))
+				// For both ends, all listeners, without a cookie.
+				require.NoError(e, os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("1543"), 0))
 				e.listener, err = net.Listen("tcp", "127.0.0.1:0")
-				require.NoError(t, err)
+				require.NoError(e, err)
 				tt.do(e)
 				return e.listener.Close()
 			}))
@@ -336,9 +391,7 @@ func TestRolesAreNeverWrong(t *testing.T) {
 		duration = d
 	}
 	ns := sourcetest.NewNamespace(t)
-	var src *Source
-	var stream *closes
-	require.NoError(t, ns.Do(func() error { src = open(t); stream = openCloses(t, src); return nil }))
+	src, stream := openIn(t, ns)
 
 	var truth sync.Map // cookie → role
 	var stopped atomic.Bool
@@ -350,17 +403,25 @@ func TestRolesAreNeverWrong(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(i), 3))
 			for !stopped.Load() {
 				var client, server *net.TCPConn
-				require.NoError(t, ns.Do(func() error {
+				err := ns.Do(func() error {
 					l, err := net.Listen("tcp", "127.0.0.1:0")
-					require.NoError(t, err)
-					defer l.Close()
+					if err != nil {
+						return err
+					}
 					c, err := net.Dial("tcp", l.Addr().String())
-					require.NoError(t, err)
+					if err != nil {
+						return err
+					}
 					a, err := l.Accept()
-					require.NoError(t, err)
+					if err != nil {
+						return err
+					}
 					client, server = c.(*net.TCPConn), a.(*net.TCPConn)
-					return nil
-				}))
+					return l.Close()
+				})
+				if !assert.NoError(t, err) {
+					return
+				}
 				truth.Store(cookieOf(t, client), tcp.Client)
 				truth.Store(cookieOf(t, server), tcp.Server)
 				if random.IntN(2) == 0 {
