@@ -24,17 +24,16 @@ func NewNamespace(t testing.TB) *netns.Namespace {
 		err error
 	}
 	made, opened := make(chan thread), make(chan struct{})
-	go func() {
+	go offMainThread(func() {
 		// Never unlocked: the thread ends with the goroutine, and nothing else runs in
 		// the namespace by accident.
-		runtime.LockOSThread()
 		th := thread{tid: int32(unix.Gettid())}
 		if th.err = unix.Unshare(unix.CLONE_NEWNET); th.err == nil {
 			th.id, th.err = netns.Own()
 		}
 		made <- th
 		<-opened
-	}()
+	})
 	defer close(opened)
 	th := <-made
 	if th.err != nil {
@@ -45,6 +44,24 @@ func NewNamespace(t testing.TB) *netns.Namespace {
 	t.Cleanup(func() { assert.NoError(t, ns.Close()) })
 	require.NoError(t, ns.Do(loopbackUp))
 	return ns
+}
+
+// offMainThread calls f on a locked thread that is not the first of the process,
+// whose namespace /proc/self shows to the whole process.
+func offMainThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // of another: this one is held
+		f()
+	}()
+	<-done
+	runtime.UnlockOSThread()
 }
 
 func loopbackUp() error {
