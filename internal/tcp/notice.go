@@ -24,6 +24,8 @@ type Notice struct {
 	// WithoutFINs reports that the counters of bytes have no FIN in them. The
 	// samples of a live connection never have.
 	WithoutFINs bool
+	// OwnFIN is what the source knows of the FIN from here; for [Notice.RoleEvidence].
+	OwnFIN OwnFIN
 
 	// Handshake is the time from the first SYN to the end of the handshake; 0
 	// where the source does not know it.
