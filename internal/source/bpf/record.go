@@ -86,6 +86,8 @@ const (
 	flagFINReceived = 1
 	flagTotalRTO    = 2
 	flagReceivedCE  = 4
+	flagClient      = 8
+	flagServer      = 16
 )
 
 const (
@@ -186,11 +188,30 @@ func (d *decoder) head(b []byte) error {
 		ID:    tcp.Identity{Cookie: binary.LittleEndian.Uint64(b[headCookie:]), Namespace: d.namespace},
 		UID:   binary.LittleEndian.Uint32(b[headUID:]),
 		State: state,
+		Role:  role(b[headState], b[headFlags]),
 	}
 	ifindex := binary.LittleEndian.Uint32(b[headIfindex:])
 	s.Local = netip.AddrPortFrom(d.addr(family, b[headLocal:], ifindex), binary.LittleEndian.Uint16(b[headLocalPort:]))
 	s.Peer = netip.AddrPortFrom(d.addr(family, b[headPeer:], ifindex), binary.BigEndian.Uint16(b[headPeerPort:]))
 	return nil
+}
+
+// States of <net/tcp_states.h> that say which end this is: TCP_SYN_SENT, and
+// TCP_NEW_SYN_RECV, which is what a listener keeps of a connection before its
+// handshake is through.
+const (
+	stateSynSent    = 2
+	stateNewSynRecv = 12
+)
+
+func role(state, flags uint8) tcp.Role {
+	switch {
+	case flags&flagClient != 0, state == stateSynSent:
+		return tcp.Client
+	case flags&flagServer != 0, state == stateNewSynRecv:
+		return tcp.Server
+	}
+	return tcp.NoRole
 }
 
 // addr reads an address as it is on the wire, with its zone if it has one.

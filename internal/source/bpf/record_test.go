@@ -133,27 +133,6 @@ func TestFINsAreNoBytes(t *testing.T) {
 	assert.Equal(t, uint64(100), d.socket.BytesReceived)
 }
 
-// Kernels before 5.12 give no cookies.
-func TestIdentitiesWithoutCookies(t *testing.T) {
-	d := testDecoder()
-	identify := func(b []byte) uint64 {
-		binary.LittleEndian.PutUint64(b[headCookie:], 0)
-		_, err := d.record(b)
-		require.NoError(t, err)
-		return d.socket.ID.Cookie
-	}
-	one := identify(head(kindConnection, 1, familyIPv4))
-	assert.NotZero(t, one)
-	assert.Equal(t, one, identify(head(kindPlain, 6, familyIPv4)), "what is left of it in TIME_WAIT")
-	other := head(kindConnection, 1, familyIPv4)
-	other[headPeerPort]++
-	assert.NotEqual(t, one, identify(other))
-	first, second := head(kindListener, 10, familyIPv4), head(kindListener, 10, familyIPv4)
-	second[listenerInode] = 1
-	assert.NotEqual(t, identify(first), identify(second), "with SO_REUSEPORT")
-	assert.Zero(t, identify(head(kindPassedOver, 1, familyIPv4)))
-}
-
 func TestRecordsInPieces(t *testing.T) {
 	var all []byte
 	for _, kind := range []uint8{kindPlain, kindConnection, kindListener, kindPassedOver, kindConnection} {

@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type socketsLife struct {
+	_           structs.HostLayout
+	Connecting  uint64
+	Established uint64
+	Handshake   uint64
+	DataSegsIn  uint32
+	Finished    bool
+	Role        uint8
+	_           [2]byte
+}
+
 type socketsPorts struct {
 	_    structs.HostLayout
 	Bits [1024]uint64
@@ -76,6 +87,7 @@ type socketsProgramSpecs struct {
 type socketsMapSpecs struct {
 	Exclude *ebpf.MapSpec `ebpf:"exclude"`
 	Include *ebpf.MapSpec `ebpf:"include"`
+	Lives   *ebpf.MapSpec `ebpf:"lives"`
 }
 
 // socketsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -116,12 +128,14 @@ func (o *socketsObjects) Close() error {
 type socketsMaps struct {
 	Exclude *ebpf.Map `ebpf:"exclude"`
 	Include *ebpf.Map `ebpf:"include"`
+	Lives   *ebpf.Map `ebpf:"lives"`
 }
 
 func (m *socketsMaps) Close() error {
 	return _SocketsClose(
 		m.Exclude,
 		m.Include,
+		m.Lives,
 	)
 }
 

@@ -34,6 +34,8 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_NO_PREALLOC 1
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
+#define BPF_RB_AVAIL_DATA 0
 #define BPF_SK_STORAGE_GET_F_CREATE 1
 
 #define IPPROTO_TCP 6
@@ -170,6 +172,7 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 	__u32 segs_out;
 	__u32 segs_in;
+	__u32 data_segs_in;
 	__u32 rate_delivered;
 	__u32 rate_interval_us;
 	__u32 chrono_start;
@@ -179,7 +182,8 @@ struct tcp_sock {
 	__u32 received_ce; /* 6.18 */
 	__u32 dsack_dups;
 	__u32 rcv_ooopack;
-	__u16 total_rto; /* 6.7 */
+	__u16 total_rto;      /* 6.7 */
+	__u32 total_rto_time; /* 6.7 */
 };
 
 struct inet_timewait_sock {

@@ -3,7 +3,7 @@
  * All TCP sockets of a network namespace, by the kernel's iterator "tcp" (5.9),
  * which since 5.15 holds each socket's lock meanwhile.
  */
-#include "record.h"
+#include "life.h"
 
 /* bpf_seq_write and bpf_probe_read_kernel are for GPL-compatible programs only. */
 char __license[] SEC("license") = "Dual BSD/GPL";
@@ -86,6 +86,7 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	struct sock_common *skc = ctx->sk_common;
 	struct seq_file *seq = ctx->meta->seq;
 	struct tcp_sock *tp;
+	struct life *life;
 	struct sock *sk;
 	struct connection c;
 	struct listener l;
@@ -126,6 +127,11 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	}
 	c.head.kind = KIND_CONNECTION;
 	fill_connection(&c, tp);
+	if (cookies) {
+		life = bpf_sk_storage_get(&lives, tp, 0, 0);
+		if (life)
+			c.head.flags |= life->role;
+	}
 	bpf_seq_write(seq, &c, sizeof(c));
 	return 0;
 }
