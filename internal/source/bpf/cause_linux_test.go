@@ -90,7 +90,10 @@ func awaitFINAcked(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var info *unix.TCPInfo
-		set(t, c, func(fd int) (err error) { info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); return err })
+		set(t, c, func(fd int) (err error) {
+			info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+			return err
+		})
 		state, _ := tcp.LinuxState(uint64(info.State))
 		return state == tcp.FinWait2
 	}, 5*time.Second, time.Millisecond)

@@ -38,7 +38,7 @@ type closes struct {
 	wakeAt int
 	worth  func(fd uintptr) (done bool) // made once
 
-	mu     sync.Mutex // held by Drain
+	mu     sync.Mutex // held while anybody looks at the ring
 	closed bool
 }
 
@@ -118,7 +118,11 @@ func (c *closes) watch() error {
 		return errors.Join(fmt.Errorf("set its descriptor non-blocking: %w", err), unix.Close(fd))
 	}
 	c.file = os.NewFile(uintptr(fd), "bpf-ringbuf")
-	c.worth = func(uintptr) bool { return c.ring.AvailableBytes() >= c.wakeAt }
+	c.worth = func(uintptr) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.closed || c.ring.AvailableBytes() >= c.wakeAt
+	}
 	c.conn, err = c.file.SyscallConn()
 	return err
 }
@@ -126,12 +130,13 @@ func (c *closes) watch() error {
 // Wait implements source.CloseStream: it returns when a quarter of the ring is
 // full.
 func (c *closes) Wait() error {
-	if err := c.conn.Read(c.worth); err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.closed {
-			return os.ErrClosed
-		}
+	err := c.conn.Read(c.worth)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return os.ErrClosed
+	}
+	if err != nil {
 		return fmt.Errorf("wait for connections that end: %w", err)
 	}
 	return nil
@@ -184,16 +189,19 @@ const recordLen = endingLen + 8
 // Close implements source.CloseStream.
 func (c *closes) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
+		c.mu.Unlock()
 		return nil
 	}
 	c.closed = true
+	c.mu.Unlock()
 	var errs []error
 	if c.file != nil {
-		// Nobody looks at the ring any more when this returns.
+		// It returns when Wait does, which may be looking at the ring.
 		errs = append(errs, c.file.Close())
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.link != nil {
 		errs = append(errs, c.link.Close())
 	}
