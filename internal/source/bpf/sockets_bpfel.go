@@ -103,6 +103,7 @@ type socketsVariableSpecs struct {
 	LayoutOfListener   *ebpf.VariableSpec `ebpf:"layout_of_listener"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	PeerPorts          *ebpf.VariableSpec `ebpf:"peer_ports"`
+	Since              *ebpf.VariableSpec `ebpf:"since"`
 	States             *ebpf.VariableSpec `ebpf:"states"`
 }
 
@@ -152,6 +153,7 @@ type socketsVariables struct {
 	LayoutOfListener   *ebpf.Variable `ebpf:"layout_of_listener"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	PeerPorts          *ebpf.Variable `ebpf:"peer_ports"`
+	Since              *ebpf.Variable `ebpf:"since"`
 	States             *ebpf.Variable `ebpf:"states"`
 }
 

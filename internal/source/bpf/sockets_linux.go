@@ -32,8 +32,12 @@ type iterator struct {
 	refused error
 	// cookies: the program may ask for the sockets' cookies.
 	cookies bool
-	// narrowed is the filter that it has.
-	narrowed *source.Filter
+	// narrowed is the filter that it has, and narrowings how often it got another.
+	narrowed   *source.Filter
+	narrowings int
+
+	// dumping is held during a dump: since is the program's, which is shared.
+	dumping sync.Mutex
 }
 
 // acquire loads the program for its first user.
@@ -131,6 +135,7 @@ func (it *iterator) narrow(f *source.Filter) error {
 		return nil
 	}
 	it.narrowed = f
+	it.narrowings++
 	if f == nil {
 		f = &source.Filter{}
 	}
@@ -145,6 +150,13 @@ func (it *iterator) narrow(f *source.Filter) error {
 		setPrefixes(it.objects.Exclude, f.PeerExclude),
 		it.objects.ByExclude.Set(len(f.PeerExclude) > 0),
 	)
+}
+
+// filters returns how often the filter has changed.
+func (it *iterator) filters() int {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.narrowings
 }
 
 // setPrefixes makes a map's keys those of the networks.

@@ -158,6 +158,7 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 write_seq;
+	__u64 tcp_mstamp;
 	__u32 snd_wnd;
 	__u32 rcv_wnd;
 	__u32 mss_cache;
