@@ -43,13 +43,15 @@ type closes struct {
 }
 
 // loadCloses loads the program for a network namespace. ring is the size of its
-// buffer: a power of two, and whole pages.
+// buffer, a power of two, and whole pages. As many holders fit beside it as there
+// are quarters of kilobytes in it.
 func (it *iterator) loadCloses(namespace uint64, ring int, objects *closesObjects) error {
 	spec, err := loadCloses()
 	if err != nil {
 		return fmt.Errorf("read the program over connections that end: %w", err)
 	}
 	spec.Maps["endings"].MaxEntries = uint32(ring)
+	spec.Maps["holders"].MaxEntries = uint32(ring >> 8)
 	if err := errors.Join(
 		spec.Variables["namespace"].Set(uint32(namespace)),
 		spec.Variables["cookies"].Set(it.cookies),
