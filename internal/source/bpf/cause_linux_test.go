@@ -35,12 +35,16 @@ func set(t testing.TB, of syscall.Conn, option func(fd int) error) {
 // flags.
 func deaf(t testing.TB, of syscall.Conn, but uint32) {
 	t.Helper()
-	program := []unix.SockFilter{
+	filter(t, of, []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, // flags of the TCP header
 		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: but, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 18},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-	}
+	})
+}
+
+func filter(t testing.TB, of syscall.Conn, program []unix.SockFilter) {
+	t.Helper()
 	set(t, of, func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 	})
@@ -311,8 +315,8 @@ func TestFailuresOfTheKernel(t *testing.T) {
 	}
 }
 
-// unreachable answers SYNs to an address with an ICMP message "destination
-// unreachable" of a code.
+// unreachable answers a retransmitted SYN to an address with an ICMP message
+// "destination unreachable" of a code.
 func unreachable(code byte) func(t *testing.T, to netip.AddrPort) {
 	return func(t *testing.T, to netip.AddrPort) {
 		raw, err := net.ListenPacket("ip4:tcp", "127.0.0.1")
@@ -326,12 +330,18 @@ func unreachable(code byte) func(t *testing.T, to netip.AddrPort) {
 		go func() {
 			defer close(done)
 			segment := make([]byte, 1500)
+			syns := 0
 			for {
 				n, _, err := raw.ReadFrom(segment)
 				if err != nil {
 					return
 				}
 				if n < 20 || binary.BigEndian.Uint16(segment[2:]) != to.Port() {
+					continue
+				}
+				// While connect(2) is under way, the kernel would only note it: the second
+				// SYN is a timer's.
+				if syns++; syns == 1 {
 					continue
 				}
 				message := []byte{3, code, 0, 0, 0, 0, 0, 0,
@@ -383,7 +393,11 @@ func TestHandshakeDurations(t *testing.T) {
 			require.NoError(t, server.Close())
 			got := noticesOf(t, c, of...)
 			for i, least := range []time.Duration{tt.client, tt.server} {
-				took := got[of[i]].Handshake
+				n := got[of[i]]
+				took := n.Handshake
+				assert.True(t, n.Has(tcp.FieldRetransmitsBy))
+				assert.Equal(t, least > 0, n.RetransmitsBy[tcp.SYNRetransmit] > 0, n.RetransmitsBy)
+				assert.Equal(t, n.Retransmits, n.RetransmitsBy[tcp.SYNRetransmit])
 				if i == 1 && least > 0 && took == 0 {
 					t.Log("this kernel does not keep how long it took (Linux 6.7)")
 					continue

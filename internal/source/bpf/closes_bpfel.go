@@ -23,14 +23,18 @@ type closesHolder struct {
 }
 
 type closesLife struct {
-	_           structs.HostLayout
-	Connecting  uint64
-	Established uint64
-	Handshake   uint64
-	DataSegsIn  uint32
-	Finished    bool
-	Role        uint8
-	_           [2]byte
+	_            structs.HostLayout
+	Connecting   uint64
+	Established  uint64
+	Handshake    uint64
+	DataSegsIn   uint32
+	Finished     bool
+	Role         uint8
+	Counted      bool
+	_            [1]byte
+	TotalRetrans uint32
+	Retransmits  [4]uint32
+	_            [4]byte
 }
 
 // loadCloses returns the embedded CollectionSpec for closes.
@@ -75,7 +79,8 @@ type closesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesProgramSpecs struct {
-	OnState *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnRetransmit *ebpf.ProgramSpec `ebpf:"on_retransmit"`
+	OnState      *ebpf.ProgramSpec `ebpf:"on_state"`
 }
 
 // closesMapSpecs contains maps before they are loaded into the kernel.
@@ -148,11 +153,13 @@ type closesVariables struct {
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesPrograms struct {
-	OnState *ebpf.Program `ebpf:"on_state"`
+	OnRetransmit *ebpf.Program `ebpf:"on_retransmit"`
+	OnState      *ebpf.Program `ebpf:"on_state"`
 }
 
 func (p *closesPrograms) Close() error {
 	return _ClosesClose(
+		p.OnRetransmit,
 		p.OnState,
 	)
 }

@@ -26,7 +26,7 @@ const ringLen = 8 << 20
 // closes are the connections that end in one network namespace.
 type closes struct {
 	objects closesObjects
-	link    link.Link
+	links   []link.Link
 	ring    *ringbuf.Reader
 	record  ringbuf.Record // reused
 	endings endings
@@ -103,8 +103,12 @@ func (s *Source) closes(ring int) (c *closes, err error) {
 	if err := c.watch(); err != nil {
 		return nil, fmt.Errorf("wait for the ring of connections that end: %w", err)
 	}
-	if c.link, err = link.AttachTracing(link.TracingOptions{Program: c.objects.OnState, AttachType: ebpf.AttachTraceRawTp}); err != nil {
-		return nil, fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", explain(err))
+	for tracepoint, program := range map[string]*ebpf.Program{"inet_sock_set_state": c.objects.OnState, "tcp_retransmit_skb": c.objects.OnRetransmit} {
+		attached, err := link.AttachTracing(link.TracingOptions{Program: program, AttachType: ebpf.AttachTraceRawTp})
+		if err != nil {
+			return nil, fmt.Errorf("attach to the tracepoint %s: %w", tracepoint, explain(err))
+		}
+		c.links = append(c.links, attached)
 	}
 	return c, nil
 }
@@ -204,8 +208,8 @@ func (c *closes) Close() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.link != nil {
-		errs = append(errs, c.link.Close())
+	for _, attached := range c.links {
+		errs = append(errs, attached.Close())
 	}
 	if c.ring != nil {
 		errs = append(errs, c.ring.Close())

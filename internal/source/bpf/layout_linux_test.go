@@ -36,7 +36,7 @@ func TestLayouts(t *testing.T) {
 			"received_ce": connectionReceivedCE, "dsack_dups": connectionDSACKDups, "rcv_ooopack": connectionOutOfOrder,
 			"snd_wnd": connectionSendWindow, "rcv_wnd": connectionReceiveWindow, "total_rto": connectionTotalRTO,
 			"receive_queue": connectionReceiveQueue, "send_queue": connectionSendQueue, "rcvbuf": connectionReceiveLimit,
-			"sndbuf": connectionSendLimit, "congestion": connectionCongestion,
+			"sndbuf": connectionSendLimit, "retransmits": connectionRetransmits, "congestion": connectionCongestion,
 		}},
 		{loadCloses, "connection", connectionLen, nil},
 		{loadCloses, "holder", endingEstablished - connectionLen, map[string]int{

@@ -229,7 +229,16 @@ func TestMovedIsEverything(t *testing.T) {
 		length, err = time.ParseDuration(text)
 		require.NoError(t, err)
 	}
-	s, referee := opened(t), opened(t)
+	opened(t) // or skip
+	factory := Factory()
+	var both [2]*Source
+	for i := range both {
+		s, err := factory.Open(bg)
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, s.Close()) }()
+		both[i] = s.(*Source)
+	}
+	s, referee := both[0], both[1]
 	c := closesOf(t, s)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

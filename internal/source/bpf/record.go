@@ -69,8 +69,9 @@ const (
 	connectionSendQueue      = headLen + 164
 	connectionReceiveLimit   = headLen + 168
 	connectionSendLimit      = headLen + 172
-	connectionCongestion     = headLen + 176
-	connectionLen            = headLen + 192
+	connectionRetransmits    = headLen + 176
+	connectionCongestion     = headLen + 192
+	connectionLen            = headLen + 208
 )
 
 // enum kind of program/record.h.
@@ -88,6 +89,7 @@ const (
 	flagReceivedCE  = 4
 	flagClient      = 8
 	flagServer      = 16
+	flagRetransmits = 32
 )
 
 const (
@@ -301,6 +303,12 @@ func (d *decoder) connection(b *[connectionLen]byte) {
 	if b[headFlags]&flagReceivedCE != 0 {
 		s.ReceivedCE = uint64(u32(connectionReceivedCE))
 		fields = fields.With(tcp.FieldReceivedCE)
+	}
+	if b[headFlags]&flagRetransmits != 0 {
+		for i := range s.RetransmitsBy {
+			s.RetransmitsBy[i] = uint64(u32(connectionRetransmits + 4*i))
+		}
+		fields = fields.With(tcp.FieldRetransmitsBy)
 	}
 	s.SpuriousRetransmits = uint64(u32(connectionDSACKDups))
 	s.OutOfOrder = uint64(u32(connectionOutOfOrder))

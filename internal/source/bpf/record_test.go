@@ -89,7 +89,7 @@ func TestWhatIsAbsent(t *testing.T) {
 	s := decode()
 	for _, f := range []tcp.Field{
 		tcp.FieldSmoothedRTT, tcp.FieldRTTVariation, tcp.FieldMinRTT, tcp.FieldSlowStartThreshold, tcp.FieldPacingRate,
-		tcp.FieldDeliveryRate, tcp.FieldTimeouts, tcp.FieldReceivedCE, tcp.FieldQueueLength, tcp.FieldZeroWindows,
+		tcp.FieldDeliveryRate, tcp.FieldTimeouts, tcp.FieldReceivedCE, tcp.FieldRetransmitsBy, tcp.FieldQueueLength, tcp.FieldZeroWindows,
 	} {
 		assert.False(t, s.Has(f), f)
 	}
@@ -102,7 +102,8 @@ func TestWhatIsAbsent(t *testing.T) {
 	put32(connectionRateDelivered, 3)
 	put32(connectionRateIntervalUs, 1500)
 	put32(connectionRTO, 51)
-	b[headFlags] = flagTotalRTO | flagReceivedCE
+	put32(connectionRetransmits+4*int(tcp.SYNRetransmit), 3)
+	b[headFlags] = flagTotalRTO | flagReceivedCE | flagRetransmits
 	s = decode()
 	assert.Equal(t, 1500*time.Microsecond, s.SmoothedRTT)
 	assert.Equal(t, 250*time.Microsecond, s.RTTVariation)
@@ -112,6 +113,8 @@ func TestWhatIsAbsent(t *testing.T) {
 	assert.Equal(t, 204*time.Millisecond, s.RTO)
 	assert.True(t, s.Has(tcp.FieldTimeouts))
 	assert.True(t, s.Has(tcp.FieldReceivedCE))
+	assert.True(t, s.Has(tcp.FieldRetransmitsBy))
+	assert.Equal(t, [tcp.NumRetransmitTypes]uint64{tcp.SYNRetransmit: 3}, s.RetransmitsBy)
 
 	b[headState] = 2
 	s = decode()

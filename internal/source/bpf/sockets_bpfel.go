@@ -14,14 +14,18 @@ import (
 )
 
 type socketsLife struct {
-	_           structs.HostLayout
-	Connecting  uint64
-	Established uint64
-	Handshake   uint64
-	DataSegsIn  uint32
-	Finished    bool
-	Role        uint8
-	_           [2]byte
+	_            structs.HostLayout
+	Connecting   uint64
+	Established  uint64
+	Handshake    uint64
+	DataSegsIn   uint32
+	Finished     bool
+	Role         uint8
+	Counted      bool
+	_            [1]byte
+	TotalRetrans uint32
+	Retransmits  [4]uint32
+	_            [4]byte
 }
 
 type socketsPorts struct {

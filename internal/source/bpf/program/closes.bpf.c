@@ -125,6 +125,14 @@ static __always_inline struct life *life_of(struct sock *sk, __u64 flags)
 	return cookies ? bpf_sk_storage_get(&lives, sk, 0, flags) : 0;
 }
 
+/* All that was retransmitted during the handshake was a SYN, or a SYN-ACK. */
+static __always_inline void count_handshake(struct life *life, const struct tcp_sock *tp)
+{
+	life->counted = true;
+	life->total_retrans = tp->total_retrans;
+	life->retransmits[RETRANSMIT_SYN] = tp->total_retrans;
+}
+
 static __always_inline __u32 facts_of(struct sock *sk, struct tcp_sock *tp, const struct life *life)
 {
 	__u32 facts = 0;
@@ -176,12 +184,11 @@ static __always_inline void end(struct sock *sk, __u64 key, int old)
 		e->connection.head.cookie = bpf_get_socket_cookie(sk);
 	fill_connection(&e->connection, tp);
 	life = life_of(sk, 0);
-	e->established = e->handshake = 0;
-	if (life) {
-		e->connection.head.flags |= life->role;
-		e->established = life->established;
-		e->handshake = life->handshake;
-	}
+	if (life && (old == TCP_SYN_SENT || old == TCP_SYN_RECV))
+		count_handshake(life, tp);
+	fill_life(&e->connection, life);
+	e->established = life ? life->established : 0;
+	e->handshake = life ? life->handshake : 0;
 	e->ended = bpf_ktime_get_boot_ns();
 	e->error = sk->sk_err;
 	e->facts = facts_of(sk, tp, life);
@@ -219,12 +226,8 @@ static __always_inline void connecting(struct sock *sk)
  * and after one it is where tcp_create_openreq_child of net/ipv4/tcp_minisocks.c puts
  * it since Linux 6.7, ms. SYN cookies leave neither.
  */
-static __always_inline __u64 accepting(struct sock *sk)
+static __always_inline __u64 accepting(const struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	if (!tp)
-		return 0;
 	if (tp->total_retrans)
 		return bpf_core_field_exists(tp->total_rto_time) ? tp->total_rto_time * 1000000ULL : 0;
 	/* Less than a microsecond is 1. */
@@ -234,9 +237,11 @@ static __always_inline __u64 accepting(struct sock *sk)
 static __always_inline void establish(struct sock *sk, int old)
 {
 	struct life *life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	if (!life)
+	if (!life || !tp)
 		return;
+	count_handshake(life, tp);
 	life->established = bpf_ktime_get_boot_ns();
 	if (life->connecting)
 		life->handshake = life->established - life->connecting;
@@ -246,7 +251,7 @@ static __always_inline void establish(struct sock *sk, int old)
 		life->role = FLAG_CLIENT;
 	} else if (old == TCP_SYN_RECV) {
 		life->role = FLAG_SERVER;
-		life->handshake = accepting(sk);
+		life->handshake = accepting(tp);
 	}
 }
 
@@ -296,6 +301,42 @@ int on_state(unsigned long long *ctx)
 		if (old != TCP_CLOSE)
 			end(sk, key, old);
 		break;
+	}
+	return 0;
+}
+
+/* Of SYN_SENT and SYN_RECV, count_handshake sees all. */
+SEC("tp_btf/tcp_retransmit_skb")
+int on_retransmit(unsigned long long *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	__u8 state = sk->__sk_common.skc_state;
+	struct inet_connection_sock *icsk;
+	struct life *life;
+	struct tcp_sock *tp;
+	__u32 segments;
+
+	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_net.net->ns.inum != namespace || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!tp || !life)
+		return 0;
+	/* Of a connection that is older than the program, this is the first. */
+	segments = life->counted ? tp->total_retrans - life->total_retrans : 1;
+	life->counted = true;
+	life->total_retrans = tp->total_retrans;
+	icsk = &tp->inet_conn;
+	switch (BPF_CORE_READ_BITFIELD(icsk, icsk_ca_state)) {
+	case TCP_CA_Recovery:
+		life->retransmits[RETRANSMIT_FAST] += segments;
+		break;
+	case TCP_CA_Loss:
+		life->retransmits[RETRANSMIT_TIMEOUT] += segments;
+		break;
+	default:
+		/* Nothing is lost yet, as far as TCP knows (tcp_send_loss_probe). */
+		life->retransmits[RETRANSMIT_PROBE] += segments;
 	}
 	return 0;
 }

@@ -55,6 +55,10 @@ typedef _Bool bool;
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 
+/* enum tcp_ca_state of <linux/tcp.h> */
+#define TCP_CA_Recovery 3
+#define TCP_CA_Loss 4
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -133,6 +137,7 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u32 icsk_rto;
 	const struct tcp_congestion_ops *icsk_ca_ops;
+	__u8 icsk_ca_state : 5;
 	struct {
 		__u32 lrcvtime;
 		__u16 rcv_mss;

@@ -13,6 +13,13 @@ struct life {
 	__u32 data_segs_in; /* before our FIN */
 	bool finished;      /* our FIN was sent, and nobody reads any more */
 	__u8 role; /* FLAG_CLIENT, FLAG_SERVER, or 0: not known */
+	/*
+	 * Retransmitted segments by their type, those before the program was loaded not
+	 * among them; and total_retrans when they were last counted, if they ever were.
+	 */
+	bool counted;
+	__u32 total_retrans;
+	__u32 retransmits[RETRANSMIT_TYPES];
 };
 
 /*
@@ -25,3 +32,15 @@ struct {
 	__type(key, int);
 	__type(value, struct life);
 } lives SEC(".maps");
+
+static __always_inline void fill_life(struct connection *c, const struct life *life)
+{
+	__builtin_memset(c->retransmits, 0, sizeof(c->retransmits));
+	if (!life)
+		return;
+	c->head.flags |= life->role;
+	if (life->counted) {
+		c->head.flags |= FLAG_RETRANSMITS;
+		__builtin_memcpy(c->retransmits, life->retransmits, sizeof(c->retransmits));
+	}
+}

@@ -21,6 +21,16 @@ enum flags {
 	FLAG_RECEIVED_CE = 4,  /* this kernel has received_ce */
 	FLAG_CLIENT = 8,       /* the connection was opened from here */
 	FLAG_SERVER = 16,      /* or accepted here; neither: not known */
+	FLAG_RETRANSMITS = 32, /* retransmits are known by type */
+};
+
+/* Where a retransmitted segment is counted. */
+enum retransmit {
+	RETRANSMIT_FAST,
+	RETRANSMIT_TIMEOUT,
+	RETRANSMIT_PROBE,
+	RETRANSMIT_SYN,
+	RETRANSMIT_TYPES,
 };
 
 struct head {
@@ -82,6 +92,7 @@ struct connection {
 	__u32 send_queue;
 	__u32 rcvbuf;
 	__u32 sndbuf;
+	__u32 retransmits[RETRANSMIT_TYPES];
 	char congestion[16];
 };
 

@@ -105,7 +105,6 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	struct sock_common *skc = ctx->sk_common;
 	struct seq_file *seq = ctx->meta->seq;
 	struct tcp_sock *tp;
-	struct life *life;
 	struct sock *sk;
 	struct connection c;
 	struct listener l;
@@ -155,11 +154,7 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	}
 	c.head.kind = KIND_CONNECTION;
 	fill_connection(&c, tp);
-	if (cookies) {
-		life = bpf_sk_storage_get(&lives, tp, 0, 0);
-		if (life)
-			c.head.flags |= life->role;
-	}
+	fill_life(&c, cookies ? bpf_sk_storage_get(&lives, tp, 0, 0) : 0);
 	bpf_seq_write(seq, &c, sizeof(c));
 	return 0;
 }
