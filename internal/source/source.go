@@ -51,6 +51,25 @@ type Narrower interface {
 	Narrow(f *Filter, counted bool) error
 }
 
+// Incremental is a source that can leave out connections with which nothing
+// happened.
+type Incremental interface {
+	// Moved is Sockets without the established connections of which no number has
+	// changed since the begin of the last dump, by either of the two, that returned
+	// no error. What it does not visit is as it was then, and not gone: the notices
+	// of [CloseNotifier] say what is. Everything that has another state, and what the
+	// filter of [Narrower] leaves without an identity, is visited as ever.
+	//
+	// Times go on (the Since… fields, BusyTime), and the owner, the limits of buffers
+	// and the name of the congestion control may change all the same. Call Sockets for
+	// them now and then, and whenever notices were lost or what earlier dumps visited
+	// was not kept.
+	//
+	// all reports that nothing was left out: there was no such dump before, or its
+	// filter was another.
+	Moved(ctx context.Context, visit func(*tcp.Socket) error) (all bool, err error)
+}
+
 // CloseNotifier is a source that the kernel tells of every socket that it
 // destroys. Only those with the capability Closes are asked.
 type CloseNotifier interface {

@@ -90,13 +90,14 @@ type Socket struct {
 	BytesRetransmitted  uint64 // payload
 	SegmentsSent        uint64
 	SegmentsReceived    uint64
-	Retransmits         uint64 // segments
-	SpuriousRetransmits uint64 // segments that the peer reported as received twice
-	Timeouts            uint64 // retransmission timeouts
-	OutOfOrder          uint64 // segments received
-	ZeroWindows         uint64 // times that our offered window closed
-	DeliveredCE         uint64 // segments of ours that arrived marked ECN-CE
-	ReceivedCE          uint64 // segments that arrived here marked ECN-CE
+	Retransmits         uint64                     // segments
+	RetransmitsBy       [NumRetransmitTypes]uint64 // segments, since the source looks
+	SpuriousRetransmits uint64                     // segments that the peer reported as received twice
+	Timeouts            uint64                     // retransmission timeouts
+	OutOfOrder          uint64                     // segments received
+	ZeroWindows         uint64                     // times that our offered window closed
+	DeliveredCE         uint64                     // segments of ours that arrived marked ECN-CE
+	ReceivedCE          uint64                     // segments that arrived here marked ECN-CE
 
 	// Time spent with something to send, and the parts of it in which the peer's
 	// window or the send buffer held it back.
