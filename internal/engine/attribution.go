@@ -41,11 +41,11 @@ func (e *Engine) attribute(ctx context.Context) error {
 		sp.table.Unattributed(&unattributed)
 	}
 	e.telemetry.unattributed(&unattributed)
-	if stats.Walked {
+	if stats.Walked && stats.Complete {
 		e.sayDenied(&unattributed, &stats)
 	}
 	err := errors.Join(errStale, errResolve)
-	e.sayWalks(stats.Walked, errResolve)
+	e.sayWalks(stats.Walked && stats.Complete, errResolve)
 	if err != nil {
 		return fmt.Errorf("join sockets with processes: %w", err)
 	}
@@ -61,7 +61,7 @@ func (e *Engine) sayDenied(unattributed *[process.NumReasons]int64, stats *proce
 		return
 	}
 	e.denied.raise(1, func() {
-		e.log.Warn("some sockets have no owner because the descriptors of some processes may not be read ("+process.Remedy+")",
+		e.log.Warn("some sockets have no owner: "+stats.Why(),
 			zap.Int64("sockets", denied),
 			zap.Int("processes_denied", stats.Denied), zap.Int("processes_read", stats.Processes), zap.Bool("processes_hidden", stats.Hidden))
 	})
@@ -69,13 +69,13 @@ func (e *Engine) sayDenied(unattributed *[process.NumReasons]int64, stats *proce
 
 // sayWalks logs that processes cannot be looked at to the end, so that
 // connections are grouped and recorded without their process.
-func (e *Engine) sayWalks(walked bool, err error) {
+func (e *Engine) sayWalks(complete bool, err error) {
 	switch {
 	case err != nil:
 		e.walks.raise(1, func() {
 			e.log.Warn("the walk over processes does not come to its end: connections whose process it has not found are grouped without one", zap.Error(err))
 		})
-	case walked:
+	case complete:
 		e.walks.clear(func(n uint64) {
 			e.log.Info("the walk over processes comes to its end again", zap.Uint64("cut_short", n))
 		})

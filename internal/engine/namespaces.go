@@ -95,6 +95,9 @@ func (e *Engine) enter(f netns.Found, since time.Time) (*space, error) {
 		if ns, err = netns.Open(procDir, pid, f.ID); err == nil {
 			sp := e.newSpace(since)
 			sp.namespace, sp.place.Namespace = ns, f.ID
+			if sp.cookie, err = ns.Cookie(); err != nil {
+				e.log.Debug("the cookie of a network namespace is not known", zap.Stringer("in", sp), zap.Error(err))
+			}
 			sp.start = e.cfg.Boot
 			if !since.IsZero() { // nothing was opened before
 				sp.start, sp.based = since, true
@@ -248,6 +251,7 @@ func (e *Engine) leave(sp *space) error {
 
 // leftSpace is what is remembered of a namespace that was given up.
 type leftSpace struct {
+	cookie   uint64 // 0: the kernel gives none
 	start    time.Time
 	counters tcp.Counters
 	at       time.Time
@@ -277,18 +281,22 @@ func (o *others) leave(sp *space) {
 		}
 		delete(o.left, oldest)
 	}
-	o.left[sp.place.Namespace] = leftSpace{start: sp.start, counters: sp.counters, at: time.Now()}
+	o.left[sp.place.Namespace] = leftSpace{cookie: sp.cookie, start: sp.start, counters: sp.counters, at: time.Now()}
 }
 
 // cameBack learns, from the first counters of a namespace, whether it is one that
-// was given up. A kernel uses the number of one that is gone for the next one at
-// once; counters that are lower than they were are another one's.
+// was given up. A kernel uses the inode of one that is gone for the next one at
+// once. Its cookie is another one; where the kernel gives none, counters that are
+// lower than they were are another namespace's.
 func (o *others) cameBack(sp *space) {
 	l, ok := o.left[sp.place.Namespace]
 	if !ok {
 		return
 	}
 	delete(o.left, sp.place.Namespace)
+	if sp.cookie != l.cookie {
+		return
+	}
 	for c := range tcp.NumCounters {
 		before, _ := l.counters.Get(c)
 		if now, ok := sp.counters.Get(c); !ok || now < before {

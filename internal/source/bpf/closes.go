@@ -39,9 +39,15 @@ type endings struct {
 	decoder
 	clock   clock
 	notice  tcp.Notice // reused for every record
-	holders map[holderKey]*tcp.Holder
+	holders map[holderKey]seenHolder
 	// pids: the kernel's process numbers are those of our PID namespace.
 	pids bool
+}
+
+// seenHolder is a process with its name as the kernel has it.
+type seenHolder struct {
+	*tcp.Holder
+	raw string
 }
 
 type holderKey struct {
@@ -116,14 +122,14 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 	}
 	raw, _, _ := bytes.Cut(b[holderExecutable:holderIsComm], []byte{0})
 	isComm := b[holderIsComm] != 0
+	// A process that is about to end has no file any more, but may have had one
+	// in an earlier record.
+	if h, ok := e.holders[key]; ok && (isComm || h.raw == string(raw)) {
+		return h.Holder
+	}
 	name := tcp.FileName(raw)
 	if isComm {
 		name = tcp.Name(raw, maxComm)
-	}
-	// A process that is about to end has no file any more, but may have had one
-	// in an earlier record.
-	if h, ok := e.holders[key]; ok && (isComm || h.Executable == name) {
-		return h
 	}
 	if len(e.holders) >= maxHolders {
 		clear(e.holders)
@@ -137,6 +143,6 @@ func (e *endings) holder(b []byte) *tcp.Holder {
 	if e.pids {
 		h.PID = int32(key.pid)
 	}
-	e.holders[key] = h
+	e.holders[key] = seenHolder{h, string(raw)}
 	return h
 }

@@ -85,7 +85,7 @@ func (s *Source) Closes() (source.CloseStream, error) { return s.closes(ringLen)
 func (s *Source) closes(ring int) (c *closes, err error) {
 	c = &closes{wakeAt: ring / wakeShare, endings: endings{
 		decoder: newDecoder(s.namespace, s.dec.jiffy, s.zones.Name),
-		holders: make(map[holderKey]*tcp.Holder),
+		holders: make(map[holderKey]seenHolder),
 		pids:    inHostPIDs() == nil,
 	}}
 	defer btf.FlushKernelSpec()

@@ -12,7 +12,7 @@ import (
 )
 
 func testEndings() *endings {
-	return &endings{decoder: testDecoder(), holders: make(map[holderKey]*tcp.Holder), pids: true}
+	return &endings{decoder: testDecoder(), holders: make(map[holderKey]seenHolder), pids: true}
 }
 
 // left makes the record of a connection that left a state, with 100 bytes
