@@ -268,6 +268,6 @@ func TestEnds(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"system.network.tcp.rtt map[tcp.role:client] 1 0.003",
 		"system.network.tcp.connection.duration map[tcp.role:client] 1 20",
-		"system.network.tcp.connection.failures map[error.type:refused tcp.role:client] 2",
+		"system.network.tcp.connection.failures map[error.type:connection_refused tcp.role:client] 2",
 	}, told)
 }
