@@ -57,7 +57,7 @@ func (e *Engine) attribute(ctx context.Context) error {
 func (e *Engine) sayDenied(unattributed *[process.NumReasons]int64, stats *process.Stats) {
 	denied := unattributed[process.ReasonNoPermission]
 	if denied == 0 {
-		e.denied.clear(func(uint64) { e.log.Info("no socket lacks its owner for want of permission any more") })
+		e.denied.clear(1, func(uint64) { e.log.Info("no socket lacks its owner for want of permission any more") })
 		return
 	}
 	e.denied.raise(1, func() {
@@ -76,7 +76,7 @@ func (e *Engine) sayWalks(complete bool, err error) {
 			e.log.Warn("the walk over processes does not come to its end: connections whose process it has not found are grouped without one", zap.Error(err))
 		})
 	case complete:
-		e.walks.clear(func(n uint64) {
+		e.walks.clear(1, func(n uint64) {
 			e.log.Info("the walk over processes comes to its end again", zap.Uint64("cut_short", n))
 		})
 	}

@@ -218,7 +218,7 @@ func (e *Engine) sayLost(sp *space, lost uint64) {
 		return
 	}
 	if sp.lost.on && now.Sub(sp.lostAt) >= quietFor {
-		sp.lost.clear(func(n uint64) {
+		sp.lost.clear(1, func(n uint64) {
 			e.log.Info("no notices of closes are lost any more", zap.Stringer("in", sp), zap.Uint64("lost", n))
 		})
 	}

@@ -207,7 +207,7 @@ func (e *Engine) loop(ctx context.Context) {
 				e.log.Warn("a scrape takes longer than collection_interval: ticks are missed", zap.Int64("missed", missed), zap.Duration("collection_interval", e.cfg.Interval))
 			})
 		} else {
-			e.late.clear(func(n uint64) { e.log.Info("scrapes keep up with collection_interval again", zap.Uint64("missed", n)) })
+			e.late.clear(calmAfter, func(n uint64) { e.log.Info("scrapes keep up with collection_interval again", zap.Uint64("missed", n)) })
 		}
 		last = tick
 		for _, d := range e.scrape(ctx, tick) {

@@ -50,7 +50,7 @@ func (e *Engine) findOthers(ctx context.Context, now time.Time) error {
 				zap.Int("processes_denied", denied))
 		})
 	} else {
-		e.others.denied.clear(func(uint64) {})
+		e.others.denied.clear(1, func(uint64) {})
 	}
 	since := e.others.found
 	e.others.found = now

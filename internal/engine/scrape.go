@@ -71,7 +71,7 @@ func (e *Engine) sayPartial(ctx context.Context, err error) {
 	case err != nil:
 		e.partial.raise(1, func() { e.log.Warn("the scrape is partial", zap.Error(err)) })
 	default:
-		e.partial.clear(func(n uint64) { e.log.Info("scrapes are complete again", zap.Uint64("partial", n)) })
+		e.partial.clear(1, func(n uint64) { e.log.Info("scrapes are complete again", zap.Uint64("partial", n)) })
 	}
 }
 

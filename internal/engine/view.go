@@ -155,7 +155,7 @@ func (e *Engine) due(tick int64) (due []*viewing, needs Needs) {
 			e.telemetry.missed(metadata.AttributeMissedReasonPipeline, 1)
 			continue
 		}
-		v.missed.clear(func(n uint64) {
+		v.missed.clear(calmAfter, func(n uint64) {
 			e.log.Info("the pipeline takes scrapes again", zap.Uint64("missed", n))
 		})
 		due = append(due, v)
@@ -190,7 +190,7 @@ func (e *Engine) deliver(d delivery) error {
 	d.view.busy = false
 	switch {
 	case err == nil:
-		e.refused.clear(func(n uint64) { e.log.Info("the pipeline takes what is read again", zap.Uint64("refused", n)) })
+		e.refused.clear(1, func(n uint64) { e.log.Info("the pipeline takes what is read again", zap.Uint64("refused", n)) })
 	case !errors.Is(err, context.Canceled):
 		e.refused.raise(1, func() { e.log.Warn("the pipeline refuses what was read", zap.Error(err)) })
 	}
@@ -202,21 +202,30 @@ func (e *Engine) deliver(d delivery) error {
 type alarm struct {
 	on    bool
 	count uint64
+	calm  int // how often in a row it did not hold
 }
+
+// calmAfter is how often in a row a condition that comes and goes from tick to tick
+// must not hold until it is over.
+const calmAfter = 10
 
 // raise notes that the condition holds, and calls say if it did not before.
 func (a *alarm) raise(count uint64, say func()) {
 	a.count += count
+	a.calm = 0
 	if !a.on {
 		a.on = true
 		say()
 	}
 }
 
-// clear notes that the condition does not hold, and calls say with how often it
-// did if it has until now.
-func (a *alarm) clear(say func(count uint64)) {
-	if a.on {
+// clear notes that the condition does not hold. When it has not after times in a
+// row, say is called with how often it did.
+func (a *alarm) clear(after int, say func(count uint64)) {
+	if !a.on {
+		return
+	}
+	if a.calm++; a.calm >= after {
 		count := a.count
 		*a = alarm{}
 		say(count)
