@@ -298,8 +298,8 @@ func (o *others) cameBack(sp *space) {
 		return
 	}
 	for c := range tcp.NumCounters {
-		before, _ := l.counters.Get(c)
-		if now, ok := sp.counters.Get(c); !ok || now < before {
+		before, had := l.counters.Get(c)
+		if now, _ := sp.counters.Get(c); had && now < before {
 			return
 		}
 	}
