@@ -164,12 +164,14 @@ func TestManyClosesBetweenTwoScrapes(t *testing.T) {
 func TestClosesBeforeTheFirstScrape(t *testing.T) {
 	src := &telling{scripted: scripted{name: "a"}}
 	cfg := groupConfig("tcp.role")
-	cfg.InitialDelay = 50 * time.Millisecond
+	cfg.InitialDelay = 200 * time.Millisecond
 	r := newRig(t, cfg, &refusing{}, src)
-	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	var notices []tcp.Notice
 	for i := range 8192 {
-		src.tell(ended(established(uint64(i+1), 0), 10, 0))
+		notices = append(notices, ended(established(uint64(i+1), 0), 10, 0))
 	}
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	src.tell(notices...)
 	require.Eventually(t, func() bool { return len(r.sink.AllMetrics()) > 2 }, 5*time.Second, time.Millisecond)
 	require.NoError(t, r.Shutdown(t.Context()))
 	_, closes := r.sums("tcp.closes")
