@@ -56,9 +56,10 @@ func RoleOf(s *Socket) Role {
 }
 
 // LastActivity returns how long ago the connection last sent data, received data, or
-// received an acknowledgment, and whether that is known. A reset is no activity: for
-// a connection that the peer reset, and that its owner closed a second later, the
-// notice has a second or more.
+// received an acknowledgment, and whether that is known. It is as of the moment when
+// the kernel made the sample or the notice; a notice may then have waited to be read.
+// A reset is no activity: for a connection that the peer reset, and that its owner
+// closed a second later, the notice has a second or more.
 func (s *Socket) LastActivity() (ago time.Duration, ok bool) {
 	for _, since := range [...]struct {
 		field Field
