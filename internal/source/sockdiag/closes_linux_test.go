@@ -230,33 +230,51 @@ func TestEveryCloseIsDeliveredOrCounted(t *testing.T) {
 // A Drain does not wait for a Wait under way, and takes what the Wait would have
 // found.
 func TestDrainWhileWaiting(t *testing.T) {
-	s := open(t)
-	stream := openCloses(t, s)
+	ns := sourcetest.NewNamespace(t) // where nothing else ends
+	_, stream := openIn(t, ns)
 	waited := make(chan error, 1)
 	go func() { waited <- stream.Wait() }()
-	for range 5 {
-		client, server := connect(t, "tcp", "127.0.0.1:0", "127.0.0.1")
-		id := sockets(t, s)[endpoints(client)].ID
-		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
-		require.NoError(t, client.Close())
-		require.NoError(t, server.Close())
-		await(t, stream, func(n *tcp.Notice) bool { return n.ID == id })
-	}
-	require.NoError(t, stream.Close())
-	assert.NoError(t, stream.Close(), "a second time")
-	for {
+	time.Sleep(50 * time.Millisecond) // until it does
+	drain := func() (n int) {
+		t.Helper()
+		drained := make(chan error, 1)
+		go func() {
+			_, err := stream.Drain(func(*tcp.Notice) error { n++; return nil })
+			drained <- err
+		}()
 		select {
-		case err := <-waited:
-			if err == nil { // a notice came between two drains
-				go func() { waited <- stream.Wait() }()
-				continue
-			}
-			assert.ErrorIs(t, err, os.ErrClosed)
-		case <-time.After(10 * time.Second):
-			t.Fatal("Close does not end a Wait")
+		case err := <-drained:
+			require.NoError(t, err)
+		case <-time.After(5 * time.Second):
+			t.Fatal("Drain waits for a notice, or for the Wait")
 		}
-		break
+		return n
 	}
+	for range 3 {
+		assert.Zero(t, drain())
+		require.NoError(t, ns.Do(func() error { return connections(1) }))
+		came := 0
+		for end := time.Now().Add(5 * time.Second); came < 3 && time.Now().Before(end); {
+			came += drain()
+		}
+		assert.Equal(t, 3, came, "both ends and the listener")
+	}
+	// It may have found one between two drains, or have to be given one.
+	require.NoError(t, ns.Do(func() error { return connections(1) }))
+	require.NoError(t, <-waited, "a Wait wakes up although others drain")
+	go func() { waited <- stream.Wait() }()
+	time.Sleep(50 * time.Millisecond)
+	drain()
+	require.NoError(t, stream.Close())
+	select {
+	case err := <-waited:
+		if err != nil { // else a late notice had ended it
+			assert.ErrorIs(t, err, os.ErrClosed)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close does not end a Wait")
+	}
+	assert.ErrorIs(t, stream.Wait(), os.ErrClosed)
 	_, err := stream.Drain(func(*tcp.Notice) error { return nil })
 	assert.ErrorIs(t, err, os.ErrClosed)
 }
