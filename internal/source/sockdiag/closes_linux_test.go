@@ -140,7 +140,7 @@ func TestClosesThatAreLost(t *testing.T) {
 	require.NoError(t, ns.Do(func() error {
 		kernel := stream.conn.(*notices)
 		var err error
-		if err := kernel.raw.Control(func(fd uintptr) {
+		if err := kernel.rawSocket.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
 		}); err != nil {
 			return err
@@ -277,6 +277,36 @@ func TestDrainWhileWaiting(t *testing.T) {
 	assert.ErrorIs(t, stream.Wait(), os.ErrClosed)
 	_, err := stream.Drain(func(*tcp.Notice) error { return nil })
 	assert.ErrorIs(t, err, os.ErrClosed)
+}
+
+// Notices do not wake the runtime's poller up, except for the first that is waited
+// for.
+func TestNoticesWakeUpOnce(t *testing.T) {
+	ns := sourcetest.NewNamespace(t)
+	_, stream := openIn(t, ns)
+	kernel := stream.conn.(*notices)
+	polled := func() (is bool) {
+		require.NoError(t, kernel.rawPoll.Control(func(fd uintptr) { is = readable(fd) }))
+		return is
+	}
+	end := func() {
+		require.NoError(t, ns.Do(func() error { return connections(10) }))
+		require.Eventually(t, kernel.ready, 5*time.Second, time.Millisecond)
+	}
+	end()
+	assert.False(t, polled(), "nobody waits")
+	for range 3 {
+		require.NoError(t, kernel.wait(), "for what is there already")
+		assert.False(t, polled(), "once")
+		end()
+		assert.False(t, polled(), "until somebody waits again")
+	}
+	_, err := stream.Drain(func(*tcp.Notice) error { return nil })
+	require.NoError(t, err)
+	waited := make(chan error, 1)
+	go func() { waited <- kernel.wait() }()
+	end()
+	require.NoError(t, <-waited, "for what comes later")
 }
 
 // The process is left alone while nothing closes.
