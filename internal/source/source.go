@@ -89,7 +89,7 @@ type CloseStream interface {
 	// while Wait waits. It returns how many the kernel dropped since the last call,
 	// with an error as without. If visit returns an error, Drain returns that, and the
 	// rest stays for the next call. After Close, its error is [os.ErrClosed]. The
-	// Notice is reused.
+	// Notice is reused: visit copies what it keeps, and may change it.
 	Drain(visit func(*tcp.Notice) error) (lost uint64, err error)
 	// Close ends the stream. It may be called while Wait waits, and from any network
 	// namespace. More calls than one do nothing.

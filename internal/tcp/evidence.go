@@ -2,13 +2,14 @@ package tcp
 
 import "time"
 
-// What Linux's counters show beside what they count. bytes_acked follows snd_una,
-// so it counts the SYN of the side that connected, which waits for its SYN to be
-// acknowledged as an established socket does for data, but not that of the side that
-// accepted, whose socket is made after its SYN was acknowledged (net/ipv4/tcp.c
-// tcp_snd_una_update, tcp_create_openreq_child). It counts a FIN for both. bytes_sent
-// and bytes_retrans count payload only. What is acknowledged or outstanding, less the
-// payload that was ever sent, is therefore the SYN and the FIN:
+// What Linux's counters show beside what they count.
+//
+// bytes_acked follows snd_una (net/ipv4/tcp_input.c tcp_snd_una_update). It counts the
+// SYN of the side that connected: its socket waits for the acknowledgment of that. It
+// does not count the SYN of the side that accepted: its socket is made when that was
+// acknowledged already (tcp_create_openreq_child). It counts the FIN of either.
+// bytes_sent and bytes_retrans count payload only. So what is acknowledged or
+// outstanding, less the payload that was ever sent, is the SYN and the FIN:
 //
 //	                                      client  server
 //	no FIN sent: established, or reset       1       0
@@ -28,17 +29,25 @@ func (s *Socket) surplus() (n int64, ok bool) {
 	return int64(s.BytesAcked) + int64(s.SendBufferUsage) - int64(s.BytesSent-s.BytesRetransmitted), true
 }
 
+// roleIdle is how long a client must not have received an acknowledgment: sock_diag
+// reads the state a moment before the counters, and waits for the socket's lock
+// between the two. A server whose FIN was sent and acknowledged meanwhile looks like
+// a client that is established, but has just received an acknowledgment.
+const roleIdle = time.Second
+
 // RoleOf returns which end of a live connection this host has, as the counters of
 // Linux show it, and NoRole while they do not: in other states than ESTABLISHED and
-// CLOSE_WAIT, and while anything is not sent or not acknowledged. The length of the
-// queue is read a moment before the counters in sock_diag, so only an empty one
-// can be trusted.
+// CLOSE_WAIT, while anything is not sent or not acknowledged, and for a client that
+// has received an acknowledgment within the last second.
+//
+// sock_diag reads the length of the queue a moment before the counters, too, so only
+// an empty one can be trusted.
 func RoleOf(s *Socket) Role {
 	if s.State != Established && s.State != CloseWait || s.SendBufferUsage != 0 {
 		return NoRole
 	}
 	switch n, ok := s.surplus(); {
-	case ok && n == 1:
+	case ok && n == 1 && s.Has(FieldSinceACKReceived) && s.SinceACKReceived >= roleIdle:
 		return Client
 	case ok && n == 0:
 		return Server
@@ -47,9 +56,10 @@ func RoleOf(s *Socket) Role {
 }
 
 // LastActivity returns how long ago the connection last sent data, received data, or
-// received an acknowledgment, and whether that is known. A reset is no activity: for
-// a connection that the peer reset, and that its owner closed a second later, the
-// notice has a second or more.
+// received an acknowledgment, and whether that is known. It is as of the moment when
+// the kernel made the sample or the notice; a notice may then have waited to be read.
+// A reset is no activity: for a connection that the peer reset, and that its owner
+// closed a second later, the notice has a second or more.
 func (s *Socket) LastActivity() (ago time.Duration, ok bool) {
 	for _, since := range [...]struct {
 		field Field

@@ -56,6 +56,8 @@ func TestRoleOf(t *testing.T) {
 		{"server, retransmitted", numbers{state: CloseWait, acked: 10, sent: 17, retransmitted: 7}, Server},
 		{"something outstanding", numbers{state: Established, acked: 10, sent: 15, queue: 5}, NoRole},
 		{"something not sent", numbers{state: Established, acked: 11, sent: 10, unsent: 5}, NoRole},
+		{"client or a server's FIN", numbers{state: Established, acked: 11, sent: 10, rtt: 1, ack: roleIdle - 1}, NoRole},
+		{"server just now", numbers{state: Established, acked: 10, sent: 10, rtt: 1}, Server},
 		{"queue of a moment before", numbers{state: Established, acked: 10, sent: 15}, NoRole},
 		{"restored by TCP_REPAIR, then sent", numbers{state: Established, acked: 5, sent: 3}, NoRole},
 		{"SYN_SENT", numbers{state: SynSent}, NoRole},
@@ -64,10 +66,13 @@ func TestRoleOf(t *testing.T) {
 		{"Linux before 4.19", numbers{state: Established, acked: 1, without: 1<<FieldBytesSent | 1<<FieldBytesRetransmitted}, NoRole},
 		{"no tcp_info", numbers{state: Established, without: 1<<NumFields - 1}, NoRole},
 	} {
+		if tt.rtt == 0 {
+			tt.rtt, tt.ack = 1, roleIdle
+		}
 		s := tt.socket()
 		assert.Equal(t, tt.want, RoleOf(&s), tt.name)
 	}
-	s := numbers{state: Established, acked: 1}.socket()
+	s := numbers{state: Established, acked: 1, rtt: 1, ack: roleIdle}.socket()
 	s.Low32 = s.Low32.With(FieldBytesAcked)
 	assert.Equal(t, NoRole, RoleOf(&s), "wraps around")
 }

@@ -74,7 +74,7 @@ func newCloses(c noticeConn, buffer int, dec decoder) *closes {
 	}
 	s.timer.Stop()
 	s.notify = func(socket *tcp.Socket) error {
-		s.notice.Socket, s.notice.OwnFIN = *socket, s.dec.ownFIN
+		s.notice = tcp.Notice{Socket: *socket, OwnFIN: s.dec.ownFIN}
 		return s.visit(&s.notice)
 	}
 	return s

@@ -26,7 +26,7 @@ const memoryInfoDrops = 8
 
 // Closes implements source.CloseNotifier.
 func (s *Source) Closes() (source.CloseStream, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket for close notices: %w", err)
 	}
@@ -34,12 +34,10 @@ func (s *Source) Closes() (source.CloseStream, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	// The runtime's poller waits for it: hundreds of namespaces cost no threads.
-	n := &notices{file: os.NewFile(uintptr(fd), name)}
-	if n.raw, err = n.file.SyscallConn(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open netlink socket for close notices: %w", err), n.file.Close())
+	n, err := newNotices(fd)
+	if err != nil {
+		return nil, err
 	}
-	n.bind()
 	return newCloses(n, buffer, decoder{
 		namespace: s.dec.namespace,
 		// Interfaces can be named only in their namespace, where notices are not
@@ -71,39 +69,93 @@ func subscribe(fd int) (buffer int, err error) {
 	return doubled / 2, nil // socket(7): the kernel doubles what it is asked for
 }
 
-// notices is the kernel's noticeConn. All calls but wait go through Control, which
-// unlike Read does not wait for a wait under way to end.
+// notices is the kernel's noticeConn.
+//
+// The runtime's poller waits for it, so hundreds of namespaces cost no threads. But
+// the poller is woken up by each notice, whether somebody waits or not. So what it
+// polls is not the socket, but an epoll instance with the socket in it, which is ready
+// once after it was armed (EPOLLONESHOT).
 type notices struct {
-	file *os.File
-	raw  syscall.RawConn
+	socket, poll       *os.File
+	rawSocket, rawPoll syscall.RawConn
 
-	// Made once, so that a call allocates nothing. Those of read are used by one
-	// goroutine at a time.
+	// Made once, so that a call allocates nothing. Those of wait and of read are used
+	// by one goroutine at a time each.
+	arming  func(fd uintptr)
 	waiting func(fd uintptr) (done bool)
 	reading func(fd uintptr)
+	armed   error
+	events  [1]unix.EpollEvent
 	b       []byte
 	n       int
 	errno   error
 }
 
-func (c *notices) bind() {
-	c.waiting = readable
-	c.reading = func(fd uintptr) { c.n, c.errno = receive(int(fd), c.b) }
+// newNotices takes the socket over, also if it fails.
+func newNotices(socket int) (*notices, error) {
+	// A blocking one, so that the runtime does not poll it; reads do not block.
+	c := &notices{socket: os.NewFile(uintptr(socket), name)}
+	fail := func(err error) (*notices, error) {
+		return nil, errors.Join(fmt.Errorf("poll the netlink socket of close notices: %w", err), c.close())
+	}
+	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fail(err)
+	}
+	if err := unix.SetNonblock(poll, true); err != nil {
+		return fail(errors.Join(err, unix.Close(poll)))
+	}
+	c.poll = os.NewFile(uintptr(poll), name)
+	if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, socket, &unix.EpollEvent{}); err != nil {
+		return fail(err)
+	}
+	if c.rawSocket, err = c.socket.SyscallConn(); err != nil {
+		return fail(err)
+	}
+	if c.rawPoll, err = c.poll.SyscallConn(); err != nil {
+		return fail(err)
+	}
+	// Neither descriptor can become another's while both are held.
+	arm := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
+	c.arming = func(fd uintptr) {
+		if err := c.rawPoll.Control(func(poll uintptr) {
+			c.armed = unix.EpollCtl(int(poll), unix.EPOLL_CTL_MOD, int(fd), &arm)
+		}); err != nil {
+			c.armed = err
+		}
+	}
+	c.waiting = func(fd uintptr) bool {
+		for {
+			n, err := unix.EpollWait(int(fd), c.events[:], 0)
+			if !errors.Is(err, unix.EINTR) {
+				return n != 0 || err != nil
+			}
+		}
+	}
+	c.reading = func(fd uintptr) { c.n, c.errno = receive(int(fd), c.b, unix.MSG_DONTWAIT) }
+	return c, nil
 }
 
-// wait implements noticeConn. The poller is edge-triggered, and no edge is lost: it
-// is armed before the first look, and each notice is an edge of its own
-// (sk_data_ready), whatever was read meanwhile.
-func (c *notices) wait() error { return c.raw.Read(c.waiting) }
+// wait implements noticeConn. No wake-up is lost: what is there already makes the
+// instance ready when it is armed, and what comes later when it comes.
+func (c *notices) wait() error {
+	if err := c.rawSocket.Control(c.arming); err != nil {
+		return err
+	}
+	if c.armed != nil {
+		return c.armed
+	}
+	return c.rawPoll.Read(c.waiting)
+}
 
 func (c *notices) ready() (is bool) {
 	// A closed socket has an error to read.
-	return c.raw.Control(func(fd uintptr) { is = readable(fd) }) != nil || is
+	return c.rawSocket.Control(func(fd uintptr) { is = readable(fd) }) != nil || is
 }
 
 func (c *notices) read(b []byte) (int, error) {
 	c.b = b
-	if err := c.raw.Control(c.reading); err != nil {
+	if err := c.rawSocket.Control(c.reading); err != nil {
 		return 0, err
 	}
 	return c.n, c.errno
@@ -113,7 +165,7 @@ func (c *notices) dropped() (total uint32, known bool) {
 	var info [4 * (memoryInfoDrops + 1)]byte
 	length := uint32(len(info))
 	var errno unix.Errno
-	err := c.raw.Control(func(fd uintptr) {
+	err := c.rawSocket.Control(func(fd uintptr) {
 		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&length)), 0)
 	})
@@ -123,7 +175,13 @@ func (c *notices) dropped() (total uint32, known bool) {
 	return binary.NativeEndian.Uint32(info[4*memoryInfoDrops:]), true
 }
 
-func (c *notices) close() error { return c.file.Close() }
+func (c *notices) close() error {
+	err := c.socket.Close()
+	if c.poll != nil {
+		err = errors.Join(c.poll.Close(), err)
+	}
+	return err
+}
 
 // readable reports whether a read would return a notice or an error. Unlike a read
 // with MSG_PEEK it does not take the error (ENOBUFS) away.

@@ -140,7 +140,7 @@ func TestClosesThatAreLost(t *testing.T) {
 	require.NoError(t, ns.Do(func() error {
 		kernel := stream.conn.(*notices)
 		var err error
-		if err := kernel.raw.Control(func(fd uintptr) {
+		if err := kernel.rawSocket.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
 		}); err != nil {
 			return err
@@ -230,35 +230,83 @@ func TestEveryCloseIsDeliveredOrCounted(t *testing.T) {
 // A Drain does not wait for a Wait under way, and takes what the Wait would have
 // found.
 func TestDrainWhileWaiting(t *testing.T) {
-	s := open(t)
-	stream := openCloses(t, s)
+	ns := sourcetest.NewNamespace(t) // where nothing else ends
+	_, stream := openIn(t, ns)
 	waited := make(chan error, 1)
 	go func() { waited <- stream.Wait() }()
-	for range 5 {
-		client, server := connect(t, "tcp", "127.0.0.1:0", "127.0.0.1")
-		id := sockets(t, s)[endpoints(client)].ID
-		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
-		require.NoError(t, client.Close())
-		require.NoError(t, server.Close())
-		await(t, stream, func(n *tcp.Notice) bool { return n.ID == id })
-	}
-	require.NoError(t, stream.Close())
-	assert.NoError(t, stream.Close(), "a second time")
-	for {
+	time.Sleep(50 * time.Millisecond) // until it does
+	drain := func() (n int) {
+		t.Helper()
+		drained := make(chan error, 1)
+		go func() {
+			_, err := stream.Drain(func(*tcp.Notice) error { n++; return nil })
+			drained <- err
+		}()
 		select {
-		case err := <-waited:
-			if err == nil { // a notice came between two drains
-				go func() { waited <- stream.Wait() }()
-				continue
-			}
-			assert.ErrorIs(t, err, os.ErrClosed)
-		case <-time.After(10 * time.Second):
-			t.Fatal("Close does not end a Wait")
+		case err := <-drained:
+			require.NoError(t, err)
+		case <-time.After(5 * time.Second):
+			t.Fatal("Drain waits for a notice, or for the Wait")
 		}
-		break
+		return n
 	}
+	for range 3 {
+		assert.Zero(t, drain())
+		require.NoError(t, ns.Do(func() error { return connections(1) }))
+		came := 0
+		for end := time.Now().Add(5 * time.Second); came < 3 && time.Now().Before(end); {
+			came += drain()
+		}
+		assert.Equal(t, 3, came, "both ends and the listener")
+	}
+	// It may have found one between two drains, or have to be given one.
+	require.NoError(t, ns.Do(func() error { return connections(1) }))
+	require.NoError(t, <-waited, "a Wait wakes up although others drain")
+	go func() { waited <- stream.Wait() }()
+	time.Sleep(50 * time.Millisecond)
+	drain()
+	require.NoError(t, stream.Close())
+	select {
+	case err := <-waited:
+		if err != nil { // else a late notice had ended it
+			assert.ErrorIs(t, err, os.ErrClosed)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close does not end a Wait")
+	}
+	assert.ErrorIs(t, stream.Wait(), os.ErrClosed)
 	_, err := stream.Drain(func(*tcp.Notice) error { return nil })
 	assert.ErrorIs(t, err, os.ErrClosed)
+}
+
+// Notices do not wake the runtime's poller up, except for the first that is waited
+// for.
+func TestNoticesWakeUpOnce(t *testing.T) {
+	ns := sourcetest.NewNamespace(t)
+	_, stream := openIn(t, ns)
+	kernel := stream.conn.(*notices)
+	polled := func() (is bool) {
+		require.NoError(t, kernel.rawPoll.Control(func(fd uintptr) { is = readable(fd) }))
+		return is
+	}
+	end := func() {
+		require.NoError(t, ns.Do(func() error { return connections(10) }))
+		require.Eventually(t, kernel.ready, 5*time.Second, time.Millisecond)
+	}
+	end()
+	assert.False(t, polled(), "nobody waits")
+	for range 3 {
+		require.NoError(t, kernel.wait(), "for what is there already")
+		assert.False(t, polled(), "once")
+		end()
+		assert.False(t, polled(), "until somebody waits again")
+	}
+	_, err := stream.Drain(func(*tcp.Notice) error { return nil })
+	require.NoError(t, err)
+	waited := make(chan error, 1)
+	go func() { waited <- kernel.wait() }()
+	end()
+	require.NoError(t, <-waited, "for what comes later")
 }
 
 // The process is left alone while nothing closes.

@@ -76,15 +76,15 @@ func (fd netlink) write(b []byte) error {
 	return err
 }
 
-func (fd netlink) read(b []byte) (int, error) { return receive(int(fd), b) }
+func (fd netlink) read(b []byte) (int, error) { return receive(int(fd), b, 0) }
 
 func (fd netlink) close() error { return unix.Close(int(fd)) }
 
 // receive reads one datagram and returns its whole length, which is more than
 // len(b) if it did not fit. x/sys/unix has no call that does so without
 // allocating an address.
-func receive(fd int, b []byte) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_TRUNC, 0, 0)
+func receive(fd int, b []byte, flags int) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unix.MSG_TRUNC|flags), 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -1,6 +1,7 @@
 package sourcetest
 
 import (
+	"net"
 	"runtime"
 	"testing"
 
@@ -18,6 +19,11 @@ func NewNamespace(t testing.TB) *netns.Namespace {
 	if err := netns.Supported(); err != nil {
 		t.Skipf("network namespaces cannot be entered: %v", err)
 	}
+	// Package net tries once with some sockets what the host can: not in there.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+
 	type thread struct {
 		tid int32
 		id  uint64
