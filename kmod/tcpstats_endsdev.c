@@ -71,7 +71,7 @@ static struct filterops tcpstats_ends_filter = {
 
 static struct cdev *tcpstats_ends_dev;
 static struct mtx tcpstats_ends_mtx;
-MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends", MTX_DEF);
+MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings", MTX_DEF);
 static LIST_HEAD(, tcpstats_reader) tcpstats_readers =
     LIST_HEAD_INITIALIZER(tcpstats_readers);
 static bool tcpstats_ends_purged;	/* the device goes */
@@ -313,7 +313,11 @@ tcpstats_ends_kqfilter(struct cdev *dev __unused, struct knote *kn)
 	error = devfs_get_cdevpriv((void **)&er);
 	if (error != 0)
 		return (error);
-	if (kn->kn_filter != EVFILT_READ)
+	/*
+	 * Event loops, such as Go's, add both filters without asking what a
+	 * descriptor is for.  It never becomes writable.
+	 */
+	if (kn->kn_filter != EVFILT_READ && kn->kn_filter != EVFILT_WRITE)
 		return (EINVAL);
 	kn->kn_fop = &tcpstats_ends_filter;
 	kn->kn_hook = er;
@@ -327,11 +331,13 @@ tcpstats_ends_event(struct knote *kn, long hint __unused)
 	struct tcpstats_reader *er = kn->kn_hook;
 
 	mtx_assert(&tcpstats_ends_mtx, MA_OWNED);
-	kn->kn_data = er->er_head - er->er_tail;
 	if (tcpstats_ends_purged) {
 		kn->kn_flags |= EV_EOF;
 		return (1);
 	}
+	if (kn->kn_filter == EVFILT_WRITE)
+		return (0);
+	kn->kn_data = er->er_head - er->er_tail;
 	return (kn->kn_data > 0);
 }
 

@@ -30,6 +30,7 @@ const (
 	infoKeepalive  = 0x080 // TCP_EI_BITS_KEEP_MAX
 	infoLateData   = 0x100 // TCP_EI_BITS_DATA_A_CLO: came after the process had closed
 	infoRefused    = 0x200 // TCP_EI_BITS_RST_IN_FR
+	info2MSL       = 0x400 // TCP_EI_BITS_2MS_TIMER, which also bounds FIN_WAIT_2
 
 	infoTimeout = infoRetransmit | infoProgress | infoPersist | infoKeepalive
 )
@@ -128,10 +129,15 @@ func (e *ending) cause() tcp.Cause {
 	switch e.left {
 	case tcp.LastAck:
 		return tcp.PeerClose
-	case tcp.TimeWait:
+	case tcp.TimeWait, tcp.Closing:
 		return tcp.LocalClose
-	case tcp.Closing:
-		return tcp.LocalClose
+	case tcp.FinWait2:
+		if e.info&info2MSL != 0 {
+			return tcp.TimeoutCause // the peer's FIN never came
+		}
+	case tcp.Established, tcp.CloseWait:
+		// Whatever ends it here sends something: only the peer's reset does not.
+		return tcp.PeerReset
 	}
 	return tcp.UnknownCause
 }
