@@ -5,7 +5,7 @@
  */
 
 /*
- * What /dev/tcpstats tells: see tcpstats(4).
+ * What /dev/tcpstats and /dev/tcpstats.ends give: see tcpstats(4).
  *
  * One walk is a header, th_count records, and a trailer, in the machine's own
  * byte order.  Readers go by the lengths in the header: a later version may
@@ -27,13 +27,17 @@
 
 #define	TCPSTATS_DEVICE		"tcpstats"
 #define	TCPSTATS_DEVICE_TEXT	"tcpstats.text"
+#define	TCPSTATS_DEVICE_ENDS	"tcpstats.ends"
 
 #define	TCPSTATS_MAGIC		0x53504354	/* "TCPS" in little endian */
 #define	TCPSTATS_TRAILER_MAGIC	0x45504354	/* "TCPE" in little endian */
+#define	TCPSTATS_ENDS_MAGIC	0x46504354	/* "TCPF" in little endian */
 #define	TCPSTATS_VERSION	1
+#define	TCPSTATS_ENDS_VERSION	1
 
 #define	TCPSTATS_CC_LEN		16	/* TCP_CA_NAME_MAX */
 #define	TCPSTATS_STACK_LEN	32	/* TCP_FUNCTION_NAME_LEN_MAX */
+#define	TCPSTATS_COMM_LEN	20	/* MAXCOMLEN + 1 */
 
 struct tcpstats_header {
 	uint32_t	th_magic;	/* TCPSTATS_MAGIC */
@@ -54,7 +58,6 @@ struct tcpstats_header {
 
 /* th_flags */
 #define	TCPSTATS_HF_ALLVNETS	0x00000001	/* all vnets were walked */
-#define	TCPSTATS_HF_FILTERED	0x00000002	/* a filter was set */
 
 struct tcpstats_record {
 	/* Identity: unique in its vnet since boot. */
@@ -198,41 +201,82 @@ struct tcpstats_trailer {
 	uint64_t	tt_seen;	/* looked at: the sum of the next five */
 	uint64_t	tt_records;	/* in the records above */
 	uint64_t	tt_withheld;	/* that the reader may not see */
-	uint64_t	tt_filtered;	/* that the filter did not want */
-	uint64_t	tt_cut;		/* beyond the limit, or grown in the walk */
+	uint64_t	tt_spare;	/* 0 */
+	uint64_t	tt_cut;		/* grown in the walk: no room for them */
 	uint64_t	tt_fresh;	/* younger than the walk, or being freed */
 	uint64_t	tt_syncache;	/* SYN_RECEIVED without a socket: not above */
 	uint64_t	tt_duration;	/* ns that the walk took */
 };
 
 /*
- * What the next walk gives.  Everything 0, as at first, gives all of the
- * reader's own vnet.
+ * /dev/tcpstats.ends.  Each read gives a header and eh_count ends.
  */
-struct tcpstats_filter {
-	uint32_t	tf_version;	/* TCPSTATS_VERSION */
-	uint32_t	tf_flags;	/* TCPSTATS_FF_* */
-	uint32_t	tf_states;	/* 1 << TCPS_*; 0: every state */
-	uint32_t	tf_families;	/* TCPSTATS_FAM_*; 0: both */
-	uint16_t	tf_lport_min;	/* host order; both ends are included */
-	uint16_t	tf_lport_max;	/* 0: any port */
-	uint16_t	tf_fport_min;
-	uint16_t	tf_fport_max;	/* 0: any port */
-	uint64_t	tf_limit;	/* records at most; 0: all */
+struct tcpstats_ends_header {
+	uint32_t	eh_magic;	/* TCPSTATS_ENDS_MAGIC */
+	uint16_t	eh_version;	/* TCPSTATS_ENDS_VERSION */
+	uint16_t	eh_header_len;	/* bytes up to the first end */
+	uint16_t	eh_end_len;	/* bytes from end to end */
+	uint16_t	eh_record_len;	/* bytes of te_record */
+	uint32_t	eh_count;	/* ends that follow */
+	uint64_t	eh_pending;	/* ends that are left for other reads */
+	uint64_t	eh_lost;	/* since the open: found the ring full */
+	uint64_t	eh_realtime;	/* ns since the epoch, now */
+	uint64_t	eh_uptime;	/* ns since boot, now */
+	uint32_t	eh_vnet;	/* the reader's: see tr_vnet */
+	uint32_t	eh_jail;	/* the reader's; 0: not in a jail */
+	uint32_t	eh_osreldate;	/* the running kernel's */
+	uint32_t	eh_flags;	/* TCPSTATS_HF_* */
 };
 
-/* tf_flags */
-#define	TCPSTATS_FF_ALLVNETS	0x00000001	/* for root outside of jails */
+/* A process as it was when it was seen with the connection. */
+struct tcpstats_process {
+	uint64_t	tp_started;	/* ns since boot */
+	uint32_t	tp_pid;		/* 0: none was seen, all else is 0 */
+	uint32_t	tp_uid;		/* real user */
+	char		tp_comm[TCPSTATS_COMM_LEN];	/* NUL-padded */
+	uint32_t	tp_jail;	/* 0: the host */
+};
 
-/* tf_families: as tr_ipver */
-#define	TCPSTATS_FAM_IPV4	0x00000001
-#define	TCPSTATS_FAM_IPV6	0x00000002
+/* The end of a connection, or of an attempt. */
+struct tcpstats_end {
+	/*
+	 * As of the end, but for tr_state, which is the state that it left as
+	 * far as was seen, and tr_cc.
+	 */
+	struct tcpstats_record te_record;
+
+	/* ns since boot; 0: not known. */
+	uint64_t	te_began;	/* our first SYN was sent */
+	uint64_t	te_established;	/* the handshake was over */
+	uint64_t	te_ended;
+
+	/* Payload, SYN and FIN not counted. */
+	uint64_t	te_sent;	/* without what was sent again */
+	uint64_t	te_received;
+
+	uint32_t	te_flags;	/* TCPSTATS_EF_* */
+	uint32_t	te_states;	/* 1 << TCPS_*: states that were seen */
+	uint32_t	te_info;	/* t_end_info_status, TCP_EI_BITS_* */
+	uint32_t	te_error;	/* so_error, an errno; 0: none, or read */
+
+	struct tcpstats_process te_first; /* who connected */
+	struct tcpstats_process te_last;  /* who made TCP send last */
+};
+
+/* te_flags */
+#define	TCPSTATS_EF_TAKEN	0x00000001	/* older than the helper; the */
+						/* bytes have 32 bits only */
+#define	TCPSTATS_EF_RST_SENT	0x00000002	/* with tcp_output */
+#define	TCPSTATS_EF_FIN_RCVD	0x00000004
 
 #ifdef __FreeBSD__
 #include <sys/ioccom.h>
 
-#define	TCPSTATS_SETFILTER	_IOW('T', 1, struct tcpstats_filter)
-#define	TCPSTATS_GETFILTER	_IOR('T', 2, struct tcpstats_filter)
+/*
+ * 1: give what is of all vnets, not only of the reader's; 0, as at first: do
+ * not.  For root outside of jails.
+ */
+#define	TCPSTATS_ALLVNETS	_IOW('T', 3, int)
 #endif
 
 /*
@@ -340,23 +384,50 @@ TCPSTATS_AT(tcpstats_trailer, tt_reserved, 4);
 TCPSTATS_AT(tcpstats_trailer, tt_seen, 8);
 TCPSTATS_AT(tcpstats_trailer, tt_records, 16);
 TCPSTATS_AT(tcpstats_trailer, tt_withheld, 24);
-TCPSTATS_AT(tcpstats_trailer, tt_filtered, 32);
+TCPSTATS_AT(tcpstats_trailer, tt_spare, 32);
 TCPSTATS_AT(tcpstats_trailer, tt_cut, 40);
 TCPSTATS_AT(tcpstats_trailer, tt_fresh, 48);
 TCPSTATS_AT(tcpstats_trailer, tt_syncache, 56);
 TCPSTATS_AT(tcpstats_trailer, tt_duration, 64);
 _Static_assert(sizeof(struct tcpstats_trailer) == 72, "tcpstats_trailer");
 
-TCPSTATS_AT(tcpstats_filter, tf_version, 0);
-TCPSTATS_AT(tcpstats_filter, tf_flags, 4);
-TCPSTATS_AT(tcpstats_filter, tf_states, 8);
-TCPSTATS_AT(tcpstats_filter, tf_families, 12);
-TCPSTATS_AT(tcpstats_filter, tf_lport_min, 16);
-TCPSTATS_AT(tcpstats_filter, tf_lport_max, 18);
-TCPSTATS_AT(tcpstats_filter, tf_fport_min, 20);
-TCPSTATS_AT(tcpstats_filter, tf_fport_max, 22);
-TCPSTATS_AT(tcpstats_filter, tf_limit, 24);
-_Static_assert(sizeof(struct tcpstats_filter) == 32, "tcpstats_filter");
+TCPSTATS_AT(tcpstats_ends_header, eh_magic, 0);
+TCPSTATS_AT(tcpstats_ends_header, eh_version, 4);
+TCPSTATS_AT(tcpstats_ends_header, eh_header_len, 6);
+TCPSTATS_AT(tcpstats_ends_header, eh_end_len, 8);
+TCPSTATS_AT(tcpstats_ends_header, eh_record_len, 10);
+TCPSTATS_AT(tcpstats_ends_header, eh_count, 12);
+TCPSTATS_AT(tcpstats_ends_header, eh_pending, 16);
+TCPSTATS_AT(tcpstats_ends_header, eh_lost, 24);
+TCPSTATS_AT(tcpstats_ends_header, eh_realtime, 32);
+TCPSTATS_AT(tcpstats_ends_header, eh_uptime, 40);
+TCPSTATS_AT(tcpstats_ends_header, eh_vnet, 48);
+TCPSTATS_AT(tcpstats_ends_header, eh_jail, 52);
+TCPSTATS_AT(tcpstats_ends_header, eh_osreldate, 56);
+TCPSTATS_AT(tcpstats_ends_header, eh_flags, 60);
+_Static_assert(sizeof(struct tcpstats_ends_header) == 64,
+    "tcpstats_ends_header");
+
+TCPSTATS_AT(tcpstats_process, tp_started, 0);
+TCPSTATS_AT(tcpstats_process, tp_pid, 8);
+TCPSTATS_AT(tcpstats_process, tp_uid, 12);
+TCPSTATS_AT(tcpstats_process, tp_comm, 16);
+TCPSTATS_AT(tcpstats_process, tp_jail, 36);
+_Static_assert(sizeof(struct tcpstats_process) == 40, "tcpstats_process");
+
+TCPSTATS_AT(tcpstats_end, te_record, 0);
+TCPSTATS_AT(tcpstats_end, te_began, 368);
+TCPSTATS_AT(tcpstats_end, te_established, 376);
+TCPSTATS_AT(tcpstats_end, te_ended, 384);
+TCPSTATS_AT(tcpstats_end, te_sent, 392);
+TCPSTATS_AT(tcpstats_end, te_received, 400);
+TCPSTATS_AT(tcpstats_end, te_flags, 408);
+TCPSTATS_AT(tcpstats_end, te_states, 412);
+TCPSTATS_AT(tcpstats_end, te_info, 416);
+TCPSTATS_AT(tcpstats_end, te_error, 420);
+TCPSTATS_AT(tcpstats_end, te_first, 424);
+TCPSTATS_AT(tcpstats_end, te_last, 464);
+_Static_assert(sizeof(struct tcpstats_end) == 504, "tcpstats_end");
 
 #undef	TCPSTATS_AT
 

@@ -6,13 +6,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Whatever their sizes, reads give whole records or say EINVAL.
@@ -117,15 +116,8 @@ func TestOpeningForOtherThings(t *testing.T) {
 func TestGarbageIoctls(t *testing.T) {
 	module(t)
 	f := openDevice(t)
-	good := filter{version: 1}
-	for name, bad := range map[string]filter{
-		"version 0": {}, "version 2": {version: 2}, "flags": {version: 1, flags: 2}, "states": {version: 1, states: 1 << 11},
-		"families": {version: 1, families: 4}, "ports": {version: 1, lportMin: 2, lportMax: 1}, "peer ports": {version: 1, fportMin: 1},
-	} {
-		assert.ErrorIs(t, ioctl(f, setFilter, unsafe.Pointer(&bad)), unix.EINVAL, name)
-	}
-	require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&good)))
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), setFilter, 8)
+	require.NoError(t, setAllVnets(f, 0))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), allVnets, 8)
 	assert.Equal(t, unix.EFAULT, errno)
 	for range 2000 {
 		// A command of any group, number and length, each direction.
@@ -136,52 +128,9 @@ func TestGarbageIoctls(t *testing.T) {
 		}
 		_ = ioctl(f, request, unsafe.Pointer(&b[0]))
 	}
-	require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&good)))
+	require.NoError(t, setAllVnets(f, 0))
 	_, err := takeWalk(f, bufferLen)
 	require.NoError(t, err)
-}
-
-func TestFilters(t *testing.T) {
-	module(t)
-	c4, s4 := pair(t, "tcp", "127.0.0.1:0", nil)
-	c6, _ := pair(t, "tcp", "[::1]:0", nil)
-	f := openDevice(t)
-	walk := func(flt filter) *snapshot {
-		flt.version = 1
-		require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&flt)))
-		var got filter
-		require.NoError(t, ioctl(f, getFilter, unsafe.Pointer(&got)))
-		require.Equal(t, flt, got)
-		s, err := takeWalk(f, bufferLen)
-		require.NoError(t, err)
-		return s
-	}
-	all := walk(filter{})
-	assert.Zero(t, all.header.u32(atHeaderFlags))
-	assert.Zero(t, all.trailer.Filtered)
-
-	for _, r := range walk(filter{states: 1 << tcp.Established}).records {
-		assert.Equal(t, uint8(tcp.Established), r.u8(atState))
-	}
-	four := walk(filter{families: 1})
-	assert.NotZero(t, four.trailer.Filtered)
-	assert.NotZero(t, four.header.u32(atHeaderFlags)&2, "TCPSTATS_HF_FILTERED")
-	assert.NotNil(t, four.find(addrPort(c4.LocalAddr()), addrPort(c4.RemoteAddr())))
-	assert.Nil(t, four.find(addrPort(c6.LocalAddr()), addrPort(c6.RemoteAddr())))
-	six := walk(filter{families: 2})
-	assert.Nil(t, six.find(addrPort(c4.LocalAddr()), addrPort(c4.RemoteAddr())))
-	assert.NotNil(t, six.find(addrPort(c6.LocalAddr()), addrPort(c6.RemoteAddr())))
-
-	port := addrPort(s4.LocalAddr()).Port()
-	for _, r := range walk(filter{lportMin: port, lportMax: port}).records {
-		assert.Equal(t, port, r.u16(atLocalPort))
-	}
-	for _, r := range walk(filter{fportMin: port, fportMax: port}).records {
-		assert.Equal(t, port, r.u16(atPeerPort))
-	}
-	limited := walk(filter{limit: 1})
-	assert.Len(t, limited.records, 1)
-	assert.Equal(t, limited.trailer.Seen-1-limited.trailer.Fresh, limited.trailer.Cut)
 }
 
 // Memory has a bound, for all readers together, and comes back.
@@ -198,14 +147,7 @@ func TestMemoryBound(t *testing.T) {
 	_, err = Open(t.Context(), Device, anyHost{})
 	assert.ErrorContains(t, err, "(raise net.inet.tcp.tcpstats.max_records)")
 
-	// What fits by a filter is given.
-	few := filter{version: 1, limit: 5}
-	require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&few)))
-	s, err := takeWalk(f, bufferLen)
-	require.NoError(t, err)
-	assert.Len(t, s.records, 5)
-
-	// What one holds the other cannot have.
+	// What one holds the other cannot have, for a while.
 	require.NoError(t, writeSysctl("net.inet.tcp.tcpstats.max_records", []byte{100, 0, 0, 0, 0, 0, 0, 0}))
 	holder, other := openDevice(t), openDevice(t)
 	_, err = holder.Read(make([]byte, headerLenV1))
@@ -214,11 +156,21 @@ func TestMemoryBound(t *testing.T) {
 	assert.NotZero(t, held)
 	_, err = other.Read(make([]byte, bufferLen))
 	assert.ErrorIs(t, err, unix.ENOBUFS)
+	setSysctl(t, "net.inet.tcp.tcpstats.max_idle", 1)
+	time.Sleep(1100 * time.Millisecond)
+	_, err = takeWalk(other, bufferLen)
+	assert.NoError(t, err, "who stopped reading has given up")
+	assert.Zero(t, number(t, "held_records"), "read to its end")
+	_, err = holder.Read(make([]byte, bufferLen))
+	assert.ErrorIs(t, err, unix.ESTALE)
+	_, err = takeWalk(holder, bufferLen)
+	assert.NoError(t, err, "from its beginning it goes on")
+
+	_, err = unix.Pread(int(holder.Fd()), make([]byte, headerLenV1), 0)
+	require.NoError(t, err)
+	assert.NotZero(t, number(t, "held_records"))
 	require.NoError(t, holder.Close())
 	assert.Zero(t, number(t, "held_records"))
-	_, err = takeWalk(other, bufferLen)
-	assert.NoError(t, err)
-	assert.Zero(t, number(t, "held_records"), "read to its end")
 }
 
 func TestCountsOfItself(t *testing.T) {

@@ -2,7 +2,6 @@ package kmod
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -15,27 +14,33 @@ func (d *Decoder) bytes(b []byte, valid uint32) {
 	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
 	s := &d.socket
 
-	s.BytesReceived = d.received.total(s.ID, payload(u32(atIRS), u32(atRecvNxt), finReceived(s.State)))
-	s.Fields = s.Fields.With(tcp.FieldBytesReceived)
+	s.BytesReceived = uint64(payload(u32(atIRS), u32(atRecvNxt), finReceived(s.State)))
+	s.Fields, s.Low32 = s.Fields.With(tcp.FieldBytesReceived), s.Low32.With(tcp.FieldBytesReceived)
 
 	if valid&validBytes == 0 {
 		return
 	}
-	sentFin := u32(atFlags)&flagSentFin != 0
-	ackedAll := u32(atSendUna) == u32(atSendMax)
-	fresh := payload(u32(atISS), u32(atSendMax), sentFin)
-	acked := payload(u32(atISS), u32(atSendUna), sentFin && ackedAll)
-	total := u64(atSentBytes) + u64(atRexmitBytes)
-
+	fresh := payload(u32(atISS), u32(atSendMax), u32(atFlags)&flagSentFin != 0)
 	// In SACK recovery the default stack counts what it resends among what is
 	// new (tcp_output of sys/netinet/tcp_output.c). So the sum of the two is taken
 	// from the counters, and what was new from the sequence numbers, of which the
 	// counters only tell how often they wrapped. RACK does not count segments.
+	total := u64(atSentBytes) + u64(atRexmitBytes)
 	resent := max(uint64(u32(atRexmits))*uint64(u32(atMaxseg)), u64(atRexmitBytes))
-	sent := nearest(fresh, total-min(resent, total))
-	s.BytesSent = max(total, sent)
-	s.BytesRetransmitted = s.BytesSent - sent
-	s.BytesAcked = sent - min(uint64(fresh-acked), sent)
+	d.sent(b, nearest(fresh, total-min(resent, total)))
+}
+
+// sent fills in the counters of what was sent, given how much was new.
+func (d *Decoder) sent(b []byte, fresh uint64) {
+	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
+	s := &d.socket
+	sentFin := u32(atFlags)&flagSentFin != 0
+	low := payload(u32(atISS), u32(atSendMax), sentFin)
+	acked := payload(u32(atISS), u32(atSendUna), sentFin && u32(atSendUna) == u32(atSendMax))
+
+	s.BytesSent = max(binary.NativeEndian.Uint64(b[atSentBytes:])+binary.NativeEndian.Uint64(b[atRexmitBytes:]), fresh)
+	s.BytesRetransmitted = s.BytesSent - fresh
+	s.BytesAcked = fresh - min(uint64(low-acked), fresh)
 	s.Fields = s.Fields.With(tcp.FieldBytesSent).With(tcp.FieldBytesRetransmitted).With(tcp.FieldBytesAcked)
 }
 
@@ -63,68 +68,4 @@ func nearest(low uint32, estimate uint64) uint64 {
 		return uint64(low) // below 0
 	}
 	return n
-}
-
-// keepFrom is from how many bytes on a counter is remembered. Less than that,
-// it is told from one that wrapped by its not being remembered.
-const keepFrom = 1 << 28
-
-// maxFall is by how much a counter may seem to fall, as by the FIN that is taken
-// off when its connection is reset, and not be thought to have wrapped.
-const maxFall = uint32(1 << 16)
-
-// unwrapper makes 64-bit counters of 32-bit ones. What grows by 15/16 of 4 GiB
-// or more from one walk to the next is not seen to have wrapped.
-type unwrapper struct {
-	last  map[tcp.Identity]lastCount
-	pass  uint32
-	stale int // of last, those that this pass has not had
-}
-
-type lastCount struct {
-	total uint64
-	pass  uint32
-}
-
-func newUnwrapper() unwrapper { return unwrapper{last: make(map[tcp.Identity]lastCount)} }
-
-// begin starts a walk.
-func (u *unwrapper) begin() {
-	u.pass++
-	u.stale = len(u.last)
-}
-
-// total returns the counter of a connection, of which low are the lowest bits.
-func (u *unwrapper) total(id tcp.Identity, low uint32) uint64 {
-	if low < keepFrom && len(u.last) == 0 {
-		return uint64(low)
-	}
-	last, ok := u.last[id]
-	if !ok && low < keepFrom {
-		return uint64(low)
-	}
-	total := uint64(low)
-	if ok {
-		if last.pass != u.pass {
-			u.stale--
-		}
-		total = last.total
-		if grown := low - uint32(last.total); grown <= math.MaxUint32-maxFall {
-			total += uint64(grown)
-		}
-	}
-	u.last[id] = lastCount{total, u.pass}
-	return total
-}
-
-// end ends a complete walk: connections that it did not have are forgotten.
-func (u *unwrapper) end() {
-	if u.stale == 0 {
-		return
-	}
-	for id, last := range u.last {
-		if last.pass != u.pass {
-			delete(u.last, id)
-		}
-	}
 }

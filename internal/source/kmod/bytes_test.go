@@ -94,46 +94,17 @@ func TestByteCounters(t *testing.T) {
 	}
 }
 
-// A counter goes on where its 32 bits begin anew.
-func TestUnwrapping(t *testing.T) {
-	u := newUnwrapper()
-	small, large := tcp.Identity{Cookie: 1}, tcp.Identity{Cookie: 2}
-	const step = 3 << 30
-	want := uint64(0)
-	for range 100 {
-		u.begin()
-		assert.Equal(t, uint64(1000), u.total(small, 1000))
-		assert.Equal(t, want, u.total(large, uint32(want)))
-		u.end()
-		want += step
+// What was received is known in 32 bits only, and says so: what remembers the
+// connection goes on where they begin anew.
+func TestReceivedIsLow32(t *testing.T) {
+	b := make([]byte, recordLenV1)
+	b[atState], b[atIPVersion] = byte(tcp.Established), 4
+	binary.NativeEndian.PutUint32(b[atValid:], validSequences|validTCB|validBytes)
+	for received, want := range map[uint64]uint64{0: 0, 1000: 1000, 1<<32 - 2: 1<<32 - 2, 1<<32 + 7: 7} {
+		binary.NativeEndian.PutUint32(b[atRecvNxt:], uint32(received+1)) // after a SYN
+		d := decoder()
+		require.NoError(t, d.record(b))
+		assert.Equal(t, want, d.socket.BytesReceived, "%d bytes", received)
+		assert.Equal(t, fields(tcp.FieldBytesReceived), d.socket.Low32)
 	}
-	assert.Len(t, u.last, 1, "what received little is not remembered")
-
-	u.begin()
-	u.end()
-	assert.Empty(t, u.last, "what closed is forgotten")
-	u.begin()
-	assert.Equal(t, uint64(5), u.total(large, 5), "and begins anew")
-}
-
-func TestUnwrappingWithoutAWalkToTheEnd(t *testing.T) {
-	u := newUnwrapper()
-	id := tcp.Identity{Cookie: 1}
-	u.begin()
-	u.total(id, 1<<31)
-	u.end()
-	u.begin() // cut short: no end
-	u.begin()
-	assert.Equal(t, uint64(1<<32+7), u.total(id, 7))
-	u.end()
-}
-
-// The FIN that is taken off when a connection is reset is no wrap.
-func TestUnwrappingHolds(t *testing.T) {
-	u := newUnwrapper()
-	id := tcp.Identity{Cookie: 1}
-	u.begin()
-	assert.Equal(t, uint64(1<<31), u.total(id, 1<<31))
-	assert.Equal(t, uint64(1<<31), u.total(id, 1<<31-1))
-	assert.Equal(t, uint64(1<<31+1), u.total(id, 1<<31+1))
 }

@@ -91,8 +91,7 @@ func child(kind string) (r report) {
 		if err != nil {
 			return err
 		}
-		flt := filter{version: 1, flags: allVnets}
-		if err := ioctl(f, setFilter, unsafe.Pointer(&flt)); err != nil && !errors.As(err, &r.AllVnets) {
+		if err := setAllVnets(f, 1); err != nil && !errors.As(err, &r.AllVnets) {
 			return err
 		}
 		s, err := takeWalk(f, bufferLen)
@@ -202,8 +201,7 @@ func TestVnet(t *testing.T) {
 		assert.Zero(t, rec.u32(atVnet), "without asking only one's own")
 	}
 	f := openDevice(t)
-	flt := filter{version: 1, flags: allVnets}
-	require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&flt)))
+	require.NoError(t, setAllVnets(f, 1))
 	s, err := takeWalk(f, bufferLen)
 	require.NoError(t, err)
 	assert.Equal(t, uint32(1), s.header.u32(atHeaderFlags), "TCPSTATS_HF_ALLVNETS")
@@ -219,8 +217,7 @@ func TestVnet(t *testing.T) {
 func TestVnetsComeAndGo(t *testing.T) {
 	module(t)
 	f := openDevice(t)
-	flt := filter{version: 1, flags: allVnets}
-	require.NoError(t, ioctl(f, setFilter, unsafe.Pointer(&flt)))
+	require.NoError(t, setAllVnets(f, 1))
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {

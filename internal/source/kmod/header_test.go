@@ -86,10 +86,28 @@ func TestOffsets(t *testing.T) {
 		"record.tr_cc": {atCongestion, 16}, "record.tr_stack": {atStack, 32},
 
 		"trailer.tt_magic": {atTrailerMagic, 4}, "trailer.tt_reserved": {4, 4}, "trailer.tt_seen": {atTrailerSeen, 8},
-		"trailer.tt_records": {atTrailerRecords, 8}, "trailer.tt_withheld": {atTrailerWithheld, 8}, "trailer.tt_filtered": {atTrailerFiltered, 8},
+		"trailer.tt_records": {atTrailerRecords, 8}, "trailer.tt_withheld": {atTrailerWithheld, 8}, "trailer.tt_spare": {32, 8},
 		"trailer.tt_cut": {atTrailerCut, 8}, "trailer.tt_fresh": {atTrailerFresh, 8}, "trailer.tt_syncache": {atTrailerSyncache, 8},
 		"trailer.tt_duration": {atTrailerDuration, 8},
 
+		"ends_header": {0, endsHeaderLenV1}, "process": {0, processLen}, "end": {0, endLenV1},
+
+		"ends_header.eh_magic": {atEndsMagic, 4}, "ends_header.eh_version": {atEndsVersion, 2}, "ends_header.eh_header_len": {atEndsHeaderLen, 2},
+		"ends_header.eh_end_len": {atEndsEndLen, 2}, "ends_header.eh_record_len": {atEndsRecordLen, 2}, "ends_header.eh_count": {atEndsCount, 4},
+		"ends_header.eh_pending": {atEndsPending, 8}, "ends_header.eh_lost": {atEndsLost, 8}, "ends_header.eh_realtime": {atEndsRealtime, 8},
+		"ends_header.eh_uptime": {atEndsUptime, 8}, "ends_header.eh_vnet": {atEndsVnet, 4}, "ends_header.eh_jail": {atEndsJail, 4},
+		"ends_header.eh_osreldate": {atEndsOsreldate, 4}, "ends_header.eh_flags": {atEndsFlags, 4},
+
+		"process.tp_started": {atProcessStarted, 8}, "process.tp_pid": {atProcessPID, 4}, "process.tp_uid": {atProcessUID, 4},
+		"process.tp_comm": {atProcessComm, commLen}, "process.tp_jail": {atProcessJail, 4},
+
+		"end.te_record": {0, recordLenV1}, "end.te_began": {recordLenV1 + atEndBegan, 8}, "end.te_established": {recordLenV1 + atEndEstablished, 8},
+		"end.te_ended": {recordLenV1 + atEndEnded, 8}, "end.te_sent": {recordLenV1 + atEndSent, 8}, "end.te_received": {recordLenV1 + atEndReceived, 8},
+		"end.te_flags": {recordLenV1 + atEndFlags, 4}, "end.te_states": {recordLenV1 + atEndStates, 4}, "end.te_info": {recordLenV1 + atEndInfo, 4},
+		"end.te_error": {recordLenV1 + atEndError, 4}, "end.te_first": {recordLenV1 + atEndFirst, processLen}, "end.te_last": {recordLenV1 + atEndLast, processLen},
+
+		"TCPSTATS_ENDS_MAGIC": {endsMagic, 0}, "TCPSTATS_ENDS_VERSION": {minEndsVersion, 0}, "TCPSTATS_COMM_LEN": {commLen, 0},
+		"TCPSTATS_EF_TAKEN": {endTaken, 0}, "TCPSTATS_EF_RST_SENT": {endResetSent, 0}, "TCPSTATS_EF_FIN_RCVD": {endFinReceived, 0},
 		"TCPSTATS_MAGIC": {magic, 0}, "TCPSTATS_TRAILER_MAGIC": {trailerMagic, 0}, "TCPSTATS_VERSION": {minVersion, 0},
 		"TCPSTATS_V_SEQ": {validSequences, 0}, "TCPSTATS_V_TCB": {validTCB, 0}, "TCPSTATS_V_RTT": {validRTT, 0}, "TCPSTATS_V_RTTMIN": {validRTTMin, 0},
 		"TCPSTATS_V_RTO": {validRTO, 0}, "TCPSTATS_V_BYTES": {validBytes, 0}, "TCPSTATS_V_DSACK": {validDSACK, 0}, "TCPSTATS_V_ECN": {validECN, 0},
@@ -101,7 +119,7 @@ func TestOffsets(t *testing.T) {
 		assert.Equal(t, c[name], p, name)
 	}
 	for name := range c {
-		for _, of := range []string{"header", "record", "trailer"} {
+		for _, of := range []string{"header", "record", "trailer", "ends_header", "process", "end"} {
 			if strings.HasPrefix(name, of+".") {
 				assert.Contains(t, want, name, "in the header, not here")
 			}

@@ -22,6 +22,10 @@ const (
 
 	capabilities = source.RTT | source.Bytes | source.Processes
 
+	// endsSuffix is what the name of the device of ends has after Device's. It is
+	// not there where the kernel was built without options TCP_HHOOK.
+	endsSuffix = ".ends"
+
 	// bufferLen holds the longest record that a header can announce, and some
 	// hundred of today's.
 	bufferLen = 128 << 10
@@ -30,6 +34,7 @@ const (
 // Host is what the device does not have.
 type Host interface {
 	source.StateCounter
+	source.Confined
 	Counters(ctx context.Context) (tcp.Counters, error)
 	// Embryos visits handshakes that have no socket yet, about count of them.
 	Embryos(ctx context.Context, count uint64, visit func(*tcp.Socket) error) error
@@ -40,7 +45,7 @@ func factory(path string, host func(context.Context) (Host, error)) source.Facto
 	return source.Factory{
 		Name:         name,
 		Rank:         rank,
-		Capabilities: capabilities,
+		Capabilities: capabilities | source.Closes,
 		Open: func(ctx context.Context) (source.Source, error) {
 			h, err := host(ctx)
 			if err != nil {
@@ -59,6 +64,7 @@ func factory(path string, host func(context.Context) (Host, error)) source.Facto
 type Source struct {
 	Host
 	file *os.File
+	ends bool // there is a device of ends
 	dec  *Decoder
 	buf  []byte
 }
@@ -71,6 +77,8 @@ func Open(ctx context.Context, path string, host Host) (*Source, error) {
 	}
 	s := &Source{Host: host, file: file, dec: NewDecoder(), buf: make([]byte, bufferLen)}
 	s.dec.Zone = source.NewZones().Name
+	_, err = os.Stat(path + endsSuffix)
+	s.ends = err == nil
 	err = s.Sockets(ctx, func(*tcp.Socket) error { return nil })
 	if err != nil && !isPartial(err) {
 		return nil, errors.Join(err, s.Close())
@@ -81,8 +89,13 @@ func Open(ctx context.Context, path string, host Host) (*Source, error) {
 // Name implements source.Source.
 func (*Source) Name() string { return name }
 
-// Capabilities are the same with every kernel that the module loads into.
-func (*Source) Capabilities() source.Capabilities { return capabilities }
+// Capabilities implements source.Source.
+func (s *Source) Capabilities() source.Capabilities {
+	if s.ends {
+		return capabilities | source.Closes
+	}
+	return capabilities
+}
 
 // Sockets implements source.Source. The kernel walks when the first piece is
 // read; what is read after that is of the same walk.
@@ -158,6 +171,8 @@ func advice(err error) error {
 		what = "the module was unloaded; kldload tcpstats"
 	case errors.Is(err, syscall.ENOBUFS):
 		what = "raise net.inet.tcp.tcpstats.max_records"
+	case errors.Is(err, syscall.ESTALE):
+		what = "the walk was given up for another reader: read on sooner, or raise net.inet.tcp.tcpstats.max_records"
 	default:
 		return err
 	}

@@ -32,6 +32,8 @@ func (fakeHost) Embryos(_ context.Context, count uint64, visit func(*tcp.Socket)
 	return visit(&embryo)
 }
 
+func (fakeHost) Confined() bool { return false }
+
 func (fakeHost) Counters(context.Context) (tcp.Counters, error) { return tcp.Counters{}, nil }
 func (fakeHost) States(context.Context) (tcp.States, error) {
 	return tcp.States{}, nil
@@ -62,7 +64,7 @@ func count(t testing.TB, s *Source) (n int) {
 func TestEachReadIsAWalk(t *testing.T) {
 	s := open(t, device(t, fixture(t)))
 	assert.Equal(t, "kmod", s.Name())
-	assert.Equal(t, source.RTT|source.Bytes|source.Processes, s.Capabilities())
+	assert.Equal(t, source.RTT|source.Bytes|source.Processes, s.Capabilities(), "no device of ends")
 	for range 3 {
 		assert.Equal(t, 5, count(t, s), "the records, and a handshake that the trailer speaks of")
 	}

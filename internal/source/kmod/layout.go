@@ -109,7 +109,6 @@ const (
 	atTrailerSeen     = 8  // u64
 	atTrailerRecords  = 16 // u64
 	atTrailerWithheld = 24 // u64
-	atTrailerFiltered = 32 // u64
 	atTrailerCut      = 40 // u64
 	atTrailerFresh    = 48 // u64
 	atTrailerSyncache = 56 // u64
@@ -144,4 +143,66 @@ const (
 	flagSentFin     = 0x0200 // TCPSTATS_F_SENTFIN
 	flagNotAccepted = 0x2000 // TCPSTATS_F_NOTACCEPTED
 	flagNoFD        = 0x4000 // TCPSTATS_F_NOFD
+)
+
+// struct tcpstats_ends_header.
+const (
+	endsHeaderLenV1 = 64
+
+	atEndsMagic     = 0  // u32
+	atEndsVersion   = 4  // u16
+	atEndsHeaderLen = 6  // u16
+	atEndsEndLen    = 8  // u16
+	atEndsRecordLen = 10 // u16
+	atEndsCount     = 12 // u32
+	atEndsPending   = 16 // u64
+	atEndsLost      = 24 // u64
+	atEndsRealtime  = 32 // u64, ns
+	atEndsUptime    = 40 // u64, ns
+	atEndsVnet      = 48 // u32
+	atEndsJail      = 52 // u32
+	atEndsOsreldate = 56 // u32
+	atEndsFlags     = 60 // u32
+)
+
+// struct tcpstats_process.
+const (
+	processLen = 40
+
+	atProcessStarted = 0  // u64, ns since boot
+	atProcessPID     = 8  // u32
+	atProcessUID     = 12 // u32
+	atProcessComm    = 16 // char[20]
+	atProcessJail    = 36 // u32
+)
+
+// struct tcpstats_end, from the end of its record on: the record may grow.
+const (
+	endLenV1 = recordLenV1 + endTailLenV1
+
+	endTailLenV1 = 136
+
+	atEndBegan       = 0  // u64, ns since boot
+	atEndEstablished = 8  // u64, ns since boot
+	atEndEnded       = 16 // u64, ns since boot
+	atEndSent        = 24 // u64
+	atEndReceived    = 32 // u64
+	atEndFlags       = 40 // u32
+	atEndStates      = 44 // u32
+	atEndInfo        = 48 // u32
+	atEndError       = 52 // u32
+	atEndFirst       = 56 // struct tcpstats_process
+	atEndLast        = 96 // struct tcpstats_process
+)
+
+const (
+	endsMagic      = 0x46504354 // TCPSTATS_ENDS_MAGIC
+	minEndsVersion = 1          // TCPSTATS_ENDS_VERSION; later ones only append
+)
+
+// te_flags.
+const (
+	endTaken       = 0x1 // TCPSTATS_EF_TAKEN
+	endResetSent   = 0x2 // TCPSTATS_EF_RST_SENT
+	endFinReceived = 0x4 // TCPSTATS_EF_FIN_RCVD
 )

@@ -135,19 +135,10 @@ func writeSysctl(name string, value []byte) error {
 	return nil
 }
 
-// filter is struct tcpstats_filter.
-type filter struct {
-	version, flags, states, families uint32
-	lportMin, lportMax               uint16
-	fportMin, fportMax               uint16
-	limit                            uint64
-}
+// allVnets is TCPSTATS_ALLVNETS.
+const allVnets = 0x80000000 | 4<<16 | 'T'<<8 | 3
 
-const (
-	setFilter = 0x80000000 | unsafe.Sizeof(filter{})<<16 | 'T'<<8 | 1 // TCPSTATS_SETFILTER
-	getFilter = 0x40000000 | unsafe.Sizeof(filter{})<<16 | 'T'<<8 | 2 // TCPSTATS_GETFILTER
-	allVnets  = 1                                                     // TCPSTATS_FF_ALLVNETS
-)
+func setAllVnets(f *os.File, v int32) error { return ioctl(f, allVnets, unsafe.Pointer(&v)) }
 
 func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(arg)); errno != 0 {
@@ -221,7 +212,7 @@ func takeWalk(f *os.File, size int) (*snapshot, error) {
 	if s.trailer, err = parseTrailer(rest); err != nil {
 		return nil, err
 	}
-	if tr := s.trailer; tr.Records != h.count || tr.Seen != tr.Records+tr.Withheld+tr.Filtered+tr.Cut+tr.Fresh {
+	if tr := s.trailer; tr.Records != h.count || tr.Seen != tr.Records+tr.Withheld+tr.Cut+tr.Fresh {
 		return nil, errInconsistent
 	}
 	return s, nil

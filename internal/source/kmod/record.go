@@ -12,21 +12,19 @@ import (
 )
 
 // Decoder decodes records. It keeps the names it has seen, so that records of
-// the same names allocate nothing, and how much each connection has received,
-// which the kernel counts in 32 bits only.
+// the same names allocate nothing.
 type Decoder struct {
 	// Zone names the interface of a link-local address.
 	Zone func(index uint32) string
 
-	socket   tcp.Socket
-	vnet     uint32 // the reader's
-	names    source.Interner
-	received unwrapper
+	socket tcp.Socket
+	vnet   uint32 // the reader's
+	names  source.Interner
 }
 
 // NewDecoder returns a decoder.
 func NewDecoder() *Decoder {
-	return &Decoder{names: make(source.Interner), received: newUnwrapper()}
+	return &Decoder{names: make(source.Interner)}
 }
 
 // record decodes one record, of recordLenV1 bytes or more, into d.socket.

@@ -47,11 +47,10 @@ func parseHeader(b []byte) (h header, err error) {
 
 // Trailer is what a walk sums up.
 type Trailer struct {
-	// Seen is the sum of Records, Withheld, Filtered, Cut and Fresh.
+	// Seen is the sum of Records, Withheld, Cut and Fresh.
 	Seen     uint64
 	Records  uint64
 	Withheld uint64 // by credentials
-	Filtered uint64
 	Cut      uint64 // beyond what there was room for
 	Fresh    uint64 // younger than the walk, or being freed
 	// Syncache is how many handshakes are under way that have no socket yet, and
@@ -69,7 +68,7 @@ func parseTrailer(b []byte) (t Trailer, err error) {
 	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
 	return Trailer{
 		Seen: u64(atTrailerSeen), Records: u64(atTrailerRecords), Withheld: u64(atTrailerWithheld),
-		Filtered: u64(atTrailerFiltered), Cut: u64(atTrailerCut), Fresh: u64(atTrailerFresh),
+		Cut: u64(atTrailerCut), Fresh: u64(atTrailerFresh),
 		Syncache: u64(atTrailerSyncache),
 	}, nil
 }
@@ -87,7 +86,6 @@ type walk struct {
 }
 
 func (d *Decoder) newWalk(visit func(*tcp.Socket) error) walk {
-	d.received.begin()
 	return walk{dec: d, visit: visit}
 }
 
@@ -135,7 +133,6 @@ func (w *walk) end() error {
 	case w.trailer.Records != w.header.count:
 		return fmt.Errorf("header of %d records, trailer of %d: %w", w.header.count, w.trailer.Records, errLayout)
 	}
-	w.dec.received.end()
 	if w.trailer.Cut > 0 {
 		w.losses.Truncated(fmt.Errorf("%d connections came while the kernel walked, more than it had room for", w.trailer.Cut))
 	}

@@ -88,8 +88,8 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 
 // Confined implements source.Confined: a jail that shares the host's network, and
 // an ordinary user where security(7) hides others, see their own sockets, but
-// the counters of all.
-func (*Source) Confined() bool {
+// the counters of all. The kernel module shows what pcblist shows.
+func (*CounterReader) Confined() bool {
 	is := func(variable string, value int32) bool {
 		v, err := mib.Int(variable)
 		return err == nil && v == value

@@ -23,7 +23,9 @@ layout(void)
 	SIZE(tcpstats_header);
 	SIZE(tcpstats_record);
 	SIZE(tcpstats_trailer);
-	SIZE(tcpstats_filter);
+	SIZE(tcpstats_ends_header);
+	SIZE(tcpstats_process);
+	SIZE(tcpstats_end);
 	MEMBER(tcpstats_header, th_magic);
 	MEMBER(tcpstats_header, th_version);
 	MEMBER(tcpstats_header, th_header_len);
@@ -117,25 +119,52 @@ layout(void)
 	MEMBER(tcpstats_trailer, tt_seen);
 	MEMBER(tcpstats_trailer, tt_records);
 	MEMBER(tcpstats_trailer, tt_withheld);
-	MEMBER(tcpstats_trailer, tt_filtered);
+	MEMBER(tcpstats_trailer, tt_spare);
 	MEMBER(tcpstats_trailer, tt_cut);
 	MEMBER(tcpstats_trailer, tt_fresh);
 	MEMBER(tcpstats_trailer, tt_syncache);
 	MEMBER(tcpstats_trailer, tt_duration);
-	MEMBER(tcpstats_filter, tf_version);
-	MEMBER(tcpstats_filter, tf_flags);
-	MEMBER(tcpstats_filter, tf_states);
-	MEMBER(tcpstats_filter, tf_families);
-	MEMBER(tcpstats_filter, tf_lport_min);
-	MEMBER(tcpstats_filter, tf_lport_max);
-	MEMBER(tcpstats_filter, tf_fport_min);
-	MEMBER(tcpstats_filter, tf_fport_max);
-	MEMBER(tcpstats_filter, tf_limit);
+	MEMBER(tcpstats_ends_header, eh_magic);
+	MEMBER(tcpstats_ends_header, eh_version);
+	MEMBER(tcpstats_ends_header, eh_header_len);
+	MEMBER(tcpstats_ends_header, eh_end_len);
+	MEMBER(tcpstats_ends_header, eh_record_len);
+	MEMBER(tcpstats_ends_header, eh_count);
+	MEMBER(tcpstats_ends_header, eh_pending);
+	MEMBER(tcpstats_ends_header, eh_lost);
+	MEMBER(tcpstats_ends_header, eh_realtime);
+	MEMBER(tcpstats_ends_header, eh_uptime);
+	MEMBER(tcpstats_ends_header, eh_vnet);
+	MEMBER(tcpstats_ends_header, eh_jail);
+	MEMBER(tcpstats_ends_header, eh_osreldate);
+	MEMBER(tcpstats_ends_header, eh_flags);
+	MEMBER(tcpstats_process, tp_started);
+	MEMBER(tcpstats_process, tp_pid);
+	MEMBER(tcpstats_process, tp_uid);
+	MEMBER(tcpstats_process, tp_comm);
+	MEMBER(tcpstats_process, tp_jail);
+	MEMBER(tcpstats_end, te_record);
+	MEMBER(tcpstats_end, te_began);
+	MEMBER(tcpstats_end, te_established);
+	MEMBER(tcpstats_end, te_ended);
+	MEMBER(tcpstats_end, te_sent);
+	MEMBER(tcpstats_end, te_received);
+	MEMBER(tcpstats_end, te_flags);
+	MEMBER(tcpstats_end, te_states);
+	MEMBER(tcpstats_end, te_info);
+	MEMBER(tcpstats_end, te_error);
+	MEMBER(tcpstats_end, te_first);
+	MEMBER(tcpstats_end, te_last);
 	VALUE(TCPSTATS_MAGIC);
+	VALUE(TCPSTATS_ENDS_MAGIC);
+	VALUE(TCPSTATS_ENDS_VERSION);
+	VALUE(TCPSTATS_COMM_LEN);
+	VALUE(TCPSTATS_EF_TAKEN);
+	VALUE(TCPSTATS_EF_RST_SENT);
+	VALUE(TCPSTATS_EF_FIN_RCVD);
 	VALUE(TCPSTATS_TRAILER_MAGIC);
 	VALUE(TCPSTATS_VERSION);
 	VALUE(TCPSTATS_HF_ALLVNETS);
-	VALUE(TCPSTATS_HF_FILTERED);
 	VALUE(TCPSTATS_V_SEQ);
 	VALUE(TCPSTATS_V_TCB);
 	VALUE(TCPSTATS_V_RTT);
@@ -164,9 +193,6 @@ layout(void)
 	VALUE(TCPSTATS_F_DROPPED);
 	VALUE(TCPSTATS_F_NOTACCEPTED);
 	VALUE(TCPSTATS_F_NOFD);
-	VALUE(TCPSTATS_FF_ALLVNETS);
-	VALUE(TCPSTATS_FAM_IPV4);
-	VALUE(TCPSTATS_FAM_IPV6);
 }
 
 static void
@@ -258,8 +284,8 @@ main(int argc, char **argv)
 		.th_osreldate = 1501000, .th_hz = 1000, .th_count = 4,
 	};
 	struct tcpstats_trailer trailer = {
-		.tt_magic = TCPSTATS_TRAILER_MAGIC, .tt_seen = 21,
-		.tt_records = 4, .tt_withheld = 7, .tt_filtered = 8,
+		.tt_magic = TCPSTATS_TRAILER_MAGIC, .tt_seen = 13,
+		.tt_records = 4, .tt_withheld = 7, .tt_spare = 0,
 		.tt_fresh = 2, .tt_syncache = 9, .tt_duration = 1000,
 	};
 	size_t grown, i;
