@@ -27,6 +27,9 @@ type Config struct {
 	Attribution     bool
 	RefreshInterval time.Duration
 	OpenHolders     func() process.Holders
+	// AwaitProcesses has a new connection wait, for one scrape at most, for its
+	// process, which somebody wants to know from the beginning.
+	AwaitProcesses bool
 	// Filter leaves out sockets; Wanted leaves out those of processes by the name
 	// of the executable, "" where none is known. nil: all are wanted.
 	Filter source.Filter

@@ -151,7 +151,7 @@ func (e *Engine) settle(sp *space, c *table.Connection, holder *tcp.Holder) tabl
 			c.Process = e.resolver.Seen(time.Now(), holder)
 		default:
 			c.Process = sp.table.Acceptor(c)
-			if c.IsNew && mayHaveOwner(c) {
+			if e.cfg.AwaitProcesses && c.IsNew && mayHaveOwner(c) {
 				verdict = table.Wait
 			}
 		}

@@ -164,6 +164,11 @@ func (a Attribute) String() string {
 	return fmt.Sprintf("attribute(%d)", uint8(a))
 }
 
+// OfProcess reports whether the attribute is one of the connection's process.
+func (a Attribute) OfProcess() bool {
+	return a == ProcessPID || a == ProcessExecutableName || a == ProcessOwner || a == ContainerID
+}
+
 // Of returns the attribute's value in a key.
 func (a Attribute) Of(k *Key) Value { return attributes[a].value(k) }
 

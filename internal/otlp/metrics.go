@@ -104,6 +104,12 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 // Detailed reports whether the view wants all that is known of each connection.
 func (m *Metrics) Detailed() bool { return m.detailed }
 
+// AwaitsProcesses reports whether groups want a connection's process before they
+// count it.
+func (m *Metrics) AwaitsProcesses() bool {
+	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfProcess)
+}
+
 // Listeners are what is to hear of connections.
 func (m *Metrics) Listeners() (all []event.Listener) {
 	if m.groups != nil {
