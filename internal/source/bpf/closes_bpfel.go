@@ -29,9 +29,9 @@ type closesLife struct {
 	Handshake    uint64
 	DataSegsIn   uint32
 	Finished     bool
+	Handled      uint8
 	Role         uint8
 	Counted      bool
-	_            [1]byte
 	TotalRetrans uint32
 	Retransmits  [4]uint32
 	_            [4]byte
@@ -81,6 +81,7 @@ type closesSpecs struct {
 type closesProgramSpecs struct {
 	OnRetransmit *ebpf.ProgramSpec `ebpf:"on_retransmit"`
 	OnState      *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnStateAgain *ebpf.ProgramSpec `ebpf:"on_state_again"`
 }
 
 // closesMapSpecs contains maps before they are loaded into the kernel.
@@ -155,12 +156,14 @@ type closesVariables struct {
 type closesPrograms struct {
 	OnRetransmit *ebpf.Program `ebpf:"on_retransmit"`
 	OnState      *ebpf.Program `ebpf:"on_state"`
+	OnStateAgain *ebpf.Program `ebpf:"on_state_again"`
 }
 
 func (p *closesPrograms) Close() error {
 	return _ClosesClose(
 		p.OnRetransmit,
 		p.OnState,
+		p.OnStateAgain,
 	)
 }
 

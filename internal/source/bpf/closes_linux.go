@@ -103,10 +103,10 @@ func (s *Source) closes(ring int) (c *closes, err error) {
 	if err := c.watch(); err != nil {
 		return nil, fmt.Errorf("wait for the ring of connections that end: %w", err)
 	}
-	for tracepoint, program := range map[string]*ebpf.Program{"inet_sock_set_state": c.objects.OnState, "tcp_retransmit_skb": c.objects.OnRetransmit} {
+	for _, program := range []*ebpf.Program{c.objects.OnState, c.objects.OnStateAgain, c.objects.OnRetransmit} {
 		attached, err := link.AttachTracing(link.TracingOptions{Program: program, AttachType: ebpf.AttachTraceRawTp})
 		if err != nil {
-			return nil, fmt.Errorf("attach to the tracepoint %s: %w", tracepoint, explain(err))
+			return nil, fmt.Errorf("attach %v to its tracepoint: %w", program, explain(err))
 		}
 		c.links = append(c.links, attached)
 	}

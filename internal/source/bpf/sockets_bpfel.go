@@ -20,9 +20,9 @@ type socketsLife struct {
 	Handshake    uint64
 	DataSegsIn   uint32
 	Finished     bool
+	Handled      uint8
 	Role         uint8
 	Counted      bool
-	_            [1]byte
 	TotalRetrans uint32
 	Retransmits  [4]uint32
 	_            [4]byte

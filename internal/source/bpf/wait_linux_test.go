@@ -154,6 +154,87 @@ func TestDrainingAllocatesNothingPerRecord(t *testing.T) {
 	assert.Less(t, allocs, 10.0)
 }
 
+// More connections end than the ring has room for, as fast as they can: whoever
+// only waits and drains gets each of them once. Nor is any missed because the
+// kernel was just running the program.
+func TestManyClosesAtOnce(t *testing.T) {
+	c := watched(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := uint16(l.Addr().(*net.TCPAddr).Port)
+	const (
+		n       = ringLen/recordLen/2 + 2000 // each gives two records
+		callers = 4
+	)
+	go func() {
+		for {
+			server, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = server.Close()
+		}
+	}()
+	var (
+		told  int
+		lost  uint64
+		wakes int
+	)
+	drain := func() {
+		dropped, err := c.Drain(func(n *tcp.Notice) error {
+			// The listener has none at the other end.
+			if (n.Local.Port() == port || n.Peer.Port() == port) && n.Peer.Port() != 0 {
+				told++
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		lost += dropped
+	}
+	woken := waiting(c)
+	done := make(chan error, callers)
+	for range callers {
+		go func() {
+			for range n / callers {
+				client, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					done <- err
+					return
+				}
+				// It reads the server's FIN, so that both have ended in order.
+				_, _ = client.Read(make([]byte, 1))
+				_ = client.(*net.TCPConn).SetLinger(0)
+				_ = client.Close()
+			}
+			done <- nil
+		}()
+	}
+	for range callers {
+		for ended := false; !ended; {
+			select {
+			case err := <-woken:
+				require.NoError(t, err)
+				wakes++
+				drain()
+			case err := <-done:
+				require.NoError(t, err)
+				ended = true
+			}
+		}
+	}
+	require.NoError(t, l.Close())
+	for deadline := time.Now().Add(5 * time.Second); told < n/callers*callers*2 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		drain()
+	}
+	assert.Zero(t, lost)
+	assert.Equal(t, n/callers*callers*2, told)
+	t.Logf("%d connections, woken %d times", n, wakes)
+	if stats, err := c.objects.OnState.Stats(); err == nil {
+		t.Logf("the first program missed %d changes", stats.RecursionMisses)
+	}
+	assert.Less(t, wakes, 100)
+}
+
 // Between scrapes, a quiet host shall not notice that somebody listens: a look
 // every 20 ms cost 230 to 330 context switches a second. The runtime has some of its
 // own, after a garbage collection above all, so the quietest of a few seconds counts.

@@ -159,10 +159,9 @@ static __always_inline void submit(struct ending *e, __u64 now)
 	}
 }
 
-static __always_inline void end(struct sock *sk, __u64 key, int old)
+static __always_inline void end(struct sock *sk, struct life *life, __u64 key, int old)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct life *life;
 	struct holder *h;
 	struct ending *e;
 
@@ -183,7 +182,6 @@ static __always_inline void end(struct sock *sk, __u64 key, int old)
 	if (cookies)
 		e->connection.head.cookie = bpf_get_socket_cookie(sk);
 	fill_connection(&e->connection, tp);
-	life = life_of(sk, 0);
 	if (life && (old == TCP_SYN_SENT || old == TCP_SYN_RECV))
 		count_handshake(life, tp);
 	fill_life(&e->connection, life);
@@ -207,14 +205,16 @@ static __always_inline void end(struct sock *sk, __u64 key, int old)
 }
 
 /* connect(2) */
-static __always_inline void connecting(struct sock *sk)
+static __always_inline void connecting(struct life *life)
 {
-	struct life *life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	__u8 handled;
 
 	if (!life)
 		return;
 	/* A socket may be connected again after another connection. */
+	handled = life->handled;
 	__builtin_memset(life, 0, sizeof(*life));
+	life->handled = handled;
 	life->connecting = bpf_ktime_get_boot_ns();
 	life->role = FLAG_CLIENT;
 }
@@ -234,9 +234,8 @@ static __always_inline __u64 accepting(const struct tcp_sock *tp)
 	return tp->srtt_us < 8 ? tp->srtt_us * 1000ULL : (tp->srtt_us >> 3) * 1000ULL;
 }
 
-static __always_inline void establish(struct sock *sk, int old)
+static __always_inline void establish(struct sock *sk, struct life *life, int old)
 {
-	struct life *life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 	if (!life || !tp)
@@ -256,41 +255,65 @@ static __always_inline void establish(struct sock *sk, int old)
 }
 
 /* Our FIN is about to be sent, by close(2) or shutdown(2). */
-static __always_inline void finish(struct sock *sk)
+static __always_inline void finish(struct sock *sk, struct life *life)
 {
-	struct life *life;
-	struct tcp_sock *tp;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	if (sk->sk_shutdown != SHUTDOWN_MASK)
-		return;
-	life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!life || !tp)
+	if (!life || !tp || sk->sk_shutdown != SHUTDOWN_MASK)
 		return;
 	life->data_segs_in = tp->data_segs_in;
 	life->finished = true;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int on_state(unsigned long long *ctx)
+/*
+ * Whether the other of the two programs has handled this change. The kernel does not
+ * run a program that it has interrupted on the same processor: the packet that ends a
+ * connection while a process here closes another would go by unseen. There are two
+ * programs, of which one may be interrupted, and the other does what it missed.
+ * Changes of one socket come one after the other, under its lock.
+ */
+static __always_inline bool is_handled(struct life *life, int old, int new, bool again)
+{
+	__u8 change = old << 4 | new;
+
+	if (!life)
+		return again;
+	if (life->handled == change) {
+		/* The same change may come again after others that nothing shows. */
+		life->handled = 0;
+		return true;
+	}
+	life->handled = change;
+	return false;
+}
+
+static __always_inline int on_change(unsigned long long *ctx, bool again)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int old = ctx[1], new = ctx[2];
 	__u64 key = (__u64)sk;
+	struct life *life;
 
 	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_net.net->ns.inum != namespace)
+		return 0;
+	if (new != TCP_SYN_SENT && new != TCP_ESTABLISHED && new != TCP_FIN_WAIT1 && new != TCP_LAST_ACK && new != TCP_CLOSE)
+		return 0;
+	if (old == new)
+		return 0;
+	life = life_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	if (is_handled(life, old, new, again))
 		return 0;
 	switch (new) {
 	case TCP_SYN_SENT:
 		/* connect(2) */
 		remember(key);
-		connecting(sk);
+		connecting(life);
 		break;
 	case TCP_ESTABLISHED:
-		establish(sk, old);
+		establish(sk, life, old);
 		break;
 	case TCP_FIN_WAIT1:
-		finish(sk);
+		finish(sk, life);
 		/* fallthrough */
 	case TCP_LAST_ACK:
 		/* Only close(2) and shutdown(2) lead here. */
@@ -298,11 +321,22 @@ int on_state(unsigned long long *ctx)
 			remember(key);
 		break;
 	case TCP_CLOSE:
-		if (old != TCP_CLOSE)
-			end(sk, key, old);
+		end(sk, life, key, old);
 		break;
 	}
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int on_state(unsigned long long *ctx)
+{
+	return on_change(ctx, false);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int on_state_again(unsigned long long *ctx)
+{
+	return on_change(ctx, true);
 }
 
 /* Of SYN_SENT and SYN_RECV, count_handshake sees all. */

@@ -12,6 +12,7 @@ struct life {
 	__u64 handshake;    /* ns; 0: not known */
 	__u32 data_segs_in; /* before our FIN */
 	bool finished;      /* our FIN was sent, and nobody reads any more */
+	__u8 handled;       /* old and new state of the last change, see is_handled */
 	__u8 role; /* FLAG_CLIENT, FLAG_SERVER, or 0: not known */
 	/*
 	 * Retransmitted segments by their type, those before the program was loaded not
