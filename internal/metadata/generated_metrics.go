@@ -4708,7 +4708,7 @@ type metricTCPListenerQueueLimit struct {
 // init fills tcp.listener.queue.limit metric with initial data.
 func (m *metricTCPListenerQueueLimit) init() {
 	m.data.SetName("tcp.listener.queue.limit")
-	m.data.SetDescription("Most connections that may wait in the listener's accept queue, the backlog in force. When the queue is full, new connections stall or fail.")
+	m.data.SetDescription("Most connections that can wait in the listener's accept queue. When the usage is the limit, new connections stall or fail.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(false)

@@ -1883,7 +1883,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.listener.queue.limit"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Most connections that may wait in the listener's accept queue, the backlog in force. When the queue is full, new connections stall or fail.", mi.Description())
+					assert.Equal(t, "Most connections that can wait in the listener's accept queue. When the usage is the limit, new connections stall or fail.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.False(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
