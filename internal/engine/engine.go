@@ -226,7 +226,7 @@ func (e *Engine) loop(ctx context.Context) {
 func (e *Engine) sourceChanged(from, to string) {
 	for sp := range e.spaces() {
 		sp.table.Reset()
-		sp.unexplained = nil
+		sp.unexplained, sp.reconciled = nil, time.Time{}
 	}
 	e.reopenOthers()
 	e.watchSpace(e.own, e.selector.Current())

@@ -124,13 +124,20 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 			return false, fmt.Errorf("source %s: %w", src.Name(), err)
 		}
 	}
+	moving, now := e.moving(sp, src), time.Now()
 	for range maxDumps {
 		sp.states = tcp.States{}
-		sp.table.Begin(time.Now())
-		err = src.Sockets(ctx, visit)
+		if moving != nil {
+			sp.table.BeginMoved(now)
+			_, err = moving.Moved(ctx, visit)
+		} else {
+			sp.table.Begin(now)
+			err = src.Sockets(ctx, visit)
+		}
 		if !errors.Is(err, source.ErrInterrupted) {
 			break
 		}
+		now = time.Now()
 	}
 	e.drain(sp)
 	var partial *source.PartialError
@@ -147,6 +154,15 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		sp.dumps++
 	}
 	sp.table.End(result)
+	switch {
+	case result != table.Complete:
+		sp.reconciled = time.Time{}
+	case moving == nil:
+		sp.reconciled = now
+	default:
+		// Those that it left out, and those that it had, which the table has, too.
+		sp.states[tcp.Established] += int64(sp.table.Established())
+	}
 	sp.counted = e.needs.States || e.narrow == nil
 	e.telemetry.sourceErrors(src.Name(), err)
 	if result == table.Complete {
@@ -155,15 +171,34 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
 }
 
+// reconcileEvery is how often all sockets are read where a source can leave out
+// those that have not changed: what it cannot see to have changed (owners, names of
+// algorithms), and ends of which no notice came, are learned then.
+const reconcileEvery = 5 * time.Minute
+
+// moving returns the source if its next dump may leave out connections that have
+// not changed: their ends are noticed, no notice was lost since all were read, and
+// nobody wants the times of each that go on by themselves.
+func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
+	incremental, ok := src.(source.Incremental)
+	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || time.Since(sp.reconciled) >= reconcileEvery {
+		return nil
+	}
+	return incremental
+}
+
 // visit counts a socket and, if it is wanted, takes it into the table. What is
 // filtered out costs neither a place there nor a look for its process. Nor does
 // a socket that was never connected, which FreeBSD lists, too.
 func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
-	sp.states[socket.State]++
+	wanted := e.cfg.Filter.Match(socket)
+	if !wanted || !sp.table.Moving() || socket.State != tcp.Established {
+		sp.states[socket.State]++ // else the table counts it
+	}
 	switch {
 	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
 	case !e.needs.Sockets && socket.State != tcp.Listen:
-	case e.cfg.Filter.Match(socket):
+	case wanted:
 		sp.table.Observe(socket)
 	case socket.State == tcp.Listen:
 		sp.table.Listening(socket.Local)

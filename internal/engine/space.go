@@ -41,15 +41,16 @@ type space struct {
 	// unexplained are notices of connections of which only the next dump can say
 	// which end this host had.
 	unexplained []unexplained
-	dumps       uint64 // complete ones
-	lost        alarm  // notices were lost
+	dumps       uint64    // complete ones
+	reconciled  time.Time // when all sockets were last read; zero if they are to be
+	lost        alarm     // notices were lost
 	lostAt      time.Time
 
 	// What follows is nil and zero for the collector's own namespace, which the
 	// selector's source reads.
 	namespace *netns.Namespace
 	source    source.Source // nil until it opens
-	cookie    uint64 // what tells it from others of its inode; 0: not known
+	cookie    uint64        // what tells it from others of its inode; 0: not known
 	place     netns.Place
 	sandboxed bool // the place's container is the sandbox of a pod
 	emptied   bool // it has no processes any more

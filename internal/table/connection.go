@@ -52,6 +52,7 @@ const (
 	leftover                      // it was first seen as what is left of a connection
 	onReport                      // it is in Table.toReport
 	onUnowned                     // it is in Table.unowned
+	onUnsteady                    // it is in Table.unsteady
 	begun                         // there was a Progress
 	failed                        // an attempt that came to nothing
 )

@@ -101,8 +101,9 @@ func (t *Table) take(c *Connection, n *tcp.Notice) {
 		t.withoutFINs(n, c)
 	}
 	last, inode := c.State, c.Inode
+	n.State = last
 	t.update(c, &n.Socket, true)
-	c.State, c.Inode = last, inode
+	c.Inode = inode
 }
 
 // endAgain takes a notice of a connection that has ended: late, or twice.

@@ -67,6 +67,7 @@ type Table struct {
 	// was not active since and is not remembered is of before.
 	epoch  time.Time
 	whole  bool // the last dump was complete
+	moved  bool // the dump under way leaves out established connections that have not changed
 	seen   int  // of live, in the dump under way
 	cursor int  // where in live the next record probably is
 
@@ -76,6 +77,10 @@ type Table struct {
 
 	toReport []*Connection // those with something that was not reported yet
 	unowned  []*Connection // those without an owner, and some that have gone
+	unsteady []*Connection // those that are not established, and some that are or have gone
+	// established is how many live connections are in that state, absent how many of
+	// them the last full dump did not have.
+	established, absent int
 	traits   map[event.Traits]*event.Traits
 	events   events // reused
 
@@ -146,25 +151,44 @@ func (t *Table) Counts() Counts { return t.counts }
 // of connections.
 func (t *Table) Len() int { return len(t.live) }
 
-// All iterates over the connections and listeners that the last dump had, in no
-// order that means anything.
+// All iterates over the connections and listeners that the last dump had, or that
+// it left out because they had not changed, in no order that means anything.
 func (t *Table) All() iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
 		for _, c := range t.live {
-			if c.pass == t.pass && !yield(c) {
+			if t.isThere(c) && !yield(c) {
 				return
 			}
 		}
 	}
 }
 
-// Begin starts a dump.
+// isThere reports whether the last dump had a connection, or left it out.
+func (t *Table) isThere(c *Connection) bool {
+	return c.pass == t.pass || t.moved && c.State == tcp.Established && c.missing == 0
+}
+
+// Established returns how many established connections are there after a dump.
+func (t *Table) Established() int { return t.established - t.absent }
+
+// BeginMoved starts a dump that leaves out established connections with which
+// nothing has happened since the last complete one: what it does not have is
+// unchanged. Their ends are learned by notices.
+func (t *Table) BeginMoved(now time.Time) {
+	t.Begin(now)
+	t.moved = true
+}
+
+// Moving reports whether the dump under way is one of BeginMoved.
+func (t *Table) Moving() bool { return t.moved }
+
+// Begin starts a dump of all sockets.
 func (t *Table) Begin(now time.Time) {
 	if t.first.IsZero() {
 		t.first = now
 	}
 	t.pass++
-	t.began, t.seen, t.cursor, t.whole = now, 0, 0, false
+	t.began, t.seen, t.cursor, t.whole, t.moved = now, 0, 0, false, false
 	clear(t.listening)
 	t.listening = t.listening[:0]
 }
@@ -189,6 +213,9 @@ func (t *Table) Observe(s *tcp.Socket) {
 		return
 	}
 	if c.pass != t.pass {
+		if c.missing != 0 && c.State == tcp.Established {
+			t.absent--
+		}
 		c.pass, c.missing = t.pass, 0
 		if c.Details != nil {
 			c.Delta = event.Delta{}
@@ -283,26 +310,78 @@ func (t *Table) End(result Result) {
 		t.forgetLeft()
 		t.forgetListeners()
 	}
+	if t.moved {
+		t.eachUnsteady(func(c *Connection) { t.miss(c, grace, result) })
+		return
+	}
 	if t.seen == len(t.live) {
 		return
 	}
 	// Backwards, since forget fills the gap from the end.
 	for i := len(t.live) - 1; i >= 0; i-- {
-		c := t.live[i]
-		if c.pass == t.pass {
+		if c := t.live[i]; c.pass != t.pass {
+			t.miss(c, grace, result)
+		}
+	}
+}
+
+// miss notes that a dump did not have a connection, and ends it after the grace.
+func (t *Table) miss(c *Connection, grace uint32, result Result) {
+	now := t.clock()
+	if c.missing == 0 {
+		c.missing = now
+		if c.State == tcp.Established {
+			t.absent++
+		}
+		// Who took its place is looked for before its notice is counted.
+		if t.notified && c.Owner.Process != nil {
+			t.freed = append(t.freed, c.Owner)
+		}
+	}
+	if now-c.missing >= grace || result == Complete && c.marks.has(ended) {
+		t.lost(c)
+	}
+}
+
+// eachUnsteady visits the connections that are in another state than established,
+// of which every dump has all, and that the last dump did not have.
+func (t *Table) eachUnsteady(visit func(*Connection)) {
+	all := t.unsteady
+	t.unsteady = nil
+	kept := all[:0]
+	for _, c := range all {
+		if c.place >= 0 && c.State != tcp.Established && c.pass != t.pass {
+			visit(c)
+		}
+		if c.place < 0 || c.State == tcp.Established {
+			c.marks &^= onUnsteady
+			if c.place == nowhere {
+				t.recycle(c)
+			}
 			continue
 		}
-		now := t.clock()
-		if c.missing == 0 {
-			c.missing = now
-			// Who took its place is looked for before its notice is counted.
-			if t.notified && c.Owner.Process != nil {
-				t.freed = append(t.freed, c.Owner)
+		kept = append(kept, c)
+	}
+	clear(all[len(kept):])
+	t.unsteady = kept
+}
+
+// steady notes in which state a live connection is now.
+func (t *Table) steady(c *Connection, was, is tcp.State) {
+	if was != is {
+		if was == tcp.Established {
+			t.established--
+			if c.missing != 0 {
+				t.absent--
 			}
 		}
-		if now-c.missing >= grace || result == Complete && c.marks.has(ended) {
-			t.lost(c)
+		if is == tcp.Established {
+			t.established++
 		}
+	}
+	if is != tcp.Established && is != event.NoState && !c.marks.has(onUnsteady) {
+		c.marks |= onUnsteady
+		t.unsteady = append(t.unsteady, c)
 	}
 }
 
@@ -316,7 +395,8 @@ func (t *Table) Reset() {
 	t.forgetEndings()
 	clear(t.index)
 	clear(t.listeners)
-	t.live, t.spare, t.freed, t.toReport, t.unowned = nil, nil, nil, nil, nil
+	t.live, t.spare, t.freed, t.toReport, t.unowned, t.unsteady = nil, nil, nil, nil, nil, nil
+	t.established, t.absent = 0, 0
 	t.complete, t.epoch, t.whole = time.Time{}, time.Time{}, false
 }
 
@@ -353,7 +433,7 @@ func (t *Table) Claims(claims []process.Claim, stale map[*process.Process]bool) 
 // no owner, by reason.
 func (t *Table) Unattributed(counts *[process.NumReasons]int64) {
 	t.eachUnowned(func(c *Connection) {
-		if c.pass == t.pass {
+		if t.isThere(c) {
 			counts[c.Reason]++
 		}
 	})
@@ -365,6 +445,9 @@ func (t *Table) eachUnowned(visit func(*Connection)) {
 	for _, c := range t.unowned {
 		if c.Owner.Process != nil || c.place < 0 {
 			c.marks &^= onUnowned
+			if c.place == nowhere {
+				t.recycle(c)
+			}
 			continue
 		}
 		kept = append(kept, c)
@@ -445,6 +528,7 @@ func (t *Table) put(c *Connection) {
 	c.place = int32(len(t.live))
 	t.live = append(t.live, c)
 	t.index[c.ID.Cookie] = c
+	t.steady(c, event.NoState, c.State)
 	if !c.marks.has(onUnowned) && c.Owner.Process == nil {
 		c.marks |= onUnowned
 		t.unowned = append(t.unowned, c)
@@ -454,6 +538,7 @@ func (t *Table) put(c *Connection) {
 // pull takes a connection out of the live ones.
 func (t *Table) pull(c *Connection) {
 	t.free(c)
+	t.steady(c, c.State, event.NoState)
 	if c.pass == t.pass {
 		t.seen--
 	}
@@ -468,7 +553,7 @@ func (t *Table) pull(c *Connection) {
 // recycle keeps a connection that is gone to be used again, unless it is still
 // listed somewhere.
 func (t *Table) recycle(c *Connection) {
-	if c.marks&(onReport|onUnowned) == 0 && len(t.spare) <= len(t.live)/8 {
+	if c.marks&(onReport|onUnowned|onUnsteady) == 0 && len(t.spare) <= len(t.live)/8 {
 		t.spare = append(t.spare, c)
 	}
 }

@@ -419,3 +419,73 @@ func TestSince(t *testing.T) {
 }
 
 func socketAddr(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
+
+// Dumps that leave out what has not changed, and notices of ends, keep the table
+// as full dumps would.
+func TestMovedIsEverything(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	w := newWatched()
+	states := []tcp.State{tcp.Established, tcp.Established, tcp.Established, tcp.SynSent, tcp.FinWait2, tcp.Listen}
+	live := map[uint64]*tcp.Socket{}
+	moved := map[uint64]bool{}
+	next := uint64(1)
+	w.scrape(0)
+	for round := range 300 {
+		clear(moved)
+		for cookie, s := range live {
+			switch random.IntN(12) {
+			case 0:
+				delete(live, cookie)
+				if s.State == tcp.Established {
+					w.notice(round, final(cookie, s.BytesSent, 0, s.BytesSent+1, client))
+				}
+			case 1:
+				s.BytesSent += uint64(random.IntN(1000))
+				moved[cookie] = true
+			case 2:
+				if s.State == tcp.SynSent {
+					s.State, moved[cookie] = tcp.Established, true
+				} else if s.State == tcp.Established {
+					s.State = tcp.FinWait1
+				}
+			}
+		}
+		for range random.IntN(10) {
+			live[next] = socket(next, inState(states[random.IntN(len(states))]))
+			moved[next] = true
+			next++
+		}
+		if round%50 == 0 {
+			var all []*tcp.Socket
+			for _, s := range live {
+				all = append(all, s)
+			}
+			w.scrape(20*round, all...)
+		} else {
+			w.BeginMoved(at(20 * round))
+			for cookie, s := range live {
+				if moved[cookie] || s.State != tcp.Established {
+					copied := *s
+					w.Observe(&copied)
+				}
+			}
+			w.End(Complete)
+			w.Report()
+		}
+		established := 0
+		seen := map[uint64]uint64{}
+		for c := range w.All() {
+			seen[c.ID.Cookie] = c.BytesSent
+		}
+		for cookie, s := range live {
+			sent, ok := seen[cookie]
+			require.True(t, ok, "%d in %s", cookie, s.State)
+			require.Equal(t, s.BytesSent, sent)
+			if s.State == tcp.Established {
+				established++
+			}
+		}
+		require.Len(t, seen, len(live))
+		require.Equal(t, established, w.Established())
+	}
+}

@@ -84,6 +84,9 @@ func (c *Connection) continueDetails(s *tcp.Socket) {
 
 // keep takes over a sample, whose counters continue the last one's.
 func (t *Table) keep(c *Connection, s *tcp.Socket) {
+	if c.place >= 0 {
+		t.steady(c, c.State, s.State)
+	}
 	c.Local, c.Peer, c.State, c.Inode, c.Fields = s.Local, s.Peer, s.State, s.Inode, s.Fields
 	if c.Traits == nil || c.CongestionControl != s.CongestionControl || c.Stack != s.Stack {
 		c.Traits = t.traitsOf(s)
