@@ -169,6 +169,11 @@ func (t *Table) finish(c *Connection, n *tcp.Notice, stays bool) {
 		}
 		t.settle(c, holder, true)
 	}
+	if n == nil || n.Fields == 0 {
+		// No last counters: what waited for them counts as it was seen.
+		c.unreported.BytesReceived += c.BytesReceived - min(c.counted, c.BytesReceived)
+		c.counted = max(c.counted, c.BytesReceived)
+	}
 	is := event.NoState
 	if stays {
 		is = c.State

@@ -321,7 +321,7 @@ func TestResetByItsProcess(t *testing.T) {
 	w.scrape(0)
 	w.scrape(10, socket(7, sent(500), received(60)))
 	w.notice(11, final(7, 0, 0, 0, func(n *tcp.Notice) { n.Peer = socket(0).Peer }))
-	assert.Equal(t, uint64(500), w.sum.BytesSent, "what the last dump saw")
+	assert.Equal(t, event.Delta{BytesSent: 500, BytesReceived: 60}, w.sum, "what the last dump saw")
 	assert.Equal(t, 1, w.closes())
 	assert.Equal(t, tcp.LocalReset, w.ends[0].Cause)
 	assert.Zero(t, w.Len())
