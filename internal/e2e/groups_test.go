@@ -45,8 +45,8 @@ func TestGroups(t *testing.T) {
 		s = c.Sink.Next(t)
 	}
 	for key, want := range map[string]int{
-		group("tcp.opens"):                                       n,
-		group("tcp.closes"):                                      n,
+		group("tcp.opens"):  n,
+		group("tcp.closes"): n,
 		group("tcp.io", "network.io.direction", "receive"):                  received,
 		group("tcp.io", "network.io.direction", "transmit"):                 7 * n,
 		group("tcp.retransmits"):                                            0,

@@ -81,8 +81,8 @@ type Table struct {
 	// established is how many live connections are in that state, absent how many of
 	// them the last full dump did not have.
 	established, absent int
-	traits   map[event.Traits]*event.Traits
-	events   events // reused
+	traits              map[event.Traits]*event.Traits
+	events              events // reused
 
 	freed, freedBefore []process.Owner // used in turns
 
