@@ -54,6 +54,7 @@ const (
 	onUnowned                     // it is in Table.unowned
 	begun                         // there was a Progress
 	failed                        // an attempt that came to nothing
+	grown                         // a followed counter has grown since the last report
 )
 
 func (m marks) has(one marks) bool { return m&one != 0 }

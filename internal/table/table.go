@@ -111,24 +111,6 @@ func New(opts Options) *Table {
 	}
 }
 
-// Slots numbers connections: the lowest number that is free.
-type Slots struct {
-	free []uint32
-	next uint32
-}
-
-func (s *Slots) take() uint32 {
-	if n := len(s.free); n > 0 {
-		slot := s.free[n-1]
-		s.free = s.free[:n-1]
-		return slot
-	}
-	s.next++
-	return s.next - 1
-}
-
-func (s *Slots) give(slot uint32) { s.free = append(s.free, slot) }
-
 // Notified tells the table whether it will be given a notice of every close.
 func (t *Table) Notified(yes bool) { t.notified = yes }
 
@@ -211,7 +193,7 @@ func (t *Table) mark(c *Connection) {
 		return
 	}
 	t.decide(c)
-	if !c.marks.has(reported) || c.told != c.State || c.unreported != (event.Delta{}) || c.marks.has(established) && !c.marks.has(opened) {
+	if !c.marks.has(reported) || c.told != c.State || c.unreported != (event.Delta{}) || c.marks.has(grown) || c.marks.has(established) && !c.marks.has(opened) {
 		t.queue(c)
 	}
 }
@@ -397,10 +379,13 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	start, delta := t.opts.Boot, event.Delta{}
 	if !t.complete.IsZero() {
 		start, c.IsNew = t.complete, true
+		t.grow(c, s)
 		delta = event.Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
 		c.counted = t.sure(s)
 		c.unreported = delta
 		c.unreported.BytesReceived = c.counted
+	} else {
+		t.opts.Slots.begin(c.Slot, s)
 	}
 	if t.opts.Detailed || s.State == tcp.Listen {
 		if c.Details == nil {
@@ -434,7 +419,7 @@ func (t *Table) fresh(s *tcp.Socket) *Connection {
 		c = new(Connection)
 	}
 	*c = Connection{
-		Connection: event.Connection{ID: s.ID, Slot: t.opts.Slots.take(), Role: t.roleOf(s), Details: c.Details},
+		Connection: event.Connection{ID: s.ID, Slot: t.opts.Slots.reserve(), Role: t.roleOf(s), Details: c.Details},
 		known:      s.Fields, place: nowhere, told: event.NoState,
 	}
 	return c
@@ -484,4 +469,11 @@ func (t *Table) free(c *Connection) {
 		}
 	}
 	c.Owner, c.Reason = process.Owner{}, process.ReasonNone
+}
+
+// grow counts what a sample shows the followed counters to have grown by.
+func (t *Table) grow(c *Connection, s *tcp.Socket) {
+	if s.State != tcp.Listen && t.opts.Slots.grow(c.Slot, s) {
+		c.marks |= grown
+	}
 }

@@ -63,6 +63,7 @@ func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
 	c.unreported.Add(grew)
+	t.grow(c, s)
 	c.known |= s.Fields
 	t.keep(c, s)
 }
