@@ -215,7 +215,7 @@ func TestNamespacesOfProcfs(t *testing.T) {
 	id := int64(i.id)
 	assert.Equal(t, int64(3), numbers(next, "system.network.tcp.connection.opens", map[string]any{"tcp.role": "server"})[id])
 	assert.Equal(t, int64(1), numbers(next, "system.network.connection.count", map[string]any{"network.connection.state": "listen"})[id])
-	assert.NotContains(t, numbers(next, "system.network.tcp.orphans", nil), id, "that is the host's")
+	assert.NotContains(t, numbers(next, "system.network.tcp.orphan.count", nil), id, "that is the host's")
 }
 
 // What the cost of idle network namespaces is, each with a listener, beside

@@ -97,7 +97,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
-	observe.Detailed = view.Detailed()
+	observe.Detailed, observe.Follow = view.Detailed(), view.Follows()
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	e := engine.New(observe)
 	for _, l := range view.Listeners() {

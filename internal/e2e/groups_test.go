@@ -50,7 +50,7 @@ func TestGroups(t *testing.T) {
 		group("tcp.io", "network.io.direction", "receive"):                  received,
 		group("tcp.io", "network.io.direction", "transmit"):                 7 * n,
 		group("tcp.retransmits"):                                            0,
-		group("tcp.connections", "network.connection.state", "established"): 0,
+		group("tcp.count", "network.connection.state", "established"): 0,
 	} {
 		assert.EqualValues(t, want, s.Groups[key].Number, key)
 	}

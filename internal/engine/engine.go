@@ -43,6 +43,7 @@ type Engine struct {
 
 	claims  []process.Claim // reused
 	needs   Needs           // of this scrape
+	ports   ports           // reused: those of the dump under way
 	denied  alarm           // some sockets have no owner for want of permission
 	walks   alarm           // the walk over processes does not complete
 	partial alarm           // scrapes are not complete
@@ -66,6 +67,7 @@ const shutdownGrace = 5 * time.Second
 // New returns an engine that has opened nothing yet.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
+	e.slots.Follow(cfg.Follow...)
 	if e.cfg.Filter.Any() {
 		e.narrow = &e.cfg.Filter
 	}

@@ -126,6 +126,7 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	}
 	for range maxDumps {
 		sp.states = tcp.States{}
+		clear(e.ports[:])
 		sp.table.Begin(time.Now())
 		err = src.Sockets(ctx, visit)
 		if !errors.Is(err, source.ErrInterrupted) {
@@ -148,6 +149,9 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	}
 	sp.table.End(result)
 	sp.counted = e.needs.States || e.narrow == nil
+	if e.needs.Counters && sp.complete && sp.counted {
+		e.countPorts(sp)
+	}
 	e.telemetry.sourceErrors(src.Name(), err)
 	if result == table.Complete {
 		return true, nil
@@ -160,6 +164,7 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 // a socket that was never connected, which FreeBSD lists, too.
 func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
 	sp.states[socket.State]++
+	e.ports.add(socket.Local.Port())
 	switch {
 	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
 	case !e.needs.Sockets && socket.State != tcp.Listen:

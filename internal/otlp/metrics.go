@@ -104,6 +104,9 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 // Detailed reports whether the view wants all that is known of each connection.
 func (m *Metrics) Detailed() bool { return m.detailed }
 
+// Follows are the counters of connections that it wants followed.
+func (m *Metrics) Follows() []event.Kind { return m.writer.Follows() }
+
 // Listeners are what is to hear of connections.
 func (m *Metrics) Listeners() (all []event.Listener) {
 	if m.groups != nil {
@@ -131,7 +134,7 @@ func (m *Metrics) Needs(tick int64) engine.Needs {
 }
 
 func (m *Metrics) wantsListeners() bool {
-	return m.cfg.Metrics.TCPListenerQueueUsage.Enabled || m.cfg.Metrics.TCPListenerQueueLimit.Enabled
+	return m.cfg.Metrics.TCPListenerQueueUsage.Enabled || m.cfg.Metrics.TCPListenerQueueLimit.Enabled || m.cfg.Metrics.TCPListenerDrops.Enabled
 }
 
 // Scrape implements engine.View.
@@ -139,7 +142,7 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	m.connectionsTier.done(s.Tick, m.due.connections)
 	m.groupsTier.done(s.Tick, m.due.groups)
 	m.systemTier.done(s.Tick, m.due.system)
-	m.writer.place = s.Place
+	m.writer.place, m.writer.complete = s.Place, s.Complete
 	var sends []func(context.Context) error
 	if m.due.groups {
 		sends = append(sends, m.sendAll("groups", m.writeGroups(s)))

@@ -16,7 +16,7 @@ import (
 func (w *Writer) System(counters *tcp.Counters, states *tcp.States, now time.Time) pmetric.Metrics {
 	w.recordSystem(counters, states, now)
 	md := w.system.Emit()
-	w.writeListeners(md, now)
+	w.writeListeners(md, w.complete, now)
 	return md
 }
 
@@ -107,13 +107,16 @@ var systemRecorders = [tcp.NumCounters]recorder{
 	tcp.OutOfOrderDrops:       (*builder).RecordSystemNetworkTCPOutOfOrderDropsDataPoint,
 	tcp.PAWSDrops:             (*builder).RecordSystemNetworkTCPPawsDropsDataPoint,
 	tcp.ChallengeACKs:         (*builder).RecordSystemNetworkTCPChallengeAcksDataPoint,
-	tcp.BadSYNs:               (*builder).RecordSystemNetworkTCPBadSynDataPoint,
+	tcp.BadSYNs:               (*builder).RecordSystemNetworkTCPBadSynsDataPoint,
 	tcp.ECNCESent:             with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
 	tcp.ECNCEReceived:         with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionReceive),
 	tcp.TimeWaitRecycled:      (*builder).RecordSystemNetworkTCPTimeWaitRecycledDataPoint,
 	tcp.FinWait2Drops:         (*builder).RecordSystemNetworkTCPFinwait2DropsDataPoint,
 	tcp.MemoryPressures:       (*builder).RecordSystemNetworkTCPMemoryPressuresDataPoint,
 	tcp.ZeroWindowsAdvertised: (*builder).RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint,
-	tcp.Orphans:               (*builder).RecordSystemNetworkTCPOrphansDataPoint,
+	tcp.Orphans:               (*builder).RecordSystemNetworkTCPOrphanCountDataPoint,
 	tcp.MemoryUsage:           (*builder).RecordSystemNetworkTCPMemoryUsageDataPoint,
+	tcp.EphemeralPortFirst:    func(*builder, pcommon.Timestamp, int64) {}, // what the usage is counted from
+	tcp.EphemeralPortLimit:    (*builder).RecordSystemNetworkTCPEphemeralPortLimitDataPoint,
+	tcp.EphemeralPortUsage:    (*builder).RecordSystemNetworkTCPEphemeralPortUsageDataPoint,
 }

@@ -31,8 +31,10 @@ type Writer struct {
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
 
-	listeners []listener                         // reused, until they are written
+	listeners listeners
 	place     func(namespace uint64) netns.Place // where sockets of a namespace are
+	// complete reports that what was not seen is not there any more.
+	complete bool
 }
 
 // NewWriter returns a writer of the metrics that cfg enables, for a host that
@@ -46,6 +48,7 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 		prototypes: prototypes,
 		resources:  newResources(cfg.ResourceAttributes),
 		place:      func(uint64) netns.Place { return netns.Place{} },
+		listeners:  newListeners(),
 		system:     metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
 	}
 	for _, in := range instruments() {
@@ -83,7 +86,17 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPCongestionWindowDataPoint(0, 0)
 	mb.RecordTCPClosesDataPoint(0, 0)
 	mb.RecordTCPOpensDataPoint(0, 0)
-	mb.RecordTCPConnectionsDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPAbortsDataPoint(0, 0, metadata.AttributeTCPEndCauseAborted)
+	mb.RecordTCPCountDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPDurationDataPoint(0, 0)
+	mb.RecordTCPFailuresDataPoint(0, 0, "")
+	mb.RecordTCPHandshakeDurationDataPoint(0, 0)
+	mb.RecordTCPQueueingDelayDataPoint(0, 0)
+	mb.RecordTCPRetransmitEventsDataPoint(0, 0, metadata.AttributeNetworkTCPRetransmitTypeFast)
+	mb.RecordTCPSegmentsDataPoint(0, 0, direction)
+	mb.RecordTCPTimeDataPoint(0, 0, metadata.AttributeTCPLimitedByNetwork)
+	mb.RecordTCPZeroWindowsDataPoint(0, 0)
+	mb.RecordTCPListenerDropsDataPoint(0, 0, transport, typ, "", 0)
 	mb.RecordTCPDeliveryRateDataPoint(0, 0)
 	mb.RecordTCPIoDataPoint(0, 0, direction)
 	mb.RecordTCPRetransmitsDataPoint(0, 0)
@@ -114,7 +127,7 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPConnectionSegmentsDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
 	mb.RecordTCPConnectionSlowStartThresholdDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionSpuriousRetransmitsDataPoint(0, 0, transport, typ, "", 0, "", 0)
-	mb.RecordTCPConnectionTimeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPLimitedByNone)
+	mb.RecordTCPConnectionTimeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPLimitedByNetwork)
 	mb.RecordTCPConnectionTimeoutsDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionUnsentDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionWindowDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
