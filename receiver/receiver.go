@@ -130,11 +130,13 @@ func (c *Config) engine() (engine.Config, error) {
 func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
 	by, errBy := c.Groups.by()
+	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
+			States: filter.States,
 		},
 		Groups: otlp.GroupsConfig{
 			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
@@ -145,7 +147,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			RTTBounds: c.Groups.rttBounds(),
 		},
 		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
-	}, errors.Join(errOrder, errBy)
+	}, errors.Join(errOrder, errBy, errFilter)
 }
 
 // ticks is how many ticks an interval has, 0 for what is disabled.

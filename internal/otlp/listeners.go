@@ -52,7 +52,7 @@ func (w *Writer) AddListener(c *table.Connection) {
 	at := listening{holderOf(c), c.Local}
 	l := w.listeners.all[at]
 	if l == nil {
-		l = &listener{listening: at, networkType: networkType(c), start: c.Start, isNew: true}
+		l = &listener{listening: at, networkType: networkType(c.Local.Addr()), start: c.Start, isNew: true}
 		w.listeners.all[at] = l
 	}
 	if !l.seen {

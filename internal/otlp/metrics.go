@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
@@ -40,8 +39,10 @@ type MetricsConfig struct {
 
 // ConnectionsConfig says which connections get series of their own.
 type ConnectionsConfig struct {
-	Every     int64 // ticks
-	Limit     int   // 0: all
+	Every int64 // ticks
+	Limit int   // 0: all
+	// States are those that the user asked for by name.
+	States    []tcp.State
 	OrderBy   table.Order
 	BatchSize int
 }
@@ -73,6 +74,7 @@ type Metrics struct {
 	connectionsTier, groupsTier, systemTier tier
 	due                                     due // at the tick under way
 	kept                                    []*table.Connection
+	written                                 written
 }
 
 // due is what is written at a tick.
@@ -218,65 +220,6 @@ func (m *Metrics) sendAll(what string, batches []pmetric.Metrics) func(context.C
 		}
 		return errors.Join(errs...)
 	}
-}
-
-// sendConnections selects the connections that are written. They are built a
-// batch at a time, when the pipeline has taken the one before: all of them at once
-// would take some kilobytes each.
-func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error {
-	stop := m.phase(s, metadata.AttributePhaseSelect)
-	kept, left := table.Top(m.kept[:0], s.Connections(), m.cfg.Connections.OrderBy, m.cfg.Connections.Limit, func(c *table.Connection) bool {
-		return c.State != tcp.Listen
-	})
-	m.writer.SortByHolder(kept)
-	ids := make([]tcp.Identity, len(kept))
-	for i, c := range kept {
-		ids[i] = c.ID
-	}
-	clear(kept)
-	m.kept = kept
-	stop()
-	m.dropped(metadata.AttributeReasonLimit, left)
-
-	return func(ctx context.Context) error {
-		defer m.phase(s, metadata.AttributePhaseWrite)()
-		var errs []error
-		for chunk := range slices.Chunk(ids, m.cfg.Connections.BatchSize) {
-			md, connections := m.buildConnections(s, chunk)
-			err := m.consume(ctx, md)
-			if err == nil {
-				ids = ids[len(chunk):]
-				continue
-			}
-			errs = append(errs, fmt.Errorf("hand connections to the pipeline: %w", err))
-			if !consumererror.IsPermanent(err) {
-				// The pipeline takes no more now: do not press.
-				break
-			}
-			// Something in this batch: the next may pass.
-			m.dropped(metadata.AttributeReasonPipeline, connections)
-			ids = ids[len(chunk):]
-		}
-		m.dropped(metadata.AttributeReasonPipeline, len(ids))
-		return errors.Join(errs...)
-	}
-}
-
-// buildConnections builds a batch of those of the connections that are still
-// there.
-func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pmetric.Metrics, connections int) {
-	s.Later(func(find func(tcp.Identity) *table.Connection) {
-		m.kept = m.kept[:0]
-		for _, id := range ids {
-			if c := find(id); c != nil && c.Details != nil {
-				m.kept = append(m.kept, c)
-			}
-		}
-		connections = len(m.kept)
-		md = m.writer.Connections(m.kept, s.Now)
-		clear(m.kept)
-	})
-	return md, connections
 }
 
 // consume hands a batch to the pipeline and waits until it took it.
