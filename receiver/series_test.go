@@ -1,12 +1,16 @@
 package receiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -134,4 +138,45 @@ func TestNoSeriesWithoutNumbers(t *testing.T) {
 	r = newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sockets})
 	r.scrapeOnce(t)
 	assert.Equal(t, []string{"1 established", "2 time_wait"}, r.series("tcp.connection.age"))
+}
+
+// What happened since the last scrape is written at shutdown: a restart costs the
+// time that it takes, and no more.
+func TestOneLastCollection(t *testing.T) {
+	src := &scripted{name: "a"}
+	cfg := groupConfig("tcp.role")
+	cfg.CollectionInterval = time.Hour
+	cfg.System.Interval = 3 * time.Hour
+	r := newRig(t, cfg, &refusing{}, src)
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	require.Eventually(t, func() bool { points, _ := r.sums("system.network.tcp.connection.opens"); return points == 1 }, 5*time.Second, time.Millisecond)
+	src.mu.Lock()
+	src.sockets = []tcp.Socket{established(1, 700)}
+	src.mu.Unlock()
+	require.NoError(t, r.Shutdown(t.Context()))
+	_, sent := r.sums("tcp.io")
+	assert.Equal(t, 700.0, sent)
+	_, opens := r.sums("tcp.opens")
+	assert.Equal(t, 1.0, opens)
+	points, _ := r.sums("system.network.tcp.connection.opens")
+	assert.Equal(t, 2, points, "what was not due, too")
+}
+
+// A source that hangs does not hold the shutdown up for long, and less if there is
+// no time.
+func TestTheLastCollectionHasATimeLimit(t *testing.T) {
+	src := &scripted{name: "a"}
+	cfg := groupConfig("tcp.role")
+	cfg.CollectionInterval = time.Hour
+	r := newRig(t, cfg, &refusing{}, src)
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	require.Eventually(t, func() bool { points, _ := r.sums("system.network.tcp.connection.opens"); return points == 1 }, 5*time.Second, time.Millisecond)
+	src.mu.Lock()
+	src.wait = true
+	src.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	require.NoError(t, r.Shutdown(ctx))
+	assert.Less(t, time.Since(began), time.Second)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -75,6 +76,8 @@ type Metrics struct {
 	due                                     due // at the tick under way
 	kept                                    []*table.Connection
 	written                                 written
+	// spaces are the other namespaces that were written last, by inode.
+	spaces map[uint64]lastSpace
 }
 
 // due is what is written at a tick.
@@ -144,7 +147,7 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	m.connectionsTier.done(s.Tick, m.due.connections)
 	m.groupsTier.done(s.Tick, m.due.groups)
 	m.systemTier.done(s.Tick, m.due.system)
-	m.writer.place, m.writer.complete = s.Place, s.Complete
+	m.writer.locate, m.writer.complete = s.Place, s.Complete
 	var sends []func(context.Context) error
 	if m.due.groups {
 		sends = append(sends, m.sendAll("groups", m.writeGroups(s)))
@@ -187,24 +190,56 @@ func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 			}
 		}
 	}
-	n := 0
+	n, spaces := 0, make(map[uint64]lastSpace, len(m.spaces))
+	// batch is where the next namespace goes.
+	batch := func() pmetric.Metrics {
+		if n%namespacesAtOnce == 1 {
+			batches = append(batches, pmetric.NewMetrics())
+		}
+		return batches[len(batches)-1]
+	}
 	for space := range s.Spaces() {
-		switch {
-		case n == 0:
+		if n == 0 {
 			md := m.writer.System(space.Counters, space.States, s.Now)
 			if m.ends != nil {
 				m.writer.Ends(md, m.ends, s.Now)
 			}
 			batches = append(batches, md)
-		case n%namespacesAtOnce == 1:
-			batches = append(batches, pmetric.NewMetrics())
-			fallthrough
-		default:
-			m.writer.Namespace(batches[len(batches)-1], space.Place, space.Start, space.Counters, space.States, s.Now)
+		} else {
+			m.writer.Namespace(batch(), space.Place, space.Start, space.Counters, space.States, s.Now)
+			last := lastSpace{place: space.Place, start: space.Start, counters: *space.Counters}
+			if space.States != nil {
+				last.states, last.counted = *space.States, true
+			}
+			spaces[space.Namespace] = last
 		}
 		n++
 	}
+	for namespace, last := range m.spaces {
+		if _, ok := spaces[namespace]; ok || n == 0 {
+			continue
+		}
+		m.writer.NamespaceEnded(batch(), last.place, last.start, &last.counters, last.known(), s.Now)
+		n++
+	}
+	m.spaces = spaces
 	return batches
+}
+
+// lastSpace are the numbers of a namespace that were written last.
+type lastSpace struct {
+	place    netns.Place
+	start    time.Time
+	counters tcp.Counters
+	states   tcp.States
+	counted  bool // the states are known
+}
+
+func (s *lastSpace) known() *tcp.States {
+	if !s.counted {
+		return nil
+	}
+	return &s.states
 }
 
 // sendAll sends batches that have been built. One that is refused does not cost
@@ -261,8 +296,11 @@ type tier struct {
 }
 
 // isDue reports whether the tick, counted from 0, is the first of a period.
-// Periods whose first tick was missed are due at a later one.
-func (t *tier) isDue(tick int64) bool { return t.every > 0 && tick/t.every+1 != t.last }
+// Periods whose first tick was missed are due at a later one. At the last tick all
+// that there is is due.
+func (t *tier) isDue(tick int64) bool {
+	return t.every > 0 && (tick == engine.FinalTick || tick/t.every+1 != t.last)
+}
 
 // done notes that it was written at a tick.
 func (t *tier) done(tick int64, written bool) {

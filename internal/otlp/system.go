@@ -30,6 +30,36 @@ func (w *Writer) Namespace(md pmetric.Metrics, at netns.Place, start time.Time, 
 	w.system.Emit(metadata.WithResource(resource)).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
 }
 
+// NamespaceEnded appends the last points, without a value, of the series of a
+// namespace that is gone, whose last numbers these were.
+func (w *Writer) NamespaceEnded(md pmetric.Metrics, at netns.Place, start time.Time, counters *tcp.Counters, states *tcp.States, now time.Time) {
+	last := pmetric.NewMetrics()
+	w.Namespace(last, at, start, counters, states, now)
+	for _, rm := range last.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, m := range sm.Metrics().All() {
+				withoutValues(points(m))
+			}
+		}
+	}
+	last.ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+}
+
+// withoutValues makes points the last ones of their series.
+func withoutValues(all pmetric.NumberDataPointSlice) {
+	over := pmetric.NewNumberDataPointSlice()
+	over.EnsureCapacity(all.Len())
+	for _, dp := range all.All() {
+		to := over.AppendEmpty()
+		to.SetStartTimestamp(dp.StartTimestamp())
+		to.SetTimestamp(dp.Timestamp())
+		to.SetFlags(ended)
+		dp.Attributes().MoveTo(to.Attributes())
+	}
+	all.RemoveIf(func(pmetric.NumberDataPoint) bool { return true })
+	over.MoveAndAppendTo(all)
+}
+
 func (w *Writer) recordSystem(counters *tcp.Counters, states *tcp.States, now time.Time) {
 	ts := pcommon.NewTimestampFromTime(now)
 	for c, record := range systemRecorders {

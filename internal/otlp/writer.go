@@ -32,7 +32,8 @@ type Writer struct {
 	endpoints   []endpoint // reused, of the batch being written
 
 	listeners listeners
-	place     func(namespace uint64) netns.Place // where sockets of a namespace are
+	locate    func(namespace uint64) netns.Place // where sockets of a namespace are
+	places    map[uint64]netns.Place             // where they were, of those that are gone
 	// complete reports that what was not seen is not there any more.
 	complete bool
 }
@@ -47,7 +48,8 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 		boot:       boot,
 		prototypes: prototypes,
 		resources:  newResources(cfg.ResourceAttributes),
-		place:      func(uint64) netns.Place { return netns.Place{} },
+		locate:     func(uint64) netns.Place { return netns.Place{} },
+		places:     make(map[uint64]netns.Place),
 		listeners:  newListeners(),
 		system:     metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
 	}
@@ -58,6 +60,23 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 		}
 	}
 	return w
+}
+
+// maxPlaces bounds how many namespaces are remembered.
+const maxPlaces = 4096
+
+// place returns where the sockets of a namespace are, or were: series end under the
+// resource that they had.
+func (w *Writer) place(namespace uint64) netns.Place {
+	at := w.locate(namespace)
+	if at.Namespace == 0 {
+		return w.places[namespace]
+	}
+	if len(w.places) >= maxPlaces {
+		clear(w.places)
+	}
+	w.places[namespace] = at
+	return at
 }
 
 // scope adds a resource and returns where its metrics go.
