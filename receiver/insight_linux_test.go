@@ -226,7 +226,7 @@ func TestLimitedByTheSendBuffer(t *testing.T) {
 	k := onKernel(t, bpf.Factory())
 	l, port := listenTCP(t)
 	client, server := pair(t, l)
-	require.NoError(t, client.SetWriteBuffer(1))
+	require.NoError(t, client.SetWriteBuffer(20_000))
 	done := make(chan error, 1)
 	go func() {
 		b := make([]byte, 32<<10)
@@ -248,7 +248,7 @@ func TestLimitedByTheSendBuffer(t *testing.T) {
 	}()
 	deadline := time.Now().Add(2 * time.Second)
 	for time.Now().Before(deadline) {
-		_, err := client.Write(make([]byte, 16<<10))
+		_, err := client.Write(make([]byte, 256<<10))
 		require.NoError(t, err)
 	}
 	k.next.Reset()
