@@ -64,7 +64,7 @@ func TestEveryOption(t *testing.T) {
 	}
 	want.System = SystemConfig{Interval: 60 * time.Second}
 	want.Metrics.TCPConnectionRtt.Enabled = false
-	want.Metrics.SystemNetworkTCPOrphans.Enabled = true
+	want.Metrics.SystemNetworkTCPOrphanCount.Enabled = true
 	want.ResourceAttributes.ProcessPid.Enabled = false
 
 	filter, err := cfg.Filter.sockets()
@@ -75,7 +75,7 @@ func TestEveryOption(t *testing.T) {
 
 	// Unmarshalling notes which of the generated settings the user made.
 	assert.Equal(t, want.Metrics.TCPConnectionRtt.Enabled, cfg.Metrics.TCPConnectionRtt.Enabled)
-	assert.Equal(t, want.Metrics.SystemNetworkTCPOrphans.Enabled, cfg.Metrics.SystemNetworkTCPOrphans.Enabled)
+	assert.Equal(t, want.Metrics.SystemNetworkTCPOrphanCount.Enabled, cfg.Metrics.SystemNetworkTCPOrphanCount.Enabled)
 	assert.Equal(t, want.ResourceAttributes.ProcessPid.Enabled, cfg.ResourceAttributes.ProcessPid.Enabled)
 	want.MetricsBuilderConfig = cfg.MetricsBuilderConfig
 	assert.Equal(t, want, cfg)

@@ -98,6 +98,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
 	observe.Detailed, observe.AwaitProcesses = view.Detailed(), view.AwaitsProcesses() || observe.Wanted != nil
+	observe.Follow = view.Follows()
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	e := engine.New(observe)
 	for _, l := range view.Listeners() {
@@ -130,11 +131,13 @@ func (c *Config) engine() (engine.Config, error) {
 func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
 	by, errBy := c.Groups.by()
+	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
+			States: filter.States,
 		},
 		Groups: otlp.GroupsConfig{
 			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
@@ -145,7 +148,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			RTTBounds: c.Groups.rttBounds(),
 		},
 		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
-	}, errors.Join(errOrder, errBy)
+	}, errors.Join(errOrder, errBy, errFilter)
 }
 
 // ticks is how many ticks an interval has, 0 for what is disabled.

@@ -47,10 +47,10 @@ func TestGroups(t *testing.T) {
 	for key, want := range map[string]int{
 		group("tcp.opens"):  n,
 		group("tcp.closes"): n,
-		group("tcp.io", "network.io.direction", "receive"):                  received,
-		group("tcp.io", "network.io.direction", "transmit"):                 7 * n,
-		group("tcp.retransmits"):                                            0,
-		group("tcp.connections", "network.connection.state", "established"): 0,
+		group("tcp.io", "network.io.direction", "receive"):            received,
+		group("tcp.io", "network.io.direction", "transmit"):           7 * n,
+		group("tcp.retransmits"):                                      0,
+		group("tcp.count", "network.connection.state", "established"): 0,
 	} {
 		assert.EqualValues(t, want, s.Groups[key].Number, key)
 	}

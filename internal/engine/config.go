@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -36,6 +37,8 @@ type Config struct {
 	Wanted func(executable string) bool
 	// Detailed remembers all that is known of each connection.
 	Detailed bool
+	// Follow are the counters whose growth is reported beside what everybody wants.
+	Follow []event.Kind
 	// Boot is when the host was started.
 	Boot time.Time
 

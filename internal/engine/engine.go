@@ -43,6 +43,7 @@ type Engine struct {
 
 	claims  []process.Claim // reused
 	needs   Needs           // of this scrape
+	ports   ports           // reused: those of the dump under way
 	denied  alarm           // some sockets have no owner for want of permission
 	walks   alarm           // the walk over processes does not complete
 	partial alarm           // scrapes are not complete
@@ -66,6 +67,7 @@ const shutdownGrace = 5 * time.Second
 // New returns an engine that has opened nothing yet.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
+	e.slots.Follow(cfg.Follow...)
 	if e.cfg.Filter.Any() {
 		e.narrow = &e.cfg.Filter
 	}
@@ -126,15 +128,20 @@ func (e *Engine) refreshInterval() time.Duration {
 	return max(0, e.cfg.RefreshInterval-e.cfg.Interval/2)
 }
 
-// Shutdown ends the engine. A scrape under way is cut short, but for what
-// pipelines have been handed already: they have until the context ends, or for
-// some seconds, to take it.
+// Shutdown ends the engine, after one more scrape for what happened since the last.
+// A scrape under way is cut short, but for what pipelines have been handed already:
+// they have until the context ends, or for some seconds, to take it.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stop == nil {
 		return nil
 	}
 	e.stop()
-	<-e.done
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		e.abandon()
+		<-e.done
+	}
 	close(e.stopping)
 	sent := make(chan struct{})
 	go func() {
@@ -216,8 +223,22 @@ func (e *Engine) loop(ctx context.Context) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			e.scrapeLast()
 			return
 		}
+	}
+}
+
+// finalGrace is how long the last scrape may take.
+const finalGrace = 2 * time.Second
+
+// scrapeLast makes the last scrape. A view that is still sending the one before
+// misses it.
+func (e *Engine) scrapeLast() {
+	ctx, cancel := context.WithTimeout(e.batches, finalGrace)
+	defer cancel()
+	for _, d := range e.scrape(ctx, FinalTick) {
+		d.view.toSend <- d.send
 	}
 }
 

@@ -16,13 +16,18 @@ import (
 
 // View makes something of finished scrapes.
 type View interface {
-	// Needs says what the view wants of the scrape at a tick, counted from 0.
+	// Needs says what the view wants of the scrape at a tick, counted from 0, or at
+	// FinalTick.
 	Needs(tick int64) Needs
 	// Scrape reads a finished scrape, under the engine's lock. What it returns, if
 	// anything, sends what was built; it is called without the lock, and may block
 	// for as long as its context lives: until it returns, the view is passed over.
 	Scrape(*Scrape) (send func(context.Context) error)
 }
+
+// FinalTick is the tick of the last scrape, at shutdown: what views have not
+// written by then is lost.
+const FinalTick int64 = -1
 
 // Needs is what a view wants of a scrape. A scrape reads what any view wants.
 type Needs struct {

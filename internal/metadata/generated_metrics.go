@@ -133,6 +133,44 @@ var MapAttributeNetworkIoDirection = map[string]AttributeNetworkIoDirection{
 	"receive":  AttributeNetworkIoDirectionReceive,
 }
 
+// AttributeNetworkTCPRetransmitType specifies the value network.tcp.retransmit.type attribute.
+type AttributeNetworkTCPRetransmitType int
+
+const (
+	_ AttributeNetworkTCPRetransmitType = iota
+	AttributeNetworkTCPRetransmitTypeFast
+	AttributeNetworkTCPRetransmitTypeTimeout
+	AttributeNetworkTCPRetransmitTypeLossProbe
+	AttributeNetworkTCPRetransmitTypeSyn
+	AttributeNetworkTCPRetransmitTypeSpurious
+)
+
+// String returns the string representation of the AttributeNetworkTCPRetransmitType.
+func (av AttributeNetworkTCPRetransmitType) String() string {
+	switch av {
+	case AttributeNetworkTCPRetransmitTypeFast:
+		return "fast"
+	case AttributeNetworkTCPRetransmitTypeTimeout:
+		return "timeout"
+	case AttributeNetworkTCPRetransmitTypeLossProbe:
+		return "loss_probe"
+	case AttributeNetworkTCPRetransmitTypeSyn:
+		return "syn"
+	case AttributeNetworkTCPRetransmitTypeSpurious:
+		return "spurious"
+	}
+	return ""
+}
+
+// MapAttributeNetworkTCPRetransmitType is a helper map of string to AttributeNetworkTCPRetransmitType attribute value.
+var MapAttributeNetworkTCPRetransmitType = map[string]AttributeNetworkTCPRetransmitType{
+	"fast":       AttributeNetworkTCPRetransmitTypeFast,
+	"timeout":    AttributeNetworkTCPRetransmitTypeTimeout,
+	"loss_probe": AttributeNetworkTCPRetransmitTypeLossProbe,
+	"syn":        AttributeNetworkTCPRetransmitTypeSyn,
+	"spurious":   AttributeNetworkTCPRetransmitTypeSpurious,
+}
+
 // AttributeNetworkTransport specifies the value network.transport attribute.
 type AttributeNetworkTransport int
 
@@ -249,6 +287,40 @@ var MapAttributeReason = map[string]AttributeReason{
 	"pipeline": AttributeReasonPipeline,
 }
 
+// AttributeTCPEndCause specifies the value tcp.end.cause attribute.
+type AttributeTCPEndCause int
+
+const (
+	_ AttributeTCPEndCause = iota
+	AttributeTCPEndCauseLocalReset
+	AttributeTCPEndCausePeerReset
+	AttributeTCPEndCauseTimedOut
+	AttributeTCPEndCauseAborted
+)
+
+// String returns the string representation of the AttributeTCPEndCause.
+func (av AttributeTCPEndCause) String() string {
+	switch av {
+	case AttributeTCPEndCauseLocalReset:
+		return "local_reset"
+	case AttributeTCPEndCausePeerReset:
+		return "peer_reset"
+	case AttributeTCPEndCauseTimedOut:
+		return "timed_out"
+	case AttributeTCPEndCauseAborted:
+		return "aborted"
+	}
+	return ""
+}
+
+// MapAttributeTCPEndCause is a helper map of string to AttributeTCPEndCause attribute value.
+var MapAttributeTCPEndCause = map[string]AttributeTCPEndCause{
+	"local_reset": AttributeTCPEndCauseLocalReset,
+	"peer_reset":  AttributeTCPEndCausePeerReset,
+	"timed_out":   AttributeTCPEndCauseTimedOut,
+	"aborted":     AttributeTCPEndCauseAborted,
+}
+
 // AttributeTCPIdleEvent specifies the value tcp.idle.event attribute.
 type AttributeTCPIdleEvent int
 
@@ -284,29 +356,29 @@ type AttributeTCPLimitedBy int
 
 const (
 	_ AttributeTCPLimitedBy = iota
-	AttributeTCPLimitedByRwnd
-	AttributeTCPLimitedBySndbuf
-	AttributeTCPLimitedByNone
+	AttributeTCPLimitedByReceiver
+	AttributeTCPLimitedBySendBuffer
+	AttributeTCPLimitedByNetwork
 )
 
 // String returns the string representation of the AttributeTCPLimitedBy.
 func (av AttributeTCPLimitedBy) String() string {
 	switch av {
-	case AttributeTCPLimitedByRwnd:
-		return "rwnd"
-	case AttributeTCPLimitedBySndbuf:
-		return "sndbuf"
-	case AttributeTCPLimitedByNone:
-		return "none"
+	case AttributeTCPLimitedByReceiver:
+		return "receiver"
+	case AttributeTCPLimitedBySendBuffer:
+		return "send_buffer"
+	case AttributeTCPLimitedByNetwork:
+		return "network"
 	}
 	return ""
 }
 
 // MapAttributeTCPLimitedBy is a helper map of string to AttributeTCPLimitedBy attribute value.
 var MapAttributeTCPLimitedBy = map[string]AttributeTCPLimitedBy{
-	"rwnd":   AttributeTCPLimitedByRwnd,
-	"sndbuf": AttributeTCPLimitedBySndbuf,
-	"none":   AttributeTCPLimitedByNone,
+	"receiver":    AttributeTCPLimitedByReceiver,
+	"send_buffer": AttributeTCPLimitedBySendBuffer,
+	"network":     AttributeTCPLimitedByNetwork,
 }
 
 // AttributeTCPRole specifies the value tcp.role attribute.
@@ -403,8 +475,8 @@ var MetricsInfo = metricsInfo{
 	SystemNetworkTCPAcceptQueueOverflows: metricInfo{
 		Name: "system.network.tcp.accept_queue.overflows",
 	},
-	SystemNetworkTCPBadSyn: metricInfo{
-		Name: "system.network.tcp.bad_syn",
+	SystemNetworkTCPBadSyns: metricInfo{
+		Name: "system.network.tcp.bad_syns",
 	},
 	SystemNetworkTCPChallengeAcks: metricInfo{
 		Name: "system.network.tcp.challenge_acks",
@@ -443,6 +515,12 @@ var MetricsInfo = metricsInfo{
 		Name:       "system.network.tcp.ecn.ce",
 		Attributes: []string{"network.io.direction"},
 	},
+	SystemNetworkTCPEphemeralPortLimit: metricInfo{
+		Name: "system.network.tcp.ephemeral_port.limit",
+	},
+	SystemNetworkTCPEphemeralPortUsage: metricInfo{
+		Name: "system.network.tcp.ephemeral_port.usage",
+	},
 	SystemNetworkTCPErrors: metricInfo{
 		Name:       "system.network.tcp.errors",
 		Attributes: []string{"error.type"},
@@ -465,8 +543,8 @@ var MetricsInfo = metricsInfo{
 	SystemNetworkTCPMemoryUsage: metricInfo{
 		Name: "system.network.tcp.memory.usage",
 	},
-	SystemNetworkTCPOrphans: metricInfo{
-		Name: "system.network.tcp.orphans",
+	SystemNetworkTCPOrphanCount: metricInfo{
+		Name: "system.network.tcp.orphan.count",
 	},
 	SystemNetworkTCPOutOfOrder: metricInfo{
 		Name: "system.network.tcp.out_of_order",
@@ -524,6 +602,10 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemNetworkTCPZeroWindowAdvertised: metricInfo{
 		Name: "system.network.tcp.zero_window.advertised",
+	},
+	TCPAborts: metricInfo{
+		Name:       "tcp.aborts",
+		Attributes: []string{"tcp.end.cause"},
 	},
 	TCPBufferUsage: metricInfo{
 		Name:       "tcp.buffer.usage",
@@ -643,16 +725,30 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.connection.zero_windows",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port"},
 	},
-	TCPConnections: metricInfo{
-		Name:       "tcp.connections",
+	TCPCount: metricInfo{
+		Name:       "tcp.count",
 		Attributes: []string{"network.connection.state"},
 	},
 	TCPDeliveryRate: metricInfo{
 		Name: "tcp.delivery_rate",
 	},
+	TCPDuration: metricInfo{
+		Name: "tcp.duration",
+	},
+	TCPFailures: metricInfo{
+		Name:       "tcp.failures",
+		Attributes: []string{"failure.error.type"},
+	},
+	TCPHandshakeDuration: metricInfo{
+		Name: "tcp.handshake.duration",
+	},
 	TCPIo: metricInfo{
 		Name:       "tcp.io",
 		Attributes: []string{"network.io.direction"},
+	},
+	TCPListenerDrops: metricInfo{
+		Name:       "tcp.listener.drops",
+		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port"},
 	},
 	TCPListenerQueueLimit: metricInfo{
 		Name:       "tcp.listener.queue.limit",
@@ -665,6 +761,13 @@ var MetricsInfo = metricsInfo{
 	TCPOpens: metricInfo{
 		Name: "tcp.opens",
 	},
+	TCPQueueingDelay: metricInfo{
+		Name: "tcp.queueing_delay",
+	},
+	TCPRetransmitEvents: metricInfo{
+		Name:       "tcp.retransmit.events",
+		Attributes: []string{"network.tcp.retransmit.type"},
+	},
 	TCPRetransmits: metricInfo{
 		Name: "tcp.retransmits",
 	},
@@ -674,12 +777,23 @@ var MetricsInfo = metricsInfo{
 	TCPRttVariation: metricInfo{
 		Name: "tcp.rtt.variation",
 	},
+	TCPSegments: metricInfo{
+		Name:       "tcp.segments",
+		Attributes: []string{"network.io.direction"},
+	},
+	TCPTime: metricInfo{
+		Name:       "tcp.time",
+		Attributes: []string{"tcp.limited_by"},
+	},
+	TCPZeroWindows: metricInfo{
+		Name: "tcp.zero_windows",
+	},
 }
 
 type metricsInfo struct {
 	SystemNetworkConnectionCount             metricInfo
 	SystemNetworkTCPAcceptQueueOverflows     metricInfo
-	SystemNetworkTCPBadSyn                   metricInfo
+	SystemNetworkTCPBadSyns                  metricInfo
 	SystemNetworkTCPChallengeAcks            metricInfo
 	SystemNetworkTCPConnectionAttemptsFailed metricInfo
 	SystemNetworkTCPConnectionDropsTimeout   metricInfo
@@ -691,6 +805,8 @@ type metricsInfo struct {
 	SystemNetworkTCPDsackReceived            metricInfo
 	SystemNetworkTCPDuplicateAcks            metricInfo
 	SystemNetworkTCPEcnCe                    metricInfo
+	SystemNetworkTCPEphemeralPortLimit       metricInfo
+	SystemNetworkTCPEphemeralPortUsage       metricInfo
 	SystemNetworkTCPErrors                   metricInfo
 	SystemNetworkTCPFinwait2Drops            metricInfo
 	SystemNetworkTCPKeepaliveProbes          metricInfo
@@ -698,7 +814,7 @@ type metricsInfo struct {
 	SystemNetworkTCPLossProbes               metricInfo
 	SystemNetworkTCPMemoryPressures          metricInfo
 	SystemNetworkTCPMemoryUsage              metricInfo
-	SystemNetworkTCPOrphans                  metricInfo
+	SystemNetworkTCPOrphanCount              metricInfo
 	SystemNetworkTCPOutOfOrder               metricInfo
 	SystemNetworkTCPOutOfOrderDrops          metricInfo
 	SystemNetworkTCPPawsDrops                metricInfo
@@ -716,6 +832,7 @@ type metricsInfo struct {
 	SystemNetworkTCPTimeouts                 metricInfo
 	SystemNetworkTCPWindowProbes             metricInfo
 	SystemNetworkTCPZeroWindowAdvertised     metricInfo
+	TCPAborts                                metricInfo
 	TCPBufferUsage                           metricInfo
 	TCPCloses                                metricInfo
 	TCPCongestionWindow                      metricInfo
@@ -746,15 +863,24 @@ type metricsInfo struct {
 	TCPConnectionUnsent                      metricInfo
 	TCPConnectionWindow                      metricInfo
 	TCPConnectionZeroWindows                 metricInfo
-	TCPConnections                           metricInfo
+	TCPCount                                 metricInfo
 	TCPDeliveryRate                          metricInfo
+	TCPDuration                              metricInfo
+	TCPFailures                              metricInfo
+	TCPHandshakeDuration                     metricInfo
 	TCPIo                                    metricInfo
+	TCPListenerDrops                         metricInfo
 	TCPListenerQueueLimit                    metricInfo
 	TCPListenerQueueUsage                    metricInfo
 	TCPOpens                                 metricInfo
+	TCPQueueingDelay                         metricInfo
+	TCPRetransmitEvents                      metricInfo
 	TCPRetransmits                           metricInfo
 	TCPRtt                                   metricInfo
 	TCPRttVariation                          metricInfo
+	TCPSegments                              metricInfo
+	TCPTime                                  metricInfo
+	TCPZeroWindows                           metricInfo
 }
 
 type metricInfo struct {
@@ -869,15 +995,15 @@ func newMetricSystemNetworkTCPAcceptQueueOverflows(cfg SystemNetworkTCPAcceptQue
 	return m
 }
 
-type metricSystemNetworkTCPBadSyn struct {
-	data     pmetric.Metric                     // data buffer for generated metric.
-	config   SystemNetworkTCPBadSynMetricConfig // metric config provided by user.
-	capacity int                                // max observed number of data points added to the metric.
+type metricSystemNetworkTCPBadSyns struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkTCPBadSynsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
 }
 
-// init fills system.network.tcp.bad_syn metric with initial data.
-func (m *metricSystemNetworkTCPBadSyn) init() {
-	m.data.SetName("system.network.tcp.bad_syn")
+// init fills system.network.tcp.bad_syns metric with initial data.
+func (m *metricSystemNetworkTCPBadSyns) init() {
+	m.data.SetName("system.network.tcp.bad_syns")
 	m.data.SetDescription("SYN segments that made no sense where they arrived, such as one inside an established connection.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
@@ -885,7 +1011,7 @@ func (m *metricSystemNetworkTCPBadSyn) init() {
 	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 }
 
-func (m *metricSystemNetworkTCPBadSyn) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+func (m *metricSystemNetworkTCPBadSyns) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
 	if !m.config.Enabled {
 		return
 	}
@@ -896,14 +1022,14 @@ func (m *metricSystemNetworkTCPBadSyn) recordDataPoint(start pcommon.Timestamp, 
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricSystemNetworkTCPBadSyn) updateCapacity() {
+func (m *metricSystemNetworkTCPBadSyns) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricSystemNetworkTCPBadSyn) emit(metrics pmetric.MetricSlice) {
+func (m *metricSystemNetworkTCPBadSyns) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -911,8 +1037,8 @@ func (m *metricSystemNetworkTCPBadSyn) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricSystemNetworkTCPBadSyn(cfg SystemNetworkTCPBadSynMetricConfig) metricSystemNetworkTCPBadSyn {
-	m := metricSystemNetworkTCPBadSyn{config: cfg}
+func newMetricSystemNetworkTCPBadSyns(cfg SystemNetworkTCPBadSynsMetricConfig) metricSystemNetworkTCPBadSyns {
+	m := metricSystemNetworkTCPBadSyns{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1500,6 +1626,110 @@ func newMetricSystemNetworkTCPEcnCe(cfg SystemNetworkTCPEcnCeMetricConfig) metri
 	return m
 }
 
+type metricSystemNetworkTCPEphemeralPortLimit struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPEphemeralPortLimitMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.ephemeral_port.limit metric with initial data.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) init() {
+	m.data.SetName("system.network.tcp.ephemeral_port.limit")
+	m.data.SetDescription("Ports that the system may give to sockets that do not ask for one.")
+	m.data.SetUnit("{port}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkTCPEphemeralPortLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPEphemeralPortLimit(cfg SystemNetworkTCPEphemeralPortLimitMetricConfig) metricSystemNetworkTCPEphemeralPortLimit {
+	m := metricSystemNetworkTCPEphemeralPortLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPEphemeralPortUsage struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPEphemeralPortUsageMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.ephemeral_port.usage metric with initial data.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) init() {
+	m.data.SetName("system.network.tcp.ephemeral_port.usage")
+	m.data.SetDescription("Ports of that range that a TCP socket has, in whatever state. A port in use can be had again for another peer, so a full range stops connections to one address and port, and bind without a port, not all.")
+	m.data.SetUnit("{port}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkTCPEphemeralPortUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPEphemeralPortUsage(cfg SystemNetworkTCPEphemeralPortUsageMetricConfig) metricSystemNetworkTCPEphemeralPortUsage {
+	m := metricSystemNetworkTCPEphemeralPortUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemNetworkTCPErrors struct {
 	data     pmetric.Metric                     // data buffer for generated metric.
 	config   SystemNetworkTCPErrorsMetricConfig // metric config provided by user.
@@ -1866,15 +2096,15 @@ func newMetricSystemNetworkTCPMemoryUsage(cfg SystemNetworkTCPMemoryUsageMetricC
 	return m
 }
 
-type metricSystemNetworkTCPOrphans struct {
-	data     pmetric.Metric                      // data buffer for generated metric.
-	config   SystemNetworkTCPOrphansMetricConfig // metric config provided by user.
-	capacity int                                 // max observed number of data points added to the metric.
+type metricSystemNetworkTCPOrphanCount struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkTCPOrphanCountMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
 }
 
-// init fills system.network.tcp.orphans metric with initial data.
-func (m *metricSystemNetworkTCPOrphans) init() {
-	m.data.SetName("system.network.tcp.orphans")
+// init fills system.network.tcp.orphan.count metric with initial data.
+func (m *metricSystemNetworkTCPOrphanCount) init() {
+	m.data.SetName("system.network.tcp.orphan.count")
 	m.data.SetDescription("Sockets that no process holds any more and that the kernel still has to close in order, over the whole host, whichever network namespace they are in.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
@@ -1882,7 +2112,7 @@ func (m *metricSystemNetworkTCPOrphans) init() {
 	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 }
 
-func (m *metricSystemNetworkTCPOrphans) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+func (m *metricSystemNetworkTCPOrphanCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1893,14 +2123,14 @@ func (m *metricSystemNetworkTCPOrphans) recordDataPoint(start pcommon.Timestamp,
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricSystemNetworkTCPOrphans) updateCapacity() {
+func (m *metricSystemNetworkTCPOrphanCount) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricSystemNetworkTCPOrphans) emit(metrics pmetric.MetricSlice) {
+func (m *metricSystemNetworkTCPOrphanCount) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -1908,8 +2138,8 @@ func (m *metricSystemNetworkTCPOrphans) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricSystemNetworkTCPOrphans(cfg SystemNetworkTCPOrphansMetricConfig) metricSystemNetworkTCPOrphans {
-	m := metricSystemNetworkTCPOrphans{config: cfg}
+func newMetricSystemNetworkTCPOrphanCount(cfg SystemNetworkTCPOrphanCountMetricConfig) metricSystemNetworkTCPOrphanCount {
+	m := metricSystemNetworkTCPOrphanCount{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -2804,6 +3034,60 @@ func (m *metricSystemNetworkTCPZeroWindowAdvertised) emit(metrics pmetric.Metric
 
 func newMetricSystemNetworkTCPZeroWindowAdvertised(cfg SystemNetworkTCPZeroWindowAdvertisedMetricConfig) metricSystemNetworkTCPZeroWindowAdvertised {
 	m := metricSystemNetworkTCPZeroWindowAdvertised{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPAborts struct {
+	data     pmetric.Metric        // data buffer for generated metric.
+	config   TCPAbortsMetricConfig // metric config provided by user.
+	capacity int                   // max observed number of data points added to the metric.
+}
+
+// init fills tcp.aborts metric with initial data.
+func (m *metricTCPAborts) init() {
+	m.data.SetName("tcp.aborts")
+	m.data.SetDescription("Connections of the group that ended otherwise than in order, by cause. A connection that is reset after both ends have closed it is not among them.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPAborts) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tcpEndCauseAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("tcp.end.cause", tcpEndCauseAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPAborts) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPAborts) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPAborts(cfg TCPAbortsMetricConfig) metricTCPAborts {
+	m := metricTCPAborts{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4257,7 +4541,7 @@ type metricTCPConnectionTime struct {
 // init fills tcp.connection.time metric with initial data.
 func (m *metricTCPConnectionTime) init() {
 	m.data.SetName("tcp.connection.time")
-	m.data.SetDescription("Time with data to send, by what held it back. rwnd is the peer's receive window (a slow reader there), sndbuf our send buffer (too small), none neither, which leaves the network.")
+	m.data.SetDescription("Time with data to send, by what held it back. receiver is the peer's receive window (a slow reader there), send_buffer our send buffer (too small), network neither.")
 	m.data.SetUnit("s")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -4541,15 +4825,15 @@ func newMetricTCPConnectionZeroWindows(cfg TCPConnectionZeroWindowsMetricConfig)
 	return m
 }
 
-type metricTCPConnections struct {
-	data     pmetric.Metric             // data buffer for generated metric.
-	config   TCPConnectionsMetricConfig // metric config provided by user.
-	capacity int                        // max observed number of data points added to the metric.
+type metricTCPCount struct {
+	data     pmetric.Metric       // data buffer for generated metric.
+	config   TCPCountMetricConfig // metric config provided by user.
+	capacity int                  // max observed number of data points added to the metric.
 }
 
-// init fills tcp.connections metric with initial data.
-func (m *metricTCPConnections) init() {
-	m.data.SetName("tcp.connections")
+// init fills tcp.count metric with initial data.
+func (m *metricTCPCount) init() {
+	m.data.SetName("tcp.count")
 	m.data.SetDescription("Connections of the group in each state. A state that has none any more is written once as 0.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
@@ -4558,7 +4842,7 @@ func (m *metricTCPConnections) init() {
 	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricTCPConnections) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue string) {
+func (m *metricTCPCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue string) {
 	if !m.config.Enabled {
 		return
 	}
@@ -4570,14 +4854,14 @@ func (m *metricTCPConnections) recordDataPoint(start pcommon.Timestamp, ts pcomm
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricTCPConnections) updateCapacity() {
+func (m *metricTCPCount) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricTCPConnections) emit(metrics pmetric.MetricSlice) {
+func (m *metricTCPCount) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -4585,8 +4869,8 @@ func (m *metricTCPConnections) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricTCPConnections(cfg TCPConnectionsMetricConfig) metricTCPConnections {
-	m := metricTCPConnections{config: cfg}
+func newMetricTCPCount(cfg TCPCountMetricConfig) metricTCPCount {
+	m := metricTCPCount{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4645,6 +4929,160 @@ func newMetricTCPDeliveryRate(cfg TCPDeliveryRateMetricConfig) metricTCPDelivery
 	return m
 }
 
+type metricTCPDuration struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPDurationMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.duration metric with initial data.
+func (m *metricTCPDuration) init() {
+	m.data.SetName("tcp.duration")
+	m.data.SetDescription("Distribution of how long the connections of a group were established, sampled when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPDuration(cfg TCPDurationMetricConfig) metricTCPDuration {
+	m := metricTCPDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPFailures struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPFailuresMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.failures metric with initial data.
+func (m *metricTCPFailures) init() {
+	m.data.SetName("tcp.failures")
+	m.data.SetDescription("Attempts of the group to connect, or handshakes with it, that came to nothing, by reason.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("error.type", failureErrorTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPFailures(cfg TCPFailuresMetricConfig) metricTCPFailures {
+	m := metricTCPFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPHandshakeDuration struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   TCPHandshakeDurationMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills tcp.handshake.duration metric with initial data.
+func (m *metricTCPHandshakeDuration) init() {
+	m.data.SetName("tcp.handshake.duration")
+	m.data.SetDescription("Distribution of how long it took to establish the connections of a group, sampled when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPHandshakeDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPHandshakeDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPHandshakeDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPHandshakeDuration(cfg TCPHandshakeDurationMetricConfig) metricTCPHandshakeDuration {
+	m := metricTCPHandshakeDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPIo struct {
 	data     pmetric.Metric    // data buffer for generated metric.
 	config   TCPIoMetricConfig // metric config provided by user.
@@ -4691,6 +5129,63 @@ func (m *metricTCPIo) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPIo(cfg TCPIoMetricConfig) metricTCPIo {
 	m := metricTCPIo{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPListenerDrops struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   TCPListenerDropsMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills tcp.listener.drops metric with initial data.
+func (m *metricTCPListenerDrops) init() {
+	m.data.SetName("tcp.listener.drops")
+	m.data.SetDescription("Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPListenerDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTransportAttributeValue string, networkTypeAttributeValue string, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.transport", networkTransportAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+	dp.Attributes().PutStr("network.local.address", networkLocalAddressAttributeValue)
+	dp.Attributes().PutInt("network.local.port", networkLocalPortAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPListenerDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPListenerDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPListenerDrops(cfg TCPListenerDropsMetricConfig) metricTCPListenerDrops {
+	m := metricTCPListenerDrops{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4865,6 +5360,110 @@ func newMetricTCPOpens(cfg TCPOpensMetricConfig) metricTCPOpens {
 	return m
 }
 
+type metricTCPQueueingDelay struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   TCPQueueingDelayMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills tcp.queueing_delay metric with initial data.
+func (m *metricTCPQueueingDelay) init() {
+	m.data.SetName("tcp.queueing_delay")
+	m.data.SetDescription("Distribution of by how much the smoothed round-trip time of the connections of a group exceeds their least one. Tens of milliseconds are a buffer on the way that is full (bufferbloat).")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPQueueingDelay) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPQueueingDelay) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPQueueingDelay) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPQueueingDelay(cfg TCPQueueingDelayMetricConfig) metricTCPQueueingDelay {
+	m := metricTCPQueueingDelay{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPRetransmitEvents struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   TCPRetransmitEventsMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills tcp.retransmit.events metric with initial data.
+func (m *metricTCPRetransmitEvents) init() {
+	m.data.SetName("tcp.retransmit.events")
+	m.data.SetDescription("Segments that the connections of the group sent again, by what made them do it. spurious are those of them that the peer reported as received twice, whichever type they had.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPRetransmitEvents) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTCPRetransmitTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.tcp.retransmit.type", networkTCPRetransmitTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPRetransmitEvents) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPRetransmitEvents) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPRetransmitEvents(cfg TCPRetransmitEventsMetricConfig) metricTCPRetransmitEvents {
+	m := metricTCPRetransmitEvents{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPRetransmits struct {
 	data     pmetric.Metric             // data buffer for generated metric.
 	config   TCPRetransmitsMetricConfig // metric config provided by user.
@@ -5017,6 +5616,166 @@ func newMetricTCPRttVariation(cfg TCPRttVariationMetricConfig) metricTCPRttVaria
 	return m
 }
 
+type metricTCPSegments struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPSegmentsMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.segments metric with initial data.
+func (m *metricTCPSegments) init() {
+	m.data.SetName("tcp.segments")
+	m.data.SetDescription("Segments that the connections of the group sent and received, retransmitted ones included. tcp.retransmits divided by those transmitted is the retransmit ratio.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPSegments) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPSegments) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPSegments) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPSegments(cfg TCPSegmentsMetricConfig) metricTCPSegments {
+	m := metricTCPSegments{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPTime struct {
+	data     pmetric.Metric      // data buffer for generated metric.
+	config   TCPTimeMetricConfig // metric config provided by user.
+	capacity int                 // max observed number of data points added to the metric.
+}
+
+// init fills tcp.time metric with initial data.
+func (m *metricTCPTime) init() {
+	m.data.SetName("tcp.time")
+	m.data.SetDescription("Time in which the connections of the group had data to send, by what held it back. receiver is the peer's window (a slow reader there), send_buffer our own buffer (too small for the path), network neither, which is the path itself. Idle time is in none.")
+	m.data.SetUnit("s")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPTime) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, tcpLimitedByAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("tcp.limited_by", tcpLimitedByAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPTime) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPTime) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPTime(cfg TCPTimeMetricConfig) metricTCPTime {
+	m := metricTCPTime{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPZeroWindows struct {
+	data     pmetric.Metric             // data buffer for generated metric.
+	config   TCPZeroWindowsMetricConfig // metric config provided by user.
+	capacity int                        // max observed number of data points added to the metric.
+}
+
+// init fills tcp.zero_windows metric with initial data.
+func (m *metricTCPZeroWindows) init() {
+	m.data.SetName("tcp.zero_windows")
+	m.data.SetDescription("Times that a connection of the group told its peer to stop because the application did not read fast enough.")
+	m.data.SetUnit("{event}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPZeroWindows) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPZeroWindows) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPZeroWindows) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPZeroWindows(cfg TCPZeroWindowsMetricConfig) metricTCPZeroWindows {
+	m := metricTCPZeroWindows{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 // MetricsBuilder provides an interface for scrapers to report metrics while taking care of all the transformations
 // required to produce metric representation defined in metadata and user config.
 type MetricsBuilder struct {
@@ -5029,7 +5788,7 @@ type MetricsBuilder struct {
 	resourceAttributeExcludeFilter                 map[string]filter.Filter
 	metricSystemNetworkConnectionCount             metricSystemNetworkConnectionCount
 	metricSystemNetworkTCPAcceptQueueOverflows     metricSystemNetworkTCPAcceptQueueOverflows
-	metricSystemNetworkTCPBadSyn                   metricSystemNetworkTCPBadSyn
+	metricSystemNetworkTCPBadSyns                  metricSystemNetworkTCPBadSyns
 	metricSystemNetworkTCPChallengeAcks            metricSystemNetworkTCPChallengeAcks
 	metricSystemNetworkTCPConnectionAttemptsFailed metricSystemNetworkTCPConnectionAttemptsFailed
 	metricSystemNetworkTCPConnectionDropsTimeout   metricSystemNetworkTCPConnectionDropsTimeout
@@ -5041,6 +5800,8 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPDsackReceived            metricSystemNetworkTCPDsackReceived
 	metricSystemNetworkTCPDuplicateAcks            metricSystemNetworkTCPDuplicateAcks
 	metricSystemNetworkTCPEcnCe                    metricSystemNetworkTCPEcnCe
+	metricSystemNetworkTCPEphemeralPortLimit       metricSystemNetworkTCPEphemeralPortLimit
+	metricSystemNetworkTCPEphemeralPortUsage       metricSystemNetworkTCPEphemeralPortUsage
 	metricSystemNetworkTCPErrors                   metricSystemNetworkTCPErrors
 	metricSystemNetworkTCPFinwait2Drops            metricSystemNetworkTCPFinwait2Drops
 	metricSystemNetworkTCPKeepaliveProbes          metricSystemNetworkTCPKeepaliveProbes
@@ -5048,7 +5809,7 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPLossProbes               metricSystemNetworkTCPLossProbes
 	metricSystemNetworkTCPMemoryPressures          metricSystemNetworkTCPMemoryPressures
 	metricSystemNetworkTCPMemoryUsage              metricSystemNetworkTCPMemoryUsage
-	metricSystemNetworkTCPOrphans                  metricSystemNetworkTCPOrphans
+	metricSystemNetworkTCPOrphanCount              metricSystemNetworkTCPOrphanCount
 	metricSystemNetworkTCPOutOfOrder               metricSystemNetworkTCPOutOfOrder
 	metricSystemNetworkTCPOutOfOrderDrops          metricSystemNetworkTCPOutOfOrderDrops
 	metricSystemNetworkTCPPawsDrops                metricSystemNetworkTCPPawsDrops
@@ -5066,6 +5827,7 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPTimeouts                 metricSystemNetworkTCPTimeouts
 	metricSystemNetworkTCPWindowProbes             metricSystemNetworkTCPWindowProbes
 	metricSystemNetworkTCPZeroWindowAdvertised     metricSystemNetworkTCPZeroWindowAdvertised
+	metricTCPAborts                                metricTCPAborts
 	metricTCPBufferUsage                           metricTCPBufferUsage
 	metricTCPCloses                                metricTCPCloses
 	metricTCPCongestionWindow                      metricTCPCongestionWindow
@@ -5096,15 +5858,24 @@ type MetricsBuilder struct {
 	metricTCPConnectionUnsent                      metricTCPConnectionUnsent
 	metricTCPConnectionWindow                      metricTCPConnectionWindow
 	metricTCPConnectionZeroWindows                 metricTCPConnectionZeroWindows
-	metricTCPConnections                           metricTCPConnections
+	metricTCPCount                                 metricTCPCount
 	metricTCPDeliveryRate                          metricTCPDeliveryRate
+	metricTCPDuration                              metricTCPDuration
+	metricTCPFailures                              metricTCPFailures
+	metricTCPHandshakeDuration                     metricTCPHandshakeDuration
 	metricTCPIo                                    metricTCPIo
+	metricTCPListenerDrops                         metricTCPListenerDrops
 	metricTCPListenerQueueLimit                    metricTCPListenerQueueLimit
 	metricTCPListenerQueueUsage                    metricTCPListenerQueueUsage
 	metricTCPOpens                                 metricTCPOpens
+	metricTCPQueueingDelay                         metricTCPQueueingDelay
+	metricTCPRetransmitEvents                      metricTCPRetransmitEvents
 	metricTCPRetransmits                           metricTCPRetransmits
 	metricTCPRtt                                   metricTCPRtt
 	metricTCPRttVariation                          metricTCPRttVariation
+	metricTCPSegments                              metricTCPSegments
+	metricTCPTime                                  metricTCPTime
+	metricTCPZeroWindows                           metricTCPZeroWindows
 }
 
 // MetricBuilderOption applies changes to default metrics builder.
@@ -5132,7 +5903,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		buildInfo:                          settings.BuildInfo,
 		metricSystemNetworkConnectionCount: newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
 		metricSystemNetworkTCPAcceptQueueOverflows:     newMetricSystemNetworkTCPAcceptQueueOverflows(mbc.Metrics.SystemNetworkTCPAcceptQueueOverflows),
-		metricSystemNetworkTCPBadSyn:                   newMetricSystemNetworkTCPBadSyn(mbc.Metrics.SystemNetworkTCPBadSyn),
+		metricSystemNetworkTCPBadSyns:                  newMetricSystemNetworkTCPBadSyns(mbc.Metrics.SystemNetworkTCPBadSyns),
 		metricSystemNetworkTCPChallengeAcks:            newMetricSystemNetworkTCPChallengeAcks(mbc.Metrics.SystemNetworkTCPChallengeAcks),
 		metricSystemNetworkTCPConnectionAttemptsFailed: newMetricSystemNetworkTCPConnectionAttemptsFailed(mbc.Metrics.SystemNetworkTCPConnectionAttemptsFailed),
 		metricSystemNetworkTCPConnectionDropsTimeout:   newMetricSystemNetworkTCPConnectionDropsTimeout(mbc.Metrics.SystemNetworkTCPConnectionDropsTimeout),
@@ -5144,6 +5915,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPDsackReceived:            newMetricSystemNetworkTCPDsackReceived(mbc.Metrics.SystemNetworkTCPDsackReceived),
 		metricSystemNetworkTCPDuplicateAcks:            newMetricSystemNetworkTCPDuplicateAcks(mbc.Metrics.SystemNetworkTCPDuplicateAcks),
 		metricSystemNetworkTCPEcnCe:                    newMetricSystemNetworkTCPEcnCe(mbc.Metrics.SystemNetworkTCPEcnCe),
+		metricSystemNetworkTCPEphemeralPortLimit:       newMetricSystemNetworkTCPEphemeralPortLimit(mbc.Metrics.SystemNetworkTCPEphemeralPortLimit),
+		metricSystemNetworkTCPEphemeralPortUsage:       newMetricSystemNetworkTCPEphemeralPortUsage(mbc.Metrics.SystemNetworkTCPEphemeralPortUsage),
 		metricSystemNetworkTCPErrors:                   newMetricSystemNetworkTCPErrors(mbc.Metrics.SystemNetworkTCPErrors),
 		metricSystemNetworkTCPFinwait2Drops:            newMetricSystemNetworkTCPFinwait2Drops(mbc.Metrics.SystemNetworkTCPFinwait2Drops),
 		metricSystemNetworkTCPKeepaliveProbes:          newMetricSystemNetworkTCPKeepaliveProbes(mbc.Metrics.SystemNetworkTCPKeepaliveProbes),
@@ -5151,7 +5924,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPLossProbes:               newMetricSystemNetworkTCPLossProbes(mbc.Metrics.SystemNetworkTCPLossProbes),
 		metricSystemNetworkTCPMemoryPressures:          newMetricSystemNetworkTCPMemoryPressures(mbc.Metrics.SystemNetworkTCPMemoryPressures),
 		metricSystemNetworkTCPMemoryUsage:              newMetricSystemNetworkTCPMemoryUsage(mbc.Metrics.SystemNetworkTCPMemoryUsage),
-		metricSystemNetworkTCPOrphans:                  newMetricSystemNetworkTCPOrphans(mbc.Metrics.SystemNetworkTCPOrphans),
+		metricSystemNetworkTCPOrphanCount:              newMetricSystemNetworkTCPOrphanCount(mbc.Metrics.SystemNetworkTCPOrphanCount),
 		metricSystemNetworkTCPOutOfOrder:               newMetricSystemNetworkTCPOutOfOrder(mbc.Metrics.SystemNetworkTCPOutOfOrder),
 		metricSystemNetworkTCPOutOfOrderDrops:          newMetricSystemNetworkTCPOutOfOrderDrops(mbc.Metrics.SystemNetworkTCPOutOfOrderDrops),
 		metricSystemNetworkTCPPawsDrops:                newMetricSystemNetworkTCPPawsDrops(mbc.Metrics.SystemNetworkTCPPawsDrops),
@@ -5169,6 +5942,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPTimeouts:                 newMetricSystemNetworkTCPTimeouts(mbc.Metrics.SystemNetworkTCPTimeouts),
 		metricSystemNetworkTCPWindowProbes:             newMetricSystemNetworkTCPWindowProbes(mbc.Metrics.SystemNetworkTCPWindowProbes),
 		metricSystemNetworkTCPZeroWindowAdvertised:     newMetricSystemNetworkTCPZeroWindowAdvertised(mbc.Metrics.SystemNetworkTCPZeroWindowAdvertised),
+		metricTCPAborts:                                newMetricTCPAborts(mbc.Metrics.TCPAborts),
 		metricTCPBufferUsage:                           newMetricTCPBufferUsage(mbc.Metrics.TCPBufferUsage),
 		metricTCPCloses:                                newMetricTCPCloses(mbc.Metrics.TCPCloses),
 		metricTCPCongestionWindow:                      newMetricTCPCongestionWindow(mbc.Metrics.TCPCongestionWindow),
@@ -5199,15 +5973,24 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPConnectionUnsent:                      newMetricTCPConnectionUnsent(mbc.Metrics.TCPConnectionUnsent),
 		metricTCPConnectionWindow:                      newMetricTCPConnectionWindow(mbc.Metrics.TCPConnectionWindow),
 		metricTCPConnectionZeroWindows:                 newMetricTCPConnectionZeroWindows(mbc.Metrics.TCPConnectionZeroWindows),
-		metricTCPConnections:                           newMetricTCPConnections(mbc.Metrics.TCPConnections),
+		metricTCPCount:                                 newMetricTCPCount(mbc.Metrics.TCPCount),
 		metricTCPDeliveryRate:                          newMetricTCPDeliveryRate(mbc.Metrics.TCPDeliveryRate),
+		metricTCPDuration:                              newMetricTCPDuration(mbc.Metrics.TCPDuration),
+		metricTCPFailures:                              newMetricTCPFailures(mbc.Metrics.TCPFailures),
+		metricTCPHandshakeDuration:                     newMetricTCPHandshakeDuration(mbc.Metrics.TCPHandshakeDuration),
 		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
+		metricTCPListenerDrops:                         newMetricTCPListenerDrops(mbc.Metrics.TCPListenerDrops),
 		metricTCPListenerQueueLimit:                    newMetricTCPListenerQueueLimit(mbc.Metrics.TCPListenerQueueLimit),
 		metricTCPListenerQueueUsage:                    newMetricTCPListenerQueueUsage(mbc.Metrics.TCPListenerQueueUsage),
 		metricTCPOpens:                                 newMetricTCPOpens(mbc.Metrics.TCPOpens),
+		metricTCPQueueingDelay:                         newMetricTCPQueueingDelay(mbc.Metrics.TCPQueueingDelay),
+		metricTCPRetransmitEvents:                      newMetricTCPRetransmitEvents(mbc.Metrics.TCPRetransmitEvents),
 		metricTCPRetransmits:                           newMetricTCPRetransmits(mbc.Metrics.TCPRetransmits),
 		metricTCPRtt:                                   newMetricTCPRtt(mbc.Metrics.TCPRtt),
 		metricTCPRttVariation:                          newMetricTCPRttVariation(mbc.Metrics.TCPRttVariation),
+		metricTCPSegments:                              newMetricTCPSegments(mbc.Metrics.TCPSegments),
+		metricTCPTime:                                  newMetricTCPTime(mbc.Metrics.TCPTime),
+		metricTCPZeroWindows:                           newMetricTCPZeroWindows(mbc.Metrics.TCPZeroWindows),
 		resourceAttributeIncludeFilter:                 make(map[string]filter.Filter),
 		resourceAttributeExcludeFilter:                 make(map[string]filter.Filter),
 	}
@@ -5349,7 +6132,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
 	mb.metricSystemNetworkConnectionCount.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.emit(ils.Metrics())
-	mb.metricSystemNetworkTCPBadSyn.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPBadSyns.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPChallengeAcks.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionAttemptsFailed.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionDropsTimeout.emit(ils.Metrics())
@@ -5361,6 +6144,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPDsackReceived.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPDuplicateAcks.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPEcnCe.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPEphemeralPortLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPEphemeralPortUsage.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPErrors.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPFinwait2Drops.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPKeepaliveProbes.emit(ils.Metrics())
@@ -5368,7 +6153,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPLossProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPMemoryPressures.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPMemoryUsage.emit(ils.Metrics())
-	mb.metricSystemNetworkTCPOrphans.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPOrphanCount.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPOutOfOrder.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPOutOfOrderDrops.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPPawsDrops.emit(ils.Metrics())
@@ -5386,6 +6171,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPTimeouts.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPWindowProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.emit(ils.Metrics())
+	mb.metricTCPAborts.emit(ils.Metrics())
 	mb.metricTCPBufferUsage.emit(ils.Metrics())
 	mb.metricTCPCloses.emit(ils.Metrics())
 	mb.metricTCPCongestionWindow.emit(ils.Metrics())
@@ -5416,15 +6202,24 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPConnectionUnsent.emit(ils.Metrics())
 	mb.metricTCPConnectionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionZeroWindows.emit(ils.Metrics())
-	mb.metricTCPConnections.emit(ils.Metrics())
+	mb.metricTCPCount.emit(ils.Metrics())
 	mb.metricTCPDeliveryRate.emit(ils.Metrics())
+	mb.metricTCPDuration.emit(ils.Metrics())
+	mb.metricTCPFailures.emit(ils.Metrics())
+	mb.metricTCPHandshakeDuration.emit(ils.Metrics())
 	mb.metricTCPIo.emit(ils.Metrics())
+	mb.metricTCPListenerDrops.emit(ils.Metrics())
 	mb.metricTCPListenerQueueLimit.emit(ils.Metrics())
 	mb.metricTCPListenerQueueUsage.emit(ils.Metrics())
 	mb.metricTCPOpens.emit(ils.Metrics())
+	mb.metricTCPQueueingDelay.emit(ils.Metrics())
+	mb.metricTCPRetransmitEvents.emit(ils.Metrics())
 	mb.metricTCPRetransmits.emit(ils.Metrics())
 	mb.metricTCPRtt.emit(ils.Metrics())
 	mb.metricTCPRttVariation.emit(ils.Metrics())
+	mb.metricTCPSegments.emit(ils.Metrics())
+	mb.metricTCPTime.emit(ils.Metrics())
+	mb.metricTCPZeroWindows.emit(ils.Metrics())
 
 	for _, op := range options {
 		op.apply(rm)
@@ -5466,9 +6261,9 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint(ts
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.recordDataPoint(mb.startTime, ts, val)
 }
 
-// RecordSystemNetworkTCPBadSynDataPoint adds a data point to system.network.tcp.bad_syn metric.
-func (mb *MetricsBuilder) RecordSystemNetworkTCPBadSynDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricSystemNetworkTCPBadSyn.recordDataPoint(mb.startTime, ts, val)
+// RecordSystemNetworkTCPBadSynsDataPoint adds a data point to system.network.tcp.bad_syns metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPBadSynsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPBadSyns.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPChallengeAcksDataPoint adds a data point to system.network.tcp.challenge_acks metric.
@@ -5526,6 +6321,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPEcnCeDataPoint(ts pcommon.Timest
 	mb.metricSystemNetworkTCPEcnCe.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
 }
 
+// RecordSystemNetworkTCPEphemeralPortLimitDataPoint adds a data point to system.network.tcp.ephemeral_port.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPEphemeralPortLimitDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPEphemeralPortLimit.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkTCPEphemeralPortUsageDataPoint adds a data point to system.network.tcp.ephemeral_port.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPEphemeralPortUsageDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPEphemeralPortUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemNetworkTCPErrorsDataPoint adds a data point to system.network.tcp.errors metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPErrorsDataPoint(ts pcommon.Timestamp, val int64, errorTypeAttributeValue string) {
 	mb.metricSystemNetworkTCPErrors.recordDataPoint(mb.startTime, ts, val, errorTypeAttributeValue)
@@ -5561,9 +6366,9 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPMemoryUsageDataPoint(ts pcommon.
 	mb.metricSystemNetworkTCPMemoryUsage.recordDataPoint(mb.startTime, ts, val)
 }
 
-// RecordSystemNetworkTCPOrphansDataPoint adds a data point to system.network.tcp.orphans metric.
-func (mb *MetricsBuilder) RecordSystemNetworkTCPOrphansDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricSystemNetworkTCPOrphans.recordDataPoint(mb.startTime, ts, val)
+// RecordSystemNetworkTCPOrphanCountDataPoint adds a data point to system.network.tcp.orphan.count metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPOrphanCountDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPOrphanCount.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPOutOfOrderDataPoint adds a data point to system.network.tcp.out_of_order metric.
@@ -5649,6 +6454,11 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPWindowProbesDataPoint(ts pcommon
 // RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint adds a data point to system.network.tcp.zero_window.advertised metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPAbortsDataPoint adds a data point to tcp.aborts metric.
+func (mb *MetricsBuilder) RecordTCPAbortsDataPoint(ts pcommon.Timestamp, val int64, tcpEndCauseAttributeValue AttributeTCPEndCause) {
+	mb.metricTCPAborts.recordDataPoint(mb.startTime, ts, val, tcpEndCauseAttributeValue.String())
 }
 
 // RecordTCPBufferUsageDataPoint adds a data point to tcp.buffer.usage metric.
@@ -5801,9 +6611,9 @@ func (mb *MetricsBuilder) RecordTCPConnectionZeroWindowsDataPoint(ts pcommon.Tim
 	mb.metricTCPConnectionZeroWindows.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue)
 }
 
-// RecordTCPConnectionsDataPoint adds a data point to tcp.connections metric.
-func (mb *MetricsBuilder) RecordTCPConnectionsDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState) {
-	mb.metricTCPConnections.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String())
+// RecordTCPCountDataPoint adds a data point to tcp.count metric.
+func (mb *MetricsBuilder) RecordTCPCountDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState) {
+	mb.metricTCPCount.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String())
 }
 
 // RecordTCPDeliveryRateDataPoint adds a data point to tcp.delivery_rate metric.
@@ -5811,9 +6621,29 @@ func (mb *MetricsBuilder) RecordTCPDeliveryRateDataPoint(ts pcommon.Timestamp, v
 	mb.metricTCPDeliveryRate.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordTCPDurationDataPoint adds a data point to tcp.duration metric.
+func (mb *MetricsBuilder) RecordTCPDurationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPDuration.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPFailuresDataPoint adds a data point to tcp.failures metric.
+func (mb *MetricsBuilder) RecordTCPFailuresDataPoint(ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
+	mb.metricTCPFailures.recordDataPoint(mb.startTime, ts, val, failureErrorTypeAttributeValue)
+}
+
+// RecordTCPHandshakeDurationDataPoint adds a data point to tcp.handshake.duration metric.
+func (mb *MetricsBuilder) RecordTCPHandshakeDurationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPHandshakeDuration.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordTCPIoDataPoint adds a data point to tcp.io metric.
 func (mb *MetricsBuilder) RecordTCPIoDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPIo.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPListenerDropsDataPoint adds a data point to tcp.listener.drops metric.
+func (mb *MetricsBuilder) RecordTCPListenerDropsDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
+	mb.metricTCPListenerDrops.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue)
 }
 
 // RecordTCPListenerQueueLimitDataPoint adds a data point to tcp.listener.queue.limit metric.
@@ -5831,6 +6661,16 @@ func (mb *MetricsBuilder) RecordTCPOpensDataPoint(ts pcommon.Timestamp, val int6
 	mb.metricTCPOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordTCPQueueingDelayDataPoint adds a data point to tcp.queueing_delay metric.
+func (mb *MetricsBuilder) RecordTCPQueueingDelayDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPQueueingDelay.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPRetransmitEventsDataPoint adds a data point to tcp.retransmit.events metric.
+func (mb *MetricsBuilder) RecordTCPRetransmitEventsDataPoint(ts pcommon.Timestamp, val int64, networkTCPRetransmitTypeAttributeValue AttributeNetworkTCPRetransmitType) {
+	mb.metricTCPRetransmitEvents.recordDataPoint(mb.startTime, ts, val, networkTCPRetransmitTypeAttributeValue.String())
+}
+
 // RecordTCPRetransmitsDataPoint adds a data point to tcp.retransmits metric.
 func (mb *MetricsBuilder) RecordTCPRetransmitsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricTCPRetransmits.recordDataPoint(mb.startTime, ts, val)
@@ -5844,6 +6684,21 @@ func (mb *MetricsBuilder) RecordTCPRttDataPoint(ts pcommon.Timestamp, val float6
 // RecordTCPRttVariationDataPoint adds a data point to tcp.rtt.variation metric.
 func (mb *MetricsBuilder) RecordTCPRttVariationDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricTCPRttVariation.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPSegmentsDataPoint adds a data point to tcp.segments metric.
+func (mb *MetricsBuilder) RecordTCPSegmentsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricTCPSegments.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPTimeDataPoint adds a data point to tcp.time metric.
+func (mb *MetricsBuilder) RecordTCPTimeDataPoint(ts pcommon.Timestamp, val float64, tcpLimitedByAttributeValue AttributeTCPLimitedBy) {
+	mb.metricTCPTime.recordDataPoint(mb.startTime, ts, val, tcpLimitedByAttributeValue.String())
+}
+
+// RecordTCPZeroWindowsDataPoint adds a data point to tcp.zero_windows metric.
+func (mb *MetricsBuilder) RecordTCPZeroWindowsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPZeroWindows.recordDataPoint(mb.startTime, ts, val)
 }
 
 // Reset resets metrics builder to its initial state. It should be used when external metrics source is restarted,

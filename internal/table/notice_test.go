@@ -135,8 +135,8 @@ func TestNoticesAndDumps(t *testing.T) {
 			assert.Equal(t, tcp.States{}, w.states)
 			assert.Equal(t, 1, w.left)
 			assert.Zero(t, w.Len())
-			assert.Equal(t, uint32(0), w.slots.take(), "its slot is free")
-			assert.Equal(t, uint32(1), w.slots.take())
+			assert.Equal(t, uint32(0), w.slots.reserve(), "its slot is free")
+			assert.Equal(t, uint32(1), w.slots.reserve())
 		})
 	}
 }
