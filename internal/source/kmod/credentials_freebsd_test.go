@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -45,6 +46,7 @@ type report struct {
 	Inherited  int           // records through a descriptor of the parent's
 	Records    []seen
 	Trailer    Trailer
+	Ends       int // of connections that it saw
 }
 
 type seen struct {
@@ -54,6 +56,13 @@ type seen struct {
 
 func child(kind string) (r report) {
 	runtime.LockOSThread()
+	if strings.Contains(kind, "-ends") {
+		r, err := endsInJail(kind)
+		if err != nil {
+			r.Err = err.Error()
+		}
+		return r
+	}
 	err := func() error {
 		switch kind {
 		case "jail", "vnet":

@@ -256,7 +256,7 @@ func exact(t *testing.T, network, address string, n int) {
 					return
 				}
 				v := life{
-					how: ways[i%len(ways)], up: 1 + rand.IntN(20000), down: rand.IntN(20000),
+					how: ways[i%len(ways)], up: 1 + rand.IntN(20000), down: 1 + rand.IntN(20000),
 					client: endpoints{client.LocalAddr(), client.RemoteAddr()},
 					server: endpoints{server.LocalAddr(), server.RemoteAddr()},
 				}
