@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
 	"os"
 	"runtime"
@@ -20,22 +19,17 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 )
 
-// BenchmarkScrape measures each part of a scrape over real sockets on loopback
-// against the floor F: a dump of sock_diag with every extension whose bytes are
-// thrown away. All parts take turns in one run, and what is reported is the
-// median of the rounds, in CPU time of the process (user and system, the
-// garbage collector's included) per socket.
+// BenchmarkScrape measures scrapes over real sockets on loopback against the floor
+// F: a dump of sock_diag with every extension whose bytes are thrown away. All
+// take turns in one run, and what is reported is the median of the rounds, in CPU
+// time of the process (user and system, the garbage collector's included) per
+// socket. Before each scrape, 1 % of the connections are replaced.
 //
 //	F-ns            the floor
-//	dump/F          dump, parse, table
-//	first/F         the first attribution: a walk over all descriptors
-//	steady/F        attribution after 1 % of the connections were replaced
-//	closes/F        the notices of what was replaced counted
-//	groups/F        every connection counted into its group, groups written
-//	write/F         every connection written, in batches
-//	grouped/F       a scrape with groups: dump, steady attribution, closes, groups
+//	first/F         the first scrape with groups: a walk over all descriptors
+//	grouped/F       a scrape with groups
 //	scrape/F        the same and every connection written
-//	dump-allocs     heap allocations of a dump in all, not per socket
+//	allocs          heap allocations of a scrape with groups in all, not per socket
 //
 // BENCH_SOCKETS has the numbers of sockets, "1000 10000 100000" by default, and
 // BENCH_SOURCE the source, "auto" by default.
@@ -75,10 +69,10 @@ func liveHeap(b *testing.B, change func(*Config)) float64 {
 		cfg.Source = name
 	}
 	change(cfg)
-	s, err := newScraper(context.Background(), cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources())
+	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
 	require.NoError(b, err)
 	for range 3 {
-		s.scrape(context.Background(), due{connections: cfg.Connections.Enabled, groups: true, system: true})
+		require.NoError(b, s.scrape())
 	}
 	var heap runtime.MemStats
 	runtime.GC()
@@ -90,61 +84,44 @@ func liveHeap(b *testing.B, change func(*Config)) float64 {
 func benchmarkScrape(b *testing.B, sockets int) {
 	const rounds = 9
 	held := holdConnections(b, sockets/2)
-	ctx := context.Background()
-	cfg := createDefaultConfig()
-	cfg.Connections.Enabled = true
-	cfg.Connections.Limit = 0
-	cfg.Process.RefreshInterval = time.Hour // the steady state walks no more often
-	if name := os.Getenv("BENCH_SOURCE"); name != "" {
-		cfg.Source = name
-	}
-	set := receivertest.NewNopSettings(metadata.Type)
-	s, err := newScraper(ctx, cfg, set, consumertest.NewNop(), sources())
-	require.NoError(b, err)
-	b.Logf("source: %s", s.selector.Current().Name())
-	defer func() { require.NoError(b, s.close()) }()
-	floor := newRawDump(b)
-	// As in a scrape, the notices of closes wait meanwhile.
-	part := func(f func(context.Context) error) func() {
-		return func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			require.NoError(b, f(ctx))
+	start := func(change func(*Config)) *steps {
+		cfg := createDefaultConfig()
+		cfg.Process.RefreshInterval = time.Hour // the steady state walks no more often
+		if name := os.Getenv("BENCH_SOURCE"); name != "" {
+			cfg.Source = name
 		}
+		change(cfg)
+		s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
+		require.NoError(b, err)
+		return s
 	}
-	dump := part(s.dump)
-	count := part(func(context.Context) error {
-		s.countCloses(s.own)
-		return nil
-	})
+	grouped := start(func(*Config) {})
+	defer func() { require.NoError(b, grouped.close()) }()
+	every := start(func(cfg *Config) { cfg.Connections.Enabled, cfg.Connections.Limit = true, 0 })
+	defer func() { require.NoError(b, every.close()) }()
+	floor := newRawDump(b)
+	scrape := func(s *steps) func() {
+		return func() { require.NoError(b, s.scrape()) }
+	}
 
 	for b.Loop() {
-		var raw, dumps, steady, closes, groups, write []time.Duration
-		dump()
-		first := cpu(part(s.attribute))
+		var raw, groups, all []time.Duration
+		first := cpu(scrape(grouped))
+		scrape(every)()
 		for range rounds {
-			raw = append(raw, cpu(floor.dump))
-			dumps = append(dumps, cpu(dump))
 			held.replace(b, max(1, sockets/200))
-			dump()
-			steady = append(steady, cpu(part(s.attribute)))
-			closes = append(closes, cpu(count))
-			groups = append(groups, cpu(part(s.writeGroups)))
-			write = append(write, cpu(part(s.writeConnections)))
+			raw = append(raw, cpu(floor.dump))
+			groups = append(groups, cpu(scrape(grouped)))
+			all = append(all, cpu(scrape(every)))
 		}
-		allocs := testing.AllocsPerRun(3, dump)
+		allocs := testing.AllocsPerRun(3, scrape(grouped))
 
 		f := float64(median(raw))
 		b.ReportMetric(f/float64(sockets), "F-ns")
-		b.ReportMetric(float64(median(dumps))/f, "dump/F")
 		b.ReportMetric(float64(first)/f, "first/F")
-		b.ReportMetric(float64(median(steady))/f, "steady/F")
-		b.ReportMetric(float64(median(closes))/f, "closes/F")
-		b.ReportMetric(float64(median(write))/f, "write/F")
-		b.ReportMetric(float64(median(groups))/f, "groups/F")
-		b.ReportMetric(float64(median(dumps)+median(steady)+median(closes)+median(groups))/f, "grouped/F")
-		b.ReportMetric(float64(median(dumps)+median(steady)+median(closes)+median(groups)+median(write))/f, "scrape/F")
-		b.ReportMetric(allocs, "dump-allocs")
+		b.ReportMetric(float64(median(groups))/f, "grouped/F")
+		b.ReportMetric(float64(median(all))/f, "scrape/F")
+		b.ReportMetric(allocs, "allocs")
 		b.ReportMetric(0, "ns/op")
 	}
 }

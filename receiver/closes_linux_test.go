@@ -54,9 +54,9 @@ func ofPort(next *refusing, port int, key func(attrs map[string]any) string) map
 					}
 					of := all[key(attrs)]
 					switch {
-					case m.Name() == "tcp.connection.opens":
+					case m.Name() == "tcp.opens":
 						of.opens = dp.IntValue()
-					case m.Name() == "tcp.connection.closes":
+					case m.Name() == "tcp.closes":
 						of.closes = dp.IntValue()
 					case m.Name() == "tcp.io" && attrs["network.io.direction"] == "transmit":
 						of.sent = dp.IntValue()
@@ -105,14 +105,14 @@ func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 	defer func() { require.NoError(t, telemetry.Shutdown(context.Background())) }()
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	s, err := newScraper(context.Background(), cfg, set, next, []source.Factory{factory})
+	s, err := newSteps(cfg, set, next, factory)
 	if err != nil {
 		t.Skipf("%s with notices of closes is not to be had here: %v", factory.Name, err)
 	}
 	defer func() { require.NoError(t, s.close()) }()
 	scrape := func() {
 		next.Reset()
-		s.scrape(context.Background(), due{groups: true})
+		require.NoError(t, s.scrape())
 	}
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -191,13 +191,13 @@ func TestTheSourceSawWhoseItWas(t *testing.T) {
 	r.scrapeOnce(t)
 	one := ended(established(1, 0), 70, 3)
 	one.Holder = &tcp.Holder{UID: 4_000_000_000, Executable: "curl"}
-	src.tell(t, one)
+	src.tell(one)
 	r.sink.Reset()
 	r.scrapeOnce(t)
 	var of []map[string]any
 	for _, md := range r.sink.AllMetrics() {
 		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-			if m.Name() == "tcp.connection.closes" {
+			if m.Name() == "tcp.closes" {
 				for _, dp := range m.Sum().DataPoints().All() {
 					of = append(of, dp.Attributes().AsRaw())
 				}

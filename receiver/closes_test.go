@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -21,15 +23,17 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// telling is a scripted source that also tells of closes.
+// telling is a scripted source that has notices of closes, too.
 type telling struct {
 	scripted
 	mu      sync.Mutex
-	notices []tcp.Socket
+	notices []tcp.Notice
 	lost    uint64
 	err     error
 	refuse  error
 	open    int
+	wake    chan struct{}
+	closed  chan struct{}
 }
 
 func (s *telling) Capabilities() source.Capabilities { return source.RTT | source.Closes }
@@ -54,12 +58,22 @@ func (s *telling) Closes() (source.CloseStream, error) {
 		return nil, s.refuse
 	}
 	s.open++
+	s.wake, s.closed = make(chan struct{}, 1), make(chan struct{})
 	return tellingStream{s}, nil
 }
 
 type tellingStream struct{ source *telling }
 
-func (s tellingStream) Next(visit func(*tcp.Socket) error) (uint64, error) {
+func (s tellingStream) Wait() error {
+	select {
+	case <-s.source.wake:
+		return nil
+	case <-s.source.closed:
+		return os.ErrClosed
+	}
+}
+
+func (s tellingStream) Drain(visit func(*tcp.Notice) error) (uint64, error) {
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
 	for i := range s.source.notices {
@@ -70,9 +84,6 @@ func (s tellingStream) Next(visit func(*tcp.Socket) error) (uint64, error) {
 	s.source.notices = nil
 	lost, err := s.source.lost, s.source.err
 	s.source.lost = 0
-	if lost == 0 && err == nil {
-		time.Sleep(time.Millisecond)
-	}
 	return lost, err
 }
 
@@ -80,28 +91,27 @@ func (s tellingStream) Close() error {
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
 	s.source.open--
+	close(s.source.closed)
 	return nil
 }
 
-// tell sends notices and waits until they were taken.
-func (s *telling) tell(t *testing.T, notices ...tcp.Socket) {
-	t.Helper()
+// tell sends notices, which the next scrape counts if nobody does before.
+func (s *telling) tell(notices ...tcp.Notice) {
 	s.mu.Lock()
-	s.notices = notices
-	s.mu.Unlock()
-	require.Eventually(t, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.notices == nil
-	}, 5*time.Second, time.Millisecond)
+	defer s.mu.Unlock()
+	s.notices = append(s.notices, notices...)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
-// ended is the notice of an established socket, with its FINs.
-func ended(s tcp.Socket, sent, received uint64) tcp.Socket {
-	s.State = tcp.Closed
+// ended is the notice of an established client, with its FINs.
+func ended(s tcp.Socket, sent, received uint64) tcp.Notice {
+	s.State, s.Role = tcp.Closed, tcp.Client
 	s.BytesSent, s.BytesReceived, s.BytesAcked, s.SegmentsReceived = sent, received+1, sent+2, 5
 	s.Fields = s.Fields.With(tcp.FieldBytesAcked)
-	return s
+	return tcp.Notice{Socket: s}
 }
 
 func TestClosesAreCounted(t *testing.T) {
@@ -111,16 +121,16 @@ func TestClosesAreCounted(t *testing.T) {
 	r := newRig(t, cfg, &refusing{}, src)
 	src.sockets = []tcp.Socket{established(1, 1000)}
 	r.scrapeOnce(t)
-	src.tell(t, ended(established(1, 0), 1500, 7), ended(established(2, 0), 70, 3), ended(established(200, 0), 5, 5))
+	src.tell(ended(established(1, 0), 1500, 7), ended(established(2, 0), 70, 3), ended(established(200, 0), 5, 5))
 	src.sockets = nil
 	r.sink.Reset()
 	r.scrapeOnce(t)
 	points, sent := r.sums("tcp.io")
 	assert.Equal(t, 2, points)
 	assert.Equal(t, 500.0+7+70+3, sent, "what was before the receiver and what the filter does not want is not in it")
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Equal(t, 1.0, opens)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 2.0, closes)
 }
 
@@ -128,49 +138,54 @@ func TestNoticesOfBeforeTheFirstDump(t *testing.T) {
 	src := &telling{scripted: scripted{name: "a"}}
 	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
 	src.sockets = []tcp.Socket{established(1, 1000)}
-	s, err := newScraper(t.Context(), r.cfg, r.set, r.next, r.factories)
-	require.NoError(t, err)
-	r.scraper = s
-	defer func() { require.NoError(t, s.close()) }()
-	src.tell(t, ended(established(2, 0), 70, 3))
+	r.open(t)
+	src.tell(ended(established(2, 0), 70, 3))
 	r.scrapeOnce(t)
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Zero(t, opens, "it may be older than all counters")
 }
 
 func TestManyClosesBetweenTwoScrapes(t *testing.T) {
+	const n = 8192
 	src := &telling{scripted: scripted{name: "a"}}
 	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
 	r.scrapeOnce(t)
-	var notices []tcp.Socket
-	for i := range 2 * closesAtOnce {
-		notices = append(notices, ended(established(uint64(i+1), 0), 10, 0))
+	for i := range n {
+		src.tell(ended(established(uint64(i+1), 0), 10, 0))
 	}
-	src.tell(t, notices...)
-	require.Eventually(t, func() bool {
-		r.scraper.mu.Lock()
-		defer r.scraper.mu.Unlock()
-		r.scraper.own.watch.mu.Lock()
-		defer r.scraper.own.watch.mu.Unlock()
-		return len(r.scraper.own.watch.queue) < closesAtOnce
-	}, 5*time.Second, time.Millisecond, "counted without a scrape")
 	r.sink.Reset()
 	r.scrapeOnce(t)
-	_, closes := r.sums("tcp.connection.closes")
-	assert.Equal(t, float64(2*closesAtOnce), closes)
+	_, closes := r.sums("tcp.closes")
+	assert.Equal(t, float64(n), closes)
+}
+
+// Notices come from the first moment on, while the first scrape is still to
+// come: nothing is counted then, and nothing races.
+func TestClosesBeforeTheFirstScrape(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	cfg := groupConfig("tcp.role")
+	cfg.InitialDelay = 200 * time.Millisecond
+	r := newRig(t, cfg, &refusing{}, src)
+	var notices []tcp.Notice
+	for i := range 8192 {
+		notices = append(notices, ended(established(uint64(i+1), 0), 10, 0))
+	}
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	src.tell(notices...)
+	require.Eventually(t, func() bool { return len(r.sink.AllMetrics()) > 2 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, r.Shutdown(t.Context()))
+	_, closes := r.sums("tcp.closes")
+	assert.Zero(t, closes)
 }
 
 func TestLostNotices(t *testing.T) {
 	src := &telling{scripted: scripted{name: "a"}, lost: 12}
 	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
 	r.scrapeOnce(t)
-	require.Eventually(t, func() bool {
-		r.scrapeOnce(t)
-		_, err := r.telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost")
-		return err == nil
-	}, 5*time.Second, time.Millisecond)
+	r.scrapeOnce(t)
+	assert.Len(t, r.logs.FilterMessageSnippet("notices of closes are lost").All(), 1)
 	metadatatest.AssertEqualReceiverTcpstatsEventsLost(t, r.telemetry, []metricdata.DataPoint[int64]{
-		{Value: 12, Attributes: attribute.NewSet(attribute.String("engine", "a"))},
+		{Value: 12, Attributes: attribute.NewSet(attribute.String("source", "a"))},
 	}, metricdatatest.IgnoreTimestamp())
 }
 
@@ -181,15 +196,13 @@ func TestAWatchThatBreaks(t *testing.T) {
 	src.mu.Lock()
 	src.err = errors.New("socket gone")
 	src.mu.Unlock()
-	require.Eventually(t, func() bool {
-		r.scrapeOnce(t)
-		return r.scraper.own.watch == nil
-	}, 5*time.Second, time.Millisecond)
-	assert.Len(t, r.logs.FilterMessageSnippet("closes are no longer told").All(), 1)
+	r.scrapeOnce(t)
+	r.scrapeOnce(t)
+	assert.Len(t, r.logs.FilterMessageSnippet("no more notices of closes").All(), 1)
 	assert.Zero(t, src.open)
 	src.sockets = nil
 	r.scrapeOnce(t)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 1.0, closes, "dumps tell of closes again")
 }
 
@@ -210,7 +223,6 @@ func TestTheWatchFollowsTheSource(t *testing.T) {
 	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
 	r.scrapeOnce(t)
 	assert.Equal(t, 0, better.open)
-	assert.Nil(t, r.scraper.own.watch)
 
 	cfg := groupConfig("tcp.role")
 	cfg.Groups.Enabled = false
@@ -232,11 +244,9 @@ func TestEnds(t *testing.T) {
 	lived := ended(established(1, 0), 10, 0)
 	lived.SmoothedRTT, lived.Age = 3*time.Millisecond, 20*time.Second
 	lived.Fields = lived.Fields.With(tcp.FieldSmoothedRTT).With(tcp.FieldAge)
-	refused := established(2, 0)
-	refused.State, refused.Failure = tcp.Closed, tcp.Refused
-	never := established(3, 0)
-	never.State = tcp.Closed
-	src.tell(t, lived, refused, refused, never)
+	refused := tcp.Notice{Socket: established(2, 0), Failure: tcp.Refused}
+	never := tcp.Notice{Socket: established(3, 0), NeverEstablished: true}
+	src.tell(lived, refused, refused, never)
 	r.sink.Reset()
 	r.scrapeOnce(t)
 
@@ -260,6 +270,6 @@ func TestEnds(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"system.network.tcp.rtt map[tcp.role:client] 1 0.003",
 		"system.network.tcp.connection.duration map[tcp.role:client] 1 20",
-		"system.network.tcp.connection.failures map[error.type:refused tcp.role:client] 2",
+		"system.network.tcp.connection.failures map[error.type:connection_refused tcp.role:client] 2",
 	}, told)
 }

@@ -86,36 +86,40 @@ func TestBadConfigurations(t *testing.T) {
 		change func(*Config)
 		err    string
 	}{
-		"interval":          {func(c *Config) { c.CollectionInterval = 0 }, `collection_interval: got 0s, takes more than 0s`},
-		"initial delay":     {func(c *Config) { c.InitialDelay = -1 }, `initial_delay: got -1ns, takes 0s or more`},
-		"timeout":           {func(c *Config) { c.Timeout = -time.Second }, `timeout: got -1s, takes 0s or more`},
-		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process: refresh_interval: got -1s, takes 0s or more`},
-		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections: limit: got -1, takes a number of connections, or 0 for all of them`},
-		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections: batch_size: got 0, takes a number of connections from 1 up`},
-		"order":             {func(c *Config) { c.Connections.OrderBy = "size" }, `connections: order_by: got "size", takes one of io, retransmits, rtt, age`},
+		"interval":       {func(c *Config) { c.CollectionInterval = 0 }, `collection_interval: got 0s, takes 100ms or more`},
+		"short interval": {func(c *Config) { c.CollectionInterval = 1 }, `collection_interval: got 1ns, takes 100ms or more`},
+		"initial delay":  {func(c *Config) { c.InitialDelay = -1 }, `initial_delay: got -1ns, takes 0s or more`},
+		"timeout":        {func(c *Config) { c.Timeout = -time.Second }, `timeout: got -1s, takes 1ms or more, or 0s for no limit`},
+		"short timeout":  {func(c *Config) { c.Timeout = 1 }, `timeout: got 1ns, takes 1ms or more, or 0s for no limit`},
+		"nothing to do": {func(c *Config) { c.Groups.Enabled, c.System.Enabled = false, false },
+			`connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least`},
+		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process::refresh_interval: got -1s, takes 0s or more`},
+		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections::limit: got -1, takes a number of connections, or 0 for all of them`},
+		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections::batch_size: got 0, takes a number of connections from 1 up`},
+		"order":             {func(c *Config) { c.Connections.OrderBy = "size" }, `connections::order_by: got "size", takes one of io, retransmits, rtt, age`},
 		"no multiple":       {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
 		"system multiple":   {func(c *Config) { c.System.Interval = time.Second }, `system::interval: got 1s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
-		"group attribute":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "pid"} }, `groups: by: got "pid", takes one of process.pid, process.executable.name,`},
-		"attribute twice":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "tcp.role"} }, `groups: by: got "tcp.role" twice, takes each attribute once`},
-		"group limit":       {func(c *Config) { c.Groups.Limit = 0 }, `groups: limit: got 0, takes a number of groups from 1 up`},
+		"group attribute":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "pid"} }, `groups::by: got "pid", takes one of process.pid, process.executable.name,`},
+		"attribute twice":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "tcp.role"} }, `groups::by: got "tcp.role" twice, takes each attribute once`},
+		"group limit":       {func(c *Config) { c.Groups.Limit = 0 }, `groups::limit: got 0, takes a number of groups from 1 up`},
 		"group interval":    {func(c *Config) { c.Groups.Interval = 11 * time.Second }, `groups::interval: got 11s, takes a multiple of collection_interval (10s)`},
-		"prefix":            {func(c *Config) { c.Groups.PeerPrefix.IPv4 = 33 }, `groups: peer_prefix::ipv4: got 33, takes a number of bits from 0 to 32`},
-		"prefix of IPv6":    {func(c *Config) { c.Groups.PeerPrefix.IPv6 = -1 }, `groups: peer_prefix::ipv6: got -1, takes a number of bits from 0 to 128`},
-		"expiry":            {func(c *Config) { c.Groups.Expiry = -1 }, `groups: expiry: got -1ns, takes 0s or more`},
-		"histogram":         {func(c *Config) { c.Groups.Histogram = "linear" }, `groups: histogram: got "linear", takes explicit or exponential`},
-		"buckets that fall": {func(c *Config) { c.Groups.RTTBuckets = []time.Duration{2, 1} }, `groups: rtt_buckets: got [2ns 1ns], takes durations above 0s that rise`},
-		"no buckets":        {func(c *Config) { c.Groups.RTTBuckets = nil }, `groups: rtt_buckets: got none, takes at least one with histogram: explicit`},
-		"state":             {func(c *Config) { c.Filter.States = []string{"open"} }, `filter: states: got "open", takes one of closed, listen,`},
-		"port":              {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter: local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
-		"port of no type":   {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter: peer_ports: got "true", takes a port`},
-		"network":           {func(c *Config) { c.Filter.PeerCIDRs.Exclude = []string{"10.0.0/8"} }, `filter: peer_cidrs::exclude: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
-		"expression":        {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter: executables::include: got "/(", takes a regular expression between two slashes`},
-		"bad expression":    {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter: executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
-		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter: executables::exclude: got "", takes a name, or a regular expression between slashes`},
+		"prefix":            {func(c *Config) { c.Groups.PeerPrefix.IPv4 = 33 }, `groups::peer_prefix::ipv4: got 33, takes a number of bits from 0 to 32`},
+		"prefix of IPv6":    {func(c *Config) { c.Groups.PeerPrefix.IPv6 = -1 }, `groups::peer_prefix::ipv6: got -1, takes a number of bits from 0 to 128`},
+		"expiry":            {func(c *Config) { c.Groups.Expiry = -1 }, `groups::expiry: got -1ns, takes 0s or more`},
+		"histogram":         {func(c *Config) { c.Groups.Histogram = "linear" }, `groups::histogram: got "linear", takes explicit or exponential`},
+		"buckets that fall": {func(c *Config) { c.Groups.RTTBuckets = []time.Duration{2, 1} }, `groups::rtt_buckets: got [2ns 1ns], takes durations above 0s that rise`},
+		"no buckets":        {func(c *Config) { c.Groups.RTTBuckets = nil }, `groups::rtt_buckets: got none, takes at least one with groups::histogram: explicit`},
+		"state":             {func(c *Config) { c.Filter.States = []string{"open"} }, `filter::states: got "open", takes one of closed, listen,`},
+		"port":              {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter::local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
+		"port of no type":   {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter::peer_ports: got "true", takes a port`},
+		"network":           {func(c *Config) { c.Filter.PeerCIDRs.Exclude = []string{"10.0.0/8"} }, `filter::peer_cidrs::exclude: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
+		"expression":        {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter::executables::include: got "/(", takes a regular expression between two slashes`},
+		"bad expression":    {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter::executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
+		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter::executables::exclude: got "", takes a name, or a regular expression between slashes`},
 		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
-			`connections: limit: got -1, takes a number of connections, or 0 for all of them; batch_size: got 0,`},
+			`connections::limit: got -1, takes a number of connections, or 0 for all of them; connections::batch_size: got 0,`},
 		"require":            {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
 		"source":             {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
 		"network_namespaces": {func(c *Config) { c.NetworkNamespaces = "pods" }, `network_namespaces: got "pods", takes host or all`},
@@ -172,36 +176,4 @@ func TestExecutables(t *testing.T) {
 		assert.Equal(t, want, e.match(name), name)
 	}
 	assert.True(t, parse(nil, []string{"nginx"}).match(""), "a socket without an owner is not nginx's")
-}
-
-func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
-	for yaml, want := range map[string]string{
-		"colection_interval: 5s":                      `got the key "colection_interval", takes collection_interval, connections, filter, groups, initial_delay, metrics, network_namespaces, process, require, resource_attributes, source, system, timeout`,
-		"connections: {limits: 5}":                    `connections: got the key "limits", takes batch_size, enabled, interval, limit, order_by`,
-		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs: got the key "only", takes exclude, include`,
-		"metrics: {tcp.latency: {enabled: true}}":     `metrics: got the key "tcp.latency", takes a name that documentation.md lists`,
-		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt: got the key "on", takes enabled`,
-		"metrics: {tcp.connection.rtt: true}":         `metrics::tcp.connection.rtt: got true, takes a section with keys: enabled`,
-		"resource_attributes: {process.name: }":       `resource_attributes: got the key "process.name", takes container.id, network.namespace.id, network.namespace.name, process.command`,
-		"collection_interval: 5x":                     `collection_interval: got "5x", takes a duration with its unit, such as 10s or 500ms`,
-		"collection_interval: 5":                      `collection_interval: got 5, takes a duration with its unit, such as 10s or 500ms`,
-		"connections: {limit: many}":                  `connections::limit: got "many", takes a whole number`,
-		"connections: {limit: 1.5}":                   `connections::limit: got 1.5, takes a whole number`,
-		"connections: {enabled: maybe}":               `connections::enabled: got "maybe", takes true or false`,
-		"connections: [a]":                            `connections: got [a], takes a section with keys: batch_size, enabled, interval, limit, order_by`,
-		"groups: {rtt_buckets: [1ms, 5]}":             `groups::rtt_buckets: got 5, takes a duration with its unit, such as 10s or 500ms`,
-		"require: [rtt, 5]":                           `require: got 5, takes text`,
-		"source: 5":                                   `source: got 5, takes text`,
-		"require: rtt":                                `require: got "rtt", takes a list, such as [a, b]`,
-		"filter: {local_ports: 443}":                  `filter::local_ports: got 443, takes a list, such as [a, b]`,
-		"{nonsense: 1, connections: {order_by: [x]}}": `got the key "nonsense", takes collection_interval`,
-	} {
-		t.Run(yaml, func(t *testing.T) {
-			retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
-			require.NoError(t, err)
-			conf, err := retrieved.AsConf()
-			require.NoError(t, err)
-			assert.ErrorContains(t, conf.Unmarshal(createDefaultConfig()), want)
-		})
-	}
 }

@@ -8,6 +8,14 @@ import (
 )
 
 // pattern matches a name exactly or, where expr is set, by expression.
+//
+// It is text, sshd or /^python3/, and not an item of the collector's own
+// filter.Config, `- strict: sshd` or `- regexp: ^python3`, which metrics_include
+// takes. This list is mostly names, and stands beside lists of plain ports and
+// networks; no executable's name has a slash in it, so that nothing needs to be
+// escaped. The expressions are the same, those of package regexp. And
+// filter.Filter.Matches takes an interface: it allocates for each name, and is
+// asked for every socket of every scrape.
 type pattern struct {
 	name string
 	expr *regexp.Regexp

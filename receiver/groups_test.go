@@ -39,8 +39,8 @@ func TestGroupsOverScrapes(t *testing.T) {
 		r.sink.Reset()
 		r.scrapeOnce(t)
 		_, sent = r.sums("tcp.io")
-		_, opens = r.sums("tcp.connection.opens")
-		_, closes = r.sums("tcp.connection.closes")
+		_, opens = r.sums("tcp.opens")
+		_, closes = r.sums("tcp.closes")
 		return sent, opens, closes
 	}
 	listener := sample(1, tcp.Listen)[0]
@@ -85,7 +85,7 @@ func TestGroupsKnowOfTheFilter(t *testing.T) {
 	assert.Equal(t, 2.0, live)
 	src.sockets = nil
 	r.scrapeOnce(t)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 2.0, closes)
 }
 
@@ -104,9 +104,9 @@ func TestGroupsOutliveTheSource(t *testing.T) {
 	assert.Equal(t, 7.0, live)
 	_, sent := r.sums("tcp.io")
 	assert.Equal(t, 100.0, sent, "the counters go on")
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Equal(t, 1.0, opens)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Zero(t, closes)
 }
 
@@ -114,11 +114,13 @@ func TestGroupsOutliveTheSource(t *testing.T) {
 // between is counted.
 func TestGroupsAreFedAtEveryTick(t *testing.T) {
 	src := &scripted{name: "a"}
-	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	cfg := groupConfig("tcp.role")
+	cfg.Groups.Interval = 4 * cfg.CollectionInterval
+	r := newRig(t, cfg, &refusing{}, src)
 	r.scrapeOnce(t)
 	tick := func(sockets ...tcp.Socket) {
 		src.sockets = sockets
-		r.scraper.scrape(t.Context(), due{})
+		r.scrapeOnce(t)
 	}
 	tick(established(1, 10))
 	tick(established(1, 30), established(2, 5))
@@ -127,9 +129,9 @@ func TestGroupsAreFedAtEveryTick(t *testing.T) {
 	r.scrapeOnce(t)
 	_, sent := r.sums("tcp.io")
 	assert.Equal(t, 35.0, sent)
-	_, opens := r.sums("tcp.connection.opens")
+	_, opens := r.sums("tcp.opens")
 	assert.Equal(t, 2.0, opens)
-	_, closes := r.sums("tcp.connection.closes")
+	_, closes := r.sums("tcp.closes")
 	assert.Equal(t, 2.0, closes)
 }
 
@@ -208,7 +210,7 @@ func TestManyPeers(t *testing.T) {
 	}
 	r.sink.Reset()
 	r.scrapeOnce(t)
-	points, opens := r.sums("tcp.connection.opens")
+	points, opens := r.sums("tcp.opens")
 	assert.Equal(t, cfg.Groups.Limit+1, points)
 	assert.Equal(t, float64(connections), opens)
 	_, live := r.sums("tcp.connections")

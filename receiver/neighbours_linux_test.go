@@ -2,12 +2,10 @@ package receiver
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -76,8 +74,8 @@ func (i *inhabitant) end(tb testing.TB) {
 	require.NoError(tb, i.cmd.Wait())
 }
 
-// allSpaces is a scraper of every network namespace.
-func allSpaces(tb testing.TB, next *refusing, factory source.Factory, change func(*Config)) *scraper {
+// allSpaces reads every network namespace.
+func allSpaces(tb testing.TB, next *refusing, factory source.Factory, change func(*Config)) *steps {
 	if err := netns.Supported(); err != nil {
 		tb.Skipf("other network namespaces cannot be read: %v", err)
 	}
@@ -87,7 +85,7 @@ func allSpaces(tb testing.TB, next *refusing, factory source.Factory, change fun
 	cfg.Process.RefreshInterval = 0
 	cfg.Process.Attribution = false
 	change(cfg)
-	s, err := newScraper(context.Background(), cfg, receivertest.NewNopSettings(metadata.Type), next, []source.Factory{factory})
+	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), next, factory)
 	if err != nil {
 		tb.Skipf("source %s is not to be had here: %v", factory.Name, err)
 	}
@@ -138,10 +136,9 @@ func TestEveryNamespaceIsCounted(t *testing.T) {
 		cfg.Require = append(cfg.Require, "closes", "bytes")
 		cfg.Groups.By = []string{"tcp.role", "server.port", "network.namespace.id"}
 	})
-	all := due{groups: true, system: true}
 	scrape := func() {
 		next.Reset()
-		s.scrape(context.Background(), all)
+		require.NoError(t, s.scrape())
 	}
 	scrape()
 
@@ -200,10 +197,10 @@ func TestEveryNamespaceIsCounted(t *testing.T) {
 		i.end(t)
 	}
 	scrape()
-	for _, sp := range s.others.spaces {
-		assert.False(t, ids[int64(sp.place.Namespace)], "%s is kept", sp)
-	}
 	scrape()
+	for id := range numbers(next, "system.network.connection.count", nil) {
+		assert.False(t, ids[id], "%d is kept", id)
+	}
 	assert.Equal(t, want, got(), "what was counted stays")
 }
 
@@ -214,7 +211,7 @@ func TestNamespacesOfProcfs(t *testing.T) {
 	i := newInhabitant(t, 8080, 3, 10, 10)
 	i.begin(t)
 	i.wait(t)
-	s.scrape(context.Background(), due{connections: true, system: true})
+	require.NoError(t, s.scrape())
 	id := int64(i.id)
 	assert.Equal(t, int64(3), numbers(next, "system.network.tcp.connection.opens", map[string]any{"tcp.role": "server"})[id])
 	assert.Equal(t, int64(1), numbers(next, "system.network.connection.count", map[string]any{"network.connection.state": "listen"})[id])
@@ -228,42 +225,28 @@ func BenchmarkNamespaces(b *testing.B) {
 	const connections = 10_000
 	for _, n := range []int{1, 10, 200} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			s := allSpaces(b, &refusing{refuse: nil}, sockdiag.Factory(), func(cfg *Config) { cfg.System.Enabled = false })
-			holdConnections(b, connections/2)
-			ids := make(map[uint64]bool)
-			for range n {
-				ids[newInhabitant(b, 8080, 1, 1, 1).id] = true
+			start := func(namespaces string) *steps {
+				return allSpaces(b, &refusing{refuse: nil}, sockdiag.Factory(), func(cfg *Config) {
+					cfg.System.Enabled, cfg.NetworkNamespaces = false, namespaces
+				})
 			}
-			ctx := context.Background()
-			require.NoError(b, s.findOthers(ctx, time.Now()))
-			s.others.spaces = slices.DeleteFunc(s.others.spaces, func(sp *space) bool {
-				if ids[sp.place.Namespace] {
-					return false
-				}
-				require.NoError(b, s.leave(sp)) // not ours
-				return true
-			})
+			own, all := start(hostNamespace), start(allNamespaces)
+			holdConnections(b, connections/2)
+			for range n {
+				newInhabitant(b, 8080, 1, 1, 1)
+			}
 			for range 3 {
-				require.NoError(b, s.dump(ctx))
+				require.NoError(b, all.scrape())
+				require.NoError(b, own.scrape())
 			}
 			for b.Loop() {
-				var find, own, others []time.Duration
+				var one, every []time.Duration
 				for range 9 {
-					find = append(find, cpu(func() {
-						_, _, err := netns.Find(ctx, procDir)
-						require.NoError(b, err)
-					}))
-					own = append(own, cpu(func() {
-						_, err := s.dumpOwn(ctx)
-						require.NoError(b, err)
-					}))
-					others = append(others, cpu(func() { require.NoError(b, s.dumpOthers(ctx)) }))
+					one = append(one, cpu(func() { require.NoError(b, own.scrape()) }))
+					every = append(every, cpu(func() { require.NoError(b, all.scrape()) }))
 				}
-				f := float64(median(own))
-				b.ReportMetric(f/1e6, "own-ms")
-				b.ReportMetric(float64(median(others))/f, "others/own")
-				b.ReportMetric(float64(median(others))/float64(n)/1e3, "us/namespace")
-				b.ReportMetric(float64(median(find))/1e3, "find-us")
+				b.ReportMetric(float64(median(one))/1e6, "own-ms")
+				b.ReportMetric(float64(median(every)-median(one))/float64(n)/1e3, "us/namespace")
 				b.ReportMetric(0, "ns/op")
 			}
 		})

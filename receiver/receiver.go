@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -10,11 +11,18 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
+	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 )
 
-// tcpStats is the running receiver: a scraper and the clock that drives it.
+// tcpStats is the running receiver: an engine, and what makes metrics of it.
 //
 // It does not use the collector's scraper controller, which takes all metrics
 // of a scrape as one batch: a hundred thousand connections are far more than
@@ -25,18 +33,12 @@ type tcpStats struct {
 	next      consumer.Metrics
 	factories []source.Factory
 
-	scraper *scraper
-	stop    context.CancelFunc
-	done    chan struct{}
-	grace   time.Duration
+	telemetry *metadata.TelemetryBuilder
+	engine    *engine.Engine
 }
 
-// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
-// up: the pipeline is shut down after its receivers, so it can still take it.
-const shutdownGrace = 5 * time.Second
-
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
-	return &tcpStats{cfg: cfg, set: set, next: next, factories: factories, grace: shutdownGrace}
+	return &tcpStats{cfg: cfg, set: set, next: next, factories: factories}
 }
 
 // Start implements component.Component. It fails if no source opens that meets
@@ -49,85 +51,107 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		componentstatus.ReportStatus(host, componentstatus.NewPermanentErrorEvent(err))
 		return nil
 	}
-	s, err := newScraper(ctx, r.cfg, r.set, r.next, r.factories)
+	e, err := r.newEngine()
 	if err != nil {
 		return err
 	}
-	// The context of Start ends with Start.
-	loopCtx, stop := context.WithCancel(context.Background())
-	r.scraper, r.stop, r.done = s, stop, make(chan struct{})
-	go r.loop(loopCtx)
+	if err := e.Start(ctx); err != nil {
+		r.telemetry.Shutdown()
+		return err
+	}
+	r.engine = e
 	return nil
 }
 
-// Shutdown implements component.Component. A scrape under way is cut short, but
-// for the batch that the pipeline has been handed already.
+// Shutdown implements component.Component.
 func (r *tcpStats) Shutdown(ctx context.Context) error {
-	if r.stop == nil {
+	if r.engine == nil {
 		return nil
 	}
-	r.stop()
-	select {
-	case <-r.done:
-		return r.scraper.close()
-	case <-time.After(r.grace):
-	case <-ctx.Done():
-	}
-	r.scraper.abandonBatch()
-	<-r.done
-	return r.scraper.close()
+	err := r.engine.Shutdown(ctx)
+	r.telemetry.Shutdown()
+	r.engine = nil
+	return err
 }
 
-// loop scrapes at every tick. A scrape that takes longer, or a pipeline that
-// blocks, makes it miss ticks; they are not made up for.
-func (r *tcpStats) loop(ctx context.Context) {
-	defer close(r.done)
-	select {
-	case <-time.After(r.cfg.InitialDelay):
-	case <-ctx.Done():
-		return
+// newEngine returns the engine of the configuration, with what makes metrics of
+// it.
+func (r *tcpStats) newEngine() (*engine.Engine, error) {
+	now := time.Now()
+	boot, err := process.BootTime()
+	if err != nil {
+		r.set.Logger.Warn("the host's boot time is not known: counters of connections that are older than the receiver start with it", zap.Error(err))
+		boot = now
 	}
-	began := time.Now()
-	ticker := time.NewTicker(r.cfg.CollectionInterval)
-	defer ticker.Stop()
-	for {
-		r.scraper.scrape(ctx, r.due(time.Since(began)))
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	if r.telemetry, err = metadata.NewTelemetryBuilder(r.set.TelemetrySettings); err != nil {
+		return nil, err
 	}
+	observe, errObserve := r.cfg.engine()
+	write, errWrite := r.cfg.metrics()
+	if err := errors.Join(errObserve, errWrite); err != nil {
+		return nil, err
+	}
+	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
+	view, err := otlp.NewMetrics(write, now)
+	if err != nil {
+		return nil, err
+	}
+	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
+	observe.Detailed, observe.AwaitProcesses = view.Detailed(), view.AwaitsProcesses() || observe.Wanted != nil
+	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
+	e := engine.New(observe)
+	for _, l := range view.Listeners() {
+		e.Listen(l)
+	}
+	e.AddView(view)
+	return e, nil
 }
 
-// due tells what is to be written at a time after the first scrape.
-func (r *tcpStats) due(elapsed time.Duration) due {
-	// Half an interval makes up for a ticker that is a little early.
-	tick := int64((elapsed + r.cfg.CollectionInterval/2) / r.cfg.CollectionInterval)
-	return due{
-		connections: r.cfg.Connections.Enabled && r.scraper.connectionsTier.due(tick),
-		groups:      r.cfg.Groups.Enabled && r.scraper.groupsTier.due(tick),
-		system:      r.cfg.System.Enabled && r.scraper.systemTier.due(tick),
+// engine is what the configuration says of observing. Validate has refused all
+// that cannot be parsed.
+func (c *Config) engine() (engine.Config, error) {
+	filter, errFilter := c.Filter.sockets()
+	executables, errExecutables := c.Filter.executables()
+	require, errRequire := c.require()
+	cfg := engine.Config{
+		Interval: c.CollectionInterval, InitialDelay: c.InitialDelay, Timeout: c.Timeout,
+		Source:        source.Choice{Name: c.Source, Require: require},
+		AllNamespaces: c.NetworkNamespaces == allNamespaces,
+		Attribution:   c.Process.Attribution, RefreshInterval: c.Process.RefreshInterval,
+		Filter: filter,
 	}
-}
-
-// tier is something that is written at every so many ticks.
-type tier struct {
-	every int64 // ticks
-	last  int64 // the period in which it was written last, from 1
-}
-
-func newTier(interval, tick time.Duration) tier {
-	return tier{every: max(1, int64(interval/tick))}
-}
-
-// due tells whether the tick, counted from 0, is the first of a period. Periods
-// whose first tick was missed are due at a later one.
-func (t *tier) due(tick int64) bool {
-	period := tick/t.every + 1
-	if period == t.last {
-		return false
+	if executables.any() {
+		cfg.Wanted = executables.match
 	}
-	t.last = period
-	return true
+	return cfg, errors.Join(errFilter, errExecutables, errRequire)
+}
+
+// metrics is what the configuration says of the metrics signal.
+func (c *Config) metrics() (otlp.MetricsConfig, error) {
+	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
+	by, errBy := c.Groups.by()
+	return otlp.MetricsConfig{
+		MetricsBuilderConfig: c.MetricsBuilderConfig,
+		Connections: otlp.ConnectionsConfig{
+			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
+			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
+		},
+		Groups: otlp.GroupsConfig{
+			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
+			Config: group.Config{
+				By: by, Limit: c.Groups.Limit, Expiry: c.Groups.Expiry,
+				PeerPrefixIPv4: c.Groups.PeerPrefix.IPv4, PeerPrefixIPv6: c.Groups.PeerPrefix.IPv6,
+			},
+			RTTBounds: c.Groups.rttBounds(),
+		},
+		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
+	}, errors.Join(errOrder, errBy)
+}
+
+// ticks is how many ticks an interval has, 0 for what is disabled.
+func (c *Config) ticks(enabled bool, interval time.Duration) int64 {
+	if !enabled {
+		return 0
+	}
+	return max(1, int64(interval/c.CollectionInterval))
 }

@@ -76,17 +76,12 @@ func TestShutdownLetsThePipelineTakeTheBatch(t *testing.T) {
 		close(next.release)
 	}()
 	require.NoError(t, r.Shutdown(context.Background()))
-	assert.Len(t, r.sink.AllMetrics(), 1, "that one, and none after it")
+	assert.Len(t, r.sink.AllMetrics(), 2, "the connections and the host's numbers of that scrape, and none of a later one")
 	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All(), "a shutdown is no trouble to be told of")
 }
 
 func TestShutdownFreesABlockedPipeline(t *testing.T) {
 	r, _ := blockedRig(t)
-	r.grace = 10 * time.Millisecond
-	require.NoError(t, r.Shutdown(context.Background()))
-	assert.Empty(t, r.sink.AllMetrics())
-
-	r, _ = blockedRig(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	require.NoError(t, r.Shutdown(ctx))
@@ -117,30 +112,16 @@ func TestASystemThatHasNoSourceYet(t *testing.T) {
 	require.NoError(t, r.Shutdown(context.Background()))
 }
 
-func TestTiers(t *testing.T) {
-	var got []int64
-	every := newTier(60*time.Second, 10*time.Second)
-	for tick := range int64(20) {
-		if tick == 6 || tick == 7 { // missed: the pipeline blocked
-			continue
-		}
-		if every.due(tick) {
-			got = append(got, tick)
-		}
-	}
-	assert.Equal(t, []int64{0, 8, 12, 18}, got)
-
-	always := newTier(0, 10*time.Second)
-	for tick := range int64(5) {
-		assert.True(t, always.due(tick))
-	}
-}
-
 func TestNothingDueReadsNothing(t *testing.T) {
 	src := &scripted{name: "a", results: []error{errors.New("was dumped")}}
-	r := newRig(t, testConfig(), &refusing{}, src)
+	cfg := testConfig()
+	cfg.Connections.Interval, cfg.System.Interval = 2*cfg.CollectionInterval, 2*cfg.CollectionInterval
+	r := newRig(t, cfg, &refusing{}, src)
 	r.scrapeOnce(t)
 	r.messages()
-	r.scraper.scrape(context.Background(), due{})
+	src.results = []error{errors.New("was dumped again")}
+	r.scrapeOnce(t)
 	assert.Empty(t, r.messages())
+	r.scrapeOnce(t)
+	assert.Len(t, src.results, 1)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -131,6 +133,7 @@ type rig struct {
 	sink      *consumertest.MetricsSink
 	logs      *observer.ObservedLogs
 	telemetry *componenttest.Telemetry
+	observer  *steps
 }
 
 func newRig(t *testing.T, cfg *Config, next *refusing, sources ...interface{ factory() source.Factory }) *rig {
@@ -150,16 +153,54 @@ func newRig(t *testing.T, cfg *Config, next *refusing, sources ...interface{ fac
 	return r
 }
 
+// open opens the sources, without a clock.
+func (r *rig) open(t *testing.T) {
+	t.Helper()
+	if r.observer != nil {
+		return
+	}
+	s, err := newSteps(r.cfg, r.set, r.next, r.factories...)
+	require.NoError(t, err)
+	r.observer = s
+	t.Cleanup(func() { assert.NoError(t, s.close()) })
+}
+
 // scrapeOnce opens the sources and scrapes without a clock.
 func (r *rig) scrapeOnce(t *testing.T) {
 	t.Helper()
-	if r.scraper == nil {
-		s, err := newScraper(context.Background(), r.cfg, r.set, r.next, r.factories)
-		require.NoError(t, err)
-		r.scraper = s
-		t.Cleanup(func() { assert.NoError(t, s.close()) })
+	r.open(t)
+	_ = r.observer.scrape() // what comes of it shows in the sink
+}
+
+// steps is the engine of a receiver that scrapes when it is told to.
+type steps struct {
+	*engine.Engine
+	receiver *tcpStats
+	tick     int64
+}
+
+// newSteps opens a source; close gives it back.
+func newSteps(cfg *Config, set receiver.Settings, next consumer.Metrics, factories ...source.Factory) (*steps, error) {
+	s := &steps{receiver: newTCPStats(cfg, set, next, factories)}
+	e, err := s.receiver.newEngine()
+	if err != nil {
+		return nil, err
 	}
-	r.scraper.scrape(context.Background(), due{connections: r.cfg.Connections.Enabled, groups: r.cfg.Groups.Enabled, system: r.cfg.System.Enabled})
+	if err := e.Open(context.Background()); err != nil {
+		return nil, err
+	}
+	s.Engine = e
+	return s, nil
+}
+
+func (s *steps) scrape() error {
+	s.tick++
+	return s.Once(context.Background(), s.tick-1)
+}
+
+func (s *steps) close() error {
+	defer s.receiver.telemetry.Shutdown()
+	return s.Close()
 }
 
 // refusing is a sink that refuses what refuse says.

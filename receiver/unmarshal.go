@@ -1,120 +1,223 @@
 package receiver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/filter"
 )
 
-// maxListed is how many keys an error lists; there are more metrics than
-// anybody reads at a glance.
-const maxListed = 30
-
-// Unmarshal implements confmap.Unmarshaler. The library's own errors name a key
-// that it does not know, or a value that it cannot convert, but not what it
-// would take instead.
+// Unmarshal implements confmap.Unmarshaler. It looks at every key and value before
+// confmap decodes them, because confmap (v1.61) silently accepts much that no user
+// means. TestWhatTheLibraryAccepts has all of it:
+//
+//   - An empty value becomes 0, false or "", be it `limit:` or a variable that is not
+//     set. For connections::limit that is no limit at all. Here the default stays.
+//   - An empty item of a list becomes 0 or "".
+//   - 1.5 becomes 1, and an integer beyond 64 bits becomes another integer.
+//   - 5 becomes a duration of 5 ns.
+//   - The text "a,b" becomes a list of two.
+//
+// No option of confmap changes that. Types of our own for numbers and durations could,
+// but not in the generated part of Config, nor for keys that do not exist. And the
+// errors for what confmap does refuse show types of Go instead of what a key takes.
+//
+// The conversion itself is left to confmap, one section at a time.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
-	if err := misfits("", conf.ToStringMap(), reflect.TypeOf(*c)); err != nil {
-		return err
-	}
-	return conf.Unmarshal(c)
+	return decode(conf, reflect.ValueOf(c), "")
 }
 
-// misfits returns an error for each key of section that the type has no field
-// for, and for each value that is not of its field's kind.
-func misfits(path string, section map[string]any, typ reflect.Type) error {
-	fields := keys(typ)
+// decode sets the struct that into points to from a section, or returns an error for
+// each key that the struct does not have and each value that does not fit. It deletes
+// from conf what confmap must not see: empty values, and sections that are decoded by
+// themselves.
+func decode(conf *confmap.Conf, into reflect.Value, path string) error {
+	fields := fieldsOf(into.Elem())
+	values := conf.ToStringMap()
 	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(section)) {
-		fieldType, known := fields[key]
-		if !known {
-			errs = append(errs, fmt.Errorf("%sgot the key %q, takes %s", prefix(path), key, list(fields)))
-			continue
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		field, known := fields[key]
+		at := join(path, key)
+		switch value := expanded(values[key]); {
+		case !known:
+			errs = append(errs, unknown(path, key, fields))
+		case value == nil: // the default stays
+		case field.Kind() == reflect.Struct:
+			if _, ok := value.(map[string]any); !ok {
+				errs = append(errs, wrong(at, value, takes(field.Type())))
+				break
+			}
+			section, err := conf.Sub(key)
+			if err == nil {
+				err = decode(section, field.Addr(), at)
+			}
+			errs = append(errs, err)
+		default:
+			err := misfit(at, value, field.Type(), converts(conf, key, field.Type()))
+			if err == nil {
+				continue // it stays in conf, for the library
+			}
+			errs = append(errs, err)
 		}
-		if section[key] == nil {
-			continue // an empty section leaves the defaults
+		if key != "" { // the library takes "" for the whole section
+			conf.Delete(key)
 		}
-		errs = append(errs, misfit(join(path, key), section[key], fieldType))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := conf.Unmarshal(into.Interface()); err != nil {
+		return fmt.Errorf("%s: %w", cmp.Or(path, "the configuration"), err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		if list, ok := fields[key].Interface().([]filter.Config); ok {
+			errs = append(errs, comparisons(join(path, key), list))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// misfit returns an error if a value is not what the type wants. What it lets
-// pass, the library still checks.
-func misfit(path string, value any, typ reflect.Type) error {
-	wrong := func(takes string) error {
-		got := fmt.Sprint(value)
-		if text, ok := value.(string); ok {
-			got = strconv.Quote(text)
-		}
-		return fmt.Errorf("%s: got %s, takes %s", path, got, takes)
-	}
+// misfit returns an error if a value is not what the type takes. text says that values
+// which are not text convert to it.
+func misfit(path string, value any, typ reflect.Type, text bool) error {
+	fits := true
 	switch {
 	case typ == reflect.TypeFor[time.Duration]():
-		text, isText := value.(string)
-		if _, err := time.ParseDuration(text); !isText || err != nil {
-			return wrong("a duration with its unit, such as 10s or 500ms")
-		}
-	case typ.Kind() == reflect.Struct:
-		section, ok := value.(map[string]any)
-		if !ok {
-			return wrong("a section with keys: " + list(keys(typ)))
-		}
-		return misfits(path, section, typ)
+		s, isText := value.(string)
+		_, err := time.ParseDuration(s)
+		fits = isText && err == nil
 	case typ.Kind() == reflect.Bool:
-		if _, ok := value.(bool); !ok {
-			return wrong("true or false")
-		}
+		_, fits = value.(bool)
 	case typ.Kind() == reflect.Int:
-		if v := reflect.ValueOf(value); !v.CanInt() {
-			return wrong("a whole number")
-		}
-	case typ.Kind() == reflect.Slice && typ.Elem().Kind() != reflect.Struct:
-		list, ok := value.([]any)
-		if !ok {
-			return wrong("a list, such as [a, b]")
+		return misfitInt(path, value, typ)
+	case typ.Kind() == reflect.String:
+		_, isText := value.(string)
+		fits = isText || text
+	case typ.Kind() == reflect.Slice:
+		items, isList := value.([]any)
+		if !isList {
+			return wrong(path, value, takesListOf(value, typ.Elem()))
 		}
 		var errs []error
-		for _, one := range list {
-			errs = append(errs, misfit(path, one, typ.Elem()))
+		for _, item := range items {
+			errs = append(errs, misfitItem(path, item, typ.Elem(), text))
 		}
 		return errors.Join(errs...)
-	case typ.Kind() == reflect.String:
-		if _, ok := value.(string); !ok {
-			return wrong("text")
-		}
+	}
+	if !fits {
+		return wrong(path, value, takes(typ)+quoting(value, typ))
 	}
 	return nil
 }
 
-// keys maps the keys that a section takes to their types.
-func keys(typ reflect.Type) map[string]reflect.Type {
-	all := make(map[string]reflect.Type)
-	for i := range typ.NumField() {
-		field := typ.Field(i)
-		name, options, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+// misfitItem is misfit for one item of a list.
+func misfitItem(path string, item any, typ reflect.Type, text bool) error {
+	if item == nil {
+		return fmt.Errorf("%s: got an empty item (null, or a variable that is not set), takes %s in each", path, takesItem(typ))
+	}
+	if typ.Kind() != reflect.Struct {
+		return misfit(path, item, typ, text)
+	}
+	section, ok := item.(map[string]any)
+	if !ok {
+		return wrong(path, item, takesComparison(item))
+	}
+	fields := fieldsOf(reflect.New(typ).Elem())
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(section)) {
+		field, known := fields[key]
+		switch value := section[key]; {
+		case !known:
+			errs = append(errs, unknown(path, key, fields))
+		case value != nil:
+			errs = append(errs, misfit(join(path, key), value, field.Type(), text))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxInt is the largest integer that a key takes. Nobody needs larger ones, and up to
+// here a whole number in floating point, such as 1e3, converts without overflow.
+const maxInt = 1_000_000_000_000_000_000
+
+func misfitInt(path string, value any, typ reflect.Type) error {
+	var n float64
+	switch v := reflect.ValueOf(value); {
+	case v.CanInt():
+		n = float64(v.Int())
+	case v.CanUint():
+		n = float64(v.Uint())
+	case v.CanFloat() && v.Float() == math.Trunc(v.Float()):
+		n = v.Float()
+	default: // NaN as well
+		return wrong(path, value, takes(typ)+quoting(value, typ))
+	}
+	if math.Abs(n) > maxInt || reflect.Zero(typ).OverflowInt(int64(n)) {
+		return wrong(path, value, takes(typ)+" closer to 0")
+	}
+	return nil
+}
+
+// comparisons checks the items of metrics_include and metrics_exclude. The library
+// would check them too, but its errors name the field of Config that the generated
+// part is embedded in, as if it were a section.
+func comparisons(path string, list []filter.Config) error {
+	var errs []error
+	for _, item := range list {
+		err := item.Validate()
+		switch {
+		case err == nil:
+		case item.Strict == "" && item.Regex == "":
+			errs = append(errs, fmt.Errorf("%s: got an item without a value, takes %s", path, takesComparison("sshd")))
+		case item.Strict != "" && item.Regex != "":
+			errs = append(errs, fmt.Errorf("%s: got strict: %s and regexp: %s in one item, takes one of them in each", path, item.Strict, item.Regex))
+		default:
+			errs = append(errs, fmt.Errorf("%s::regexp: got %q, takes a regular expression: %w", path, item.Regex, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// converts reports whether confmap can decode one key of a section. Only confmap still
+// has the text of a variable such as ${env:NAME}: what ToStringMap returns was read as
+// YAML, so that the name 0123 is a number there.
+func converts(conf *confmap.Conf, key string, typ reflect.Type) bool {
+	section := reflect.New(reflect.StructOf([]reflect.StructField{
+		{Name: "Value", Type: typ, Tag: reflect.StructTag(fmt.Sprintf("mapstructure:%q", key))},
+	}))
+	return conf.Unmarshal(section.Interface(), confmap.WithIgnoreUnused()) == nil
+}
+
+// expanded resolves variables inside of a list that is itself the value of a variable:
+// ToStringMap leaves those in a type of confmap's own.
+func expanded(value any) any {
+	if _, ok := value.([]any); !ok {
+		return value
+	}
+	return confmap.NewFromStringMap(map[string]any{"list": value}).Get("list")
+}
+
+// fieldsOf maps the keys that a section takes to the fields of its struct.
+func fieldsOf(section reflect.Value) map[string]reflect.Value {
+	all := make(map[string]reflect.Value)
+	for i := range section.NumField() {
+		name, options, _ := strings.Cut(section.Type().Field(i).Tag.Get(confmap.MapstructureTag), ",")
 		switch {
 		case options == "squash":
-			maps.Copy(all, keys(field.Type))
+			maps.Copy(all, fieldsOf(section.Field(i)))
 		case name != "":
-			all[name] = field.Type
+			all[name] = section.Field(i)
 		}
 	}
 	return all
-}
-
-func list(fields map[string]reflect.Type) string {
-	if len(fields) > maxListed {
-		return "a name that documentation.md lists"
-	}
-	return strings.Join(slices.Sorted(maps.Keys(fields)), ", ")
 }
 
 func join(path, key string) string {
@@ -122,11 +225,4 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "::" + key
-}
-
-func prefix(path string) string {
-	if path == "" {
-		return ""
-	}
-	return path + ": "
 }

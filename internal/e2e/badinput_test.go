@@ -37,16 +37,22 @@ func TestBadInput(t *testing.T) {
 				assert.Contains(t, out, m[1])
 			}
 			assert.NotContains(t, out, "panic")
+			assert.NotContains(t, out, "metricsbuilderconfig", "names of Go are none of the user's")
 			assert.NotContains(t, out, "metadata.", "names of Go are none of the user's")
 			assert.NotContains(t, out, "receiver.Config", "names of Go are none of the user's")
 		})
 	}
 }
 
-// TestGoodInput has `validate` look at one that has every kind of setting right.
+// TestGoodInput has `validate` look at one that has every kind of setting right,
+// and at one of settings without values.
 func TestGoodInput(t *testing.T) {
-	out, err := validate(t, binary(t), "testdata/good.yaml")
-	require.NoError(t, err, out)
+	for _, name := range []string{"good", "good_empty"} {
+		t.Run(name, func(t *testing.T) {
+			out, err := validate(t, binary(t), "testdata/"+name+".yaml")
+			require.NoError(t, err, out)
+		})
+	}
 }
 
 func validate(t *testing.T, collector, file string) (out string, err error) {

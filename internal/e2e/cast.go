@@ -88,7 +88,7 @@ func (c *Cast) open(t *testing.T) Pair {
 // families makes connections of every family, with known bytes each way.
 func (c *Cast) families(t *testing.T) {
 	l := c.Server.Listen(t, ListenArgs{At: loopback, Backlog: 16})
-	c.Listeners = append(c.Listeners, KnownListener{"IPv4 listener", l, 0, 16})
+	c.Listeners = append(c.Listeners, KnownListener{"IPv4 listener", l, 0, queueLimit(16)})
 	p := connect(t, c.Client, l, ConnectArgs{})
 	p.talk(t, 100_007, 4001, 0)
 	c.both("IPv4", p, "established", "established")
@@ -102,14 +102,14 @@ func (c *Cast) families(t *testing.T) {
 		return
 	}
 	l = c.Server.Listen(t, ListenArgs{At: netip.MustParseAddrPort("[::1]:0"), Backlog: 16})
-	c.Listeners = append(c.Listeners, KnownListener{"IPv6 listener", l, 0, 16})
+	c.Listeners = append(c.Listeners, KnownListener{"IPv6 listener", l, 0, queueLimit(16)})
 	p = connect(t, c.Client, l, ConnectArgs{})
 	p.talk(t, 2003, 30_011, 0)
 	c.both("IPv6", p, "established", "established")
 
 	// Of an IPv6 socket, IPv4 on the wire: the client's is of either family.
 	l = c.Server.Listen(t, ListenArgs{At: netip.MustParseAddrPort("[::]:0"), Backlog: 16, Dual: true})
-	c.Listeners = append(c.Listeners, KnownListener{"listener of both families", l, 0, 16})
+	c.Listeners = append(c.Listeners, KnownListener{"listener of both families", l, 0, queueLimit(16)})
 	port := l.Local.Port()
 	p = connect(t, c.Client, l, ConnectArgs{To: netip.AddrPortFrom(loopback.Addr(), port)})
 	p.talk(t, 501, 602, 0)
@@ -124,7 +124,7 @@ func (c *Cast) families(t *testing.T) {
 		return
 	}
 	l = c.Server.Listen(t, ListenArgs{At: netip.AddrPortFrom(local, 0), Backlog: 16})
-	c.Listeners = append(c.Listeners, KnownListener{"link-local listener", l, 0, 16})
+	c.Listeners = append(c.Listeners, KnownListener{"link-local listener", l, 0, queueLimit(16)})
 	p = connect(t, c.Client, l, ConnectArgs{})
 	p.talk(t, 905, 1006, 0)
 	c.both("IPv6 link-local", p, "established", "established")
@@ -133,7 +133,7 @@ func (c *Cast) families(t *testing.T) {
 // queues makes a listener whose process does not accept.
 func (c *Cast) queues(t *testing.T) {
 	l := c.Server.Listen(t, ListenArgs{At: loopback, Backlog: 7})
-	c.Listeners = append(c.Listeners, KnownListener{"listener with a queue", l, 3, 7})
+	c.Listeners = append(c.Listeners, KnownListener{"listener with a queue", l, 3, queueLimit(7)})
 	for range 3 {
 		client := c.Client.Connect(t, ConnectArgs{To: l.Local})
 		client.Send(t, 55)
@@ -173,7 +173,7 @@ func (c *Cast) shared(t *testing.T) {
 
 	first := c.Server.Listen(t, ListenArgs{At: loopback, Backlog: 3, Shared: true})
 	c.Server.Listen(t, ListenArgs{At: first.Local, Backlog: 4, Shared: true})
-	c.Listeners = append(c.Listeners, KnownListener{"two listeners on one port", first, 0, 3 + 4})
+	c.Listeners = append(c.Listeners, KnownListener{"two listeners on one port", first, 0, queueLimit(3) + queueLimit(4)})
 }
 
 // settle waits until the kernel has brought each socket to where it is to be.

@@ -21,6 +21,10 @@ func (c *Cast) ofSystem(t *testing.T) {
 	c.notTaken(t)
 }
 
+// queueLimit is how many connections can wait at a listener with a backlog: FreeBSD
+// turns others away once there are more than half as many again.
+func queueLimit(backlog int64) int64 { return 3*backlog/2 + 1 }
+
 // Where the guest of `make test-freebsd` has a network that answers nothing.
 var (
 	here    = netip.MustParseAddr("192.0.2.1")

@@ -12,11 +12,14 @@ func (c *Cast) ofSystem(t *testing.T) {
 	c.losses(t)
 }
 
+// queueLimit is how many connections can wait at a listener with a backlog: Linux
+// queues one more and drops the SYNs after it.
+func queueLimit(backlog int64) int64 { return backlog + 1 }
+
 // handshakes makes connections that do not get through.
 func (c *Cast) handshakes(t *testing.T) {
-	// Linux queues one more than the backlog and drops the SYNs after it.
 	full := c.Server.Listen(t, ListenArgs{At: loopback, Backlog: 1})
-	c.Listeners = append(c.Listeners, KnownListener{"full listener", full, 2, 1})
+	c.Listeners = append(c.Listeners, KnownListener{"full listener", full, 2, queueLimit(1)})
 	for range 2 {
 		client := c.Client.Connect(t, ConnectArgs{To: full.Local})
 		c.add(Known{What: "fills a queue, client", State: "established", Held: client})
@@ -26,7 +29,7 @@ func (c *Cast) handshakes(t *testing.T) {
 		Held: c.Client.Connect(t, ConnectArgs{To: full.Local, NoWait: true})})
 
 	lazy := c.Server.Listen(t, ListenArgs{At: loopback, Backlog: 16, Defer: true})
-	c.Listeners = append(c.Listeners, KnownListener{"listener that waits for data", lazy, 0, 16})
+	c.Listeners = append(c.Listeners, KnownListener{"listener that waits for data", lazy, 0, queueLimit(16)})
 	silent := c.Client.Connect(t, ConnectArgs{To: lazy.Local})
 	// The listener sends its SYN-ACK again, now and then.
 	c.add(Known{What: "silent, client", State: "established", Held: silent, Restless: true})

@@ -41,12 +41,12 @@ func TestGroups(t *testing.T) {
 		return sample(metric, labels)
 	}
 	s := c.Sink.Next(t)
-	for deadline := time.Now().Add(patience); s.Groups[group("tcp.connection.closes")].Number < n && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); s.Groups[group("tcp.closes")].Number < n && time.Now().Before(deadline); {
 		s = c.Sink.Next(t)
 	}
 	for key, want := range map[string]int{
-		group("tcp.connection.opens"):                                       n,
-		group("tcp.connection.closes"):                                      n,
+		group("tcp.opens"):                                       n,
+		group("tcp.closes"):                                      n,
 		group("tcp.io", "network.io.direction", "receive"):                  received,
 		group("tcp.io", "network.io.direction", "transmit"):                 7 * n,
 		group("tcp.retransmits"):                                            0,

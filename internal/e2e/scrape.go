@@ -86,7 +86,7 @@ func kindOf(metric string) kind {
 		return ofHost
 	case strings.HasPrefix(metric, "tcp.listener."):
 		return ofListener
-	case metric == "tcp.connection.opens", metric == "tcp.connection.closes":
+	case metric == "tcp.opens", metric == "tcp.closes":
 		return ofGroup
 	case strings.HasPrefix(metric, "tcp.connection."):
 		return ofConnection

@@ -167,7 +167,8 @@ func (v *view) compareListeners(t *testing.T) {
 				pid = slices.Min(s.PIDs)
 			}
 			key := listenerKey(s.Tuple.Local, pid)
-			queues[key] = [2]float64{queues[key][0] + s.RecvQ, queues[key][1] + s.SendQ}
+			// ss shows the backlog, which one more connection than that passes.
+			queues[key] = [2]float64{queues[key][0] + s.RecvQ, queues[key][1] + s.SendQ + 1}
 		}
 	}
 	ours := make(map[string][2]float64)

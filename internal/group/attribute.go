@@ -2,8 +2,12 @@ package group
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Attribute is something that connections can be grouped by.
@@ -31,33 +35,185 @@ const (
 	numAttributes
 )
 
-var attributeNames = [numAttributes]string{
-	"process.pid", "process.executable.name", "process.owner", "container.id", "tcp.role",
-	"server.address", "server.port", "client.address",
-	"network.peer.address", "network.peer.port", "network.local.address", "network.local.port", "network.type",
-	"tcp.congestion_control", "tcp.stack", "network.namespace.id",
+// Key is what the connections of one group have in common. Of the values that
+// are not grouped by, and of those that are not known, it has the zero.
+type Key struct {
+	PID                          int32
+	Executable                   string
+	Owner                        string
+	ContainerID                  string
+	Role                         tcp.Role
+	ServerAddress, ClientAddress netip.Prefix // the peer's may be a network
+	LocalAddress, PeerAddress    netip.Prefix
+	ServerPort                   uint16
+	LocalPort, PeerPort          uint16
+	IPVersion                    uint8 // 4 or 6
+	CongestionControl            string
+	TCPStack                     string
+	Namespace                    uint64 // inode
 }
+
+// Value is an attribute's value: a text or, without one, a number. The zero Value
+// is not known.
+type Value struct {
+	Text   string
+	Number int64
+}
+
+// attributes is all there is to say of each attribute: its name in the semantic
+// conventions, how a connection's key gets it, and how a key gives it.
+var attributes = [numAttributes]struct {
+	name  string
+	take  func(k *Key, c *event.Connection, masks *masks)
+	value func(k *Key) Value
+}{
+	ProcessPID: {"process.pid",
+		func(k *Key, c *event.Connection, _ *masks) {
+			if c.Process != nil {
+				k.PID = c.Process.PID
+			}
+		},
+		func(k *Key) Value { return number(k.PID) }},
+	ProcessExecutableName: {"process.executable.name",
+		func(k *Key, c *event.Connection, _ *masks) {
+			if c.Process != nil {
+				k.Executable = c.Process.Executable
+			}
+		},
+		func(k *Key) Value { return Value{Text: k.Executable} }},
+	ProcessOwner: {"process.owner",
+		func(k *Key, c *event.Connection, _ *masks) {
+			if c.Process != nil {
+				k.Owner = c.Process.Owner
+			}
+		},
+		func(k *Key) Value { return Value{Text: k.Owner} }},
+	ContainerID: {"container.id",
+		func(k *Key, c *event.Connection, _ *masks) {
+			if c.Process != nil {
+				k.ContainerID = c.Process.ContainerID
+			}
+		},
+		func(k *Key) Value { return Value{Text: k.ContainerID} }},
+	Role: {"tcp.role",
+		func(k *Key, c *event.Connection, _ *masks) { k.Role = c.Role },
+		func(k *Key) Value { return Value{Text: k.Role.String()} }},
+	ServerAddress: {"server.address",
+		func(k *Key, c *event.Connection, m *masks) {
+			k.ServerAddress = m.peer(c)
+			if c.Role == tcp.Server {
+				k.ServerAddress = local(c)
+			}
+		},
+		func(k *Key) Value { return network(k.ServerAddress) }},
+	ServerPort: {"server.port",
+		func(k *Key, c *event.Connection, _ *masks) {
+			k.ServerPort = c.Peer.Port()
+			if c.Role == tcp.Server {
+				k.ServerPort = c.Local.Port()
+			}
+		},
+		func(k *Key) Value { return number(k.ServerPort) }},
+	ClientAddress: {"client.address",
+		func(k *Key, c *event.Connection, m *masks) {
+			k.ClientAddress = local(c)
+			if c.Role == tcp.Server {
+				k.ClientAddress = m.peer(c)
+			}
+		},
+		func(k *Key) Value { return network(k.ClientAddress) }},
+	PeerAddress: {"network.peer.address",
+		func(k *Key, c *event.Connection, m *masks) { k.PeerAddress = m.peer(c) },
+		func(k *Key) Value { return network(k.PeerAddress) }},
+	PeerPort: {"network.peer.port",
+		func(k *Key, c *event.Connection, _ *masks) { k.PeerPort = c.Peer.Port() },
+		func(k *Key) Value { return number(k.PeerPort) }},
+	LocalAddress: {"network.local.address",
+		func(k *Key, c *event.Connection, _ *masks) { k.LocalAddress = local(c) },
+		func(k *Key) Value { return network(k.LocalAddress) }},
+	LocalPort: {"network.local.port",
+		func(k *Key, c *event.Connection, _ *masks) { k.LocalPort = c.Local.Port() },
+		func(k *Key) Value { return number(k.LocalPort) }},
+	NetworkType: {"network.type",
+		func(k *Key, c *event.Connection, _ *masks) {
+			k.IPVersion = 6
+			if c.IsIPv4() {
+				k.IPVersion = 4
+			}
+		},
+		func(k *Key) Value { return Value{Text: networkTypes[k.IPVersion]} }},
+	CongestionControl: {"tcp.congestion_control",
+		func(k *Key, c *event.Connection, _ *masks) { k.CongestionControl = c.CongestionControl },
+		func(k *Key) Value { return Value{Text: k.CongestionControl} }},
+	TCPStack: {"tcp.stack",
+		func(k *Key, c *event.Connection, _ *masks) { k.TCPStack = c.Stack },
+		func(k *Key) Value { return Value{Text: k.TCPStack} }},
+	NetworkNamespace: {"network.namespace.id",
+		func(k *Key, c *event.Connection, _ *masks) { k.Namespace = c.ID.Namespace },
+		func(k *Key) Value { return number(k.Namespace) }},
+}
+
+// networkTypes are the values of network.type by the version of IP.
+var networkTypes = map[uint8]string{4: "ipv4", 6: "ipv6"}
 
 // String returns the attribute's name in the semantic conventions.
 func (a Attribute) String() string {
 	if a < numAttributes {
-		return attributeNames[a]
+		return attributes[a].name
 	}
 	return fmt.Sprintf("attribute(%d)", uint8(a))
 }
 
-// ParseAttribute is the reverse of [Attribute.String].
-func ParseAttribute(name string) (Attribute, error) {
-	if i := slices.Index(attributeNames[:], name); i >= 0 {
-		return Attribute(i), nil
-	}
-	return 0, fmt.Errorf("got %q, takes one of %s", name, strings.Join(attributeNames[:], ", "))
+// OfProcess reports whether the attribute is one of the connection's process.
+func (a Attribute) OfProcess() bool {
+	return a == ProcessPID || a == ProcessExecutableName || a == ProcessOwner || a == ContainerID
 }
 
-// attributes is a set of them.
-type attributes uint32
+// Of returns the attribute's value in a key.
+func (a Attribute) Of(k *Key) Value { return attributes[a].value(k) }
 
-// ofProcess are those that the owner of a socket tells.
-const ofProcess attributes = 1<<ProcessPID | 1<<ProcessExecutableName | 1<<ProcessOwner | 1<<ContainerID
+// ParseAttribute is the reverse of [Attribute.String].
+func ParseAttribute(name string) (Attribute, error) {
+	names := make([]string, numAttributes)
+	for a := range attributes {
+		names[a] = attributes[a].name
+	}
+	if i := slices.Index(names, name); i >= 0 {
+		return Attribute(i), nil
+	}
+	return 0, fmt.Errorf("got %q, takes one of %s", name, strings.Join(names, ", "))
+}
 
-func (s attributes) has(a Attribute) bool { return s&(1<<a) != 0 }
+// masks are how many bits of a peer's address count.
+type masks struct{ ipv4, ipv6 int }
+
+// peer returns the network of a connection's peer.
+func (m *masks) peer(c *event.Connection) netip.Prefix {
+	addr := c.Peer.Addr()
+	bits := m.ipv6
+	if addr.Is4() {
+		bits = m.ipv4
+	}
+	masked, err := addr.WithZone("").Prefix(min(bits, addr.BitLen()))
+	if err != nil {
+		return netip.Prefix{} // no peer at all
+	}
+	return masked
+}
+
+func local(c *event.Connection) netip.Prefix {
+	return netip.PrefixFrom(c.Local.Addr(), c.Local.Addr().BitLen())
+}
+
+func number[N int32 | uint16 | uint64](n N) Value { return Value{Number: int64(n)} }
+
+// network writes an address, or the network that it was masked to.
+func network(p netip.Prefix) Value {
+	switch {
+	case !p.IsValid():
+		return Value{}
+	case p.IsSingleIP():
+		return Value{Text: p.Addr().String()}
+	}
+	return Value{Text: p.String()}
+}

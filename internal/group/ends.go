@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -11,13 +12,13 @@ import (
 // seconds.
 var DurationBounds = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 86400}
 
-// Ends sums up how the connections of the whole host ended. It is used by one
-// goroutine at a time.
+// Ends aggregates how the connections of the whole host ended. It hears of them as
+// an [event.Listener], and is used by one goroutine at a time.
 type Ends struct {
 	// Start is when all counts were 0.
 	Start time.Time
-	// RTT and Duration are by ConnectionRole.
-	RTT, Duration map[ConnectionRole]*Histogram
+	// RTT and Duration are by role.
+	RTT, Duration map[tcp.Role]*Histogram
 	Failures      map[Failure]uint64
 
 	rttBounds []float64
@@ -25,7 +26,7 @@ type Ends struct {
 
 // Failure is a kind of attempt that came to nothing.
 type Failure struct {
-	Role  ConnectionRole
+	Role  tcp.Role
 	Error tcp.Failure
 }
 
@@ -40,30 +41,33 @@ func (f Failure) Compare(other Failure) int {
 func NewEnds(now time.Time, rttBounds []float64) *Ends {
 	return &Ends{
 		Start: now, rttBounds: rttBounds,
-		RTT: make(map[ConnectionRole]*Histogram), Duration: make(map[ConnectionRole]*Histogram),
+		RTT: make(map[tcp.Role]*Histogram), Duration: make(map[tcp.Role]*Histogram),
 		Failures: make(map[Failure]uint64),
 	}
 }
 
-// Count takes a notice of a close. accepted tells whether the connection came by
-// a listener of this host.
-func (e *Ends) Count(s *tcp.Socket, accepted bool) {
-	role := Client
-	if accepted {
-		role = Server
-	}
-	if s.Failure != tcp.NoFailure {
-		e.Failures[Failure{role, s.Failure}]++
+// Progress implements event.Listener.
+func (*Ends) Progress(*event.Progress) {}
+
+// Opened implements event.Listener.
+func (*Ends) Opened(*event.Opened) {}
+
+// Ended implements event.Listener. Only what a notice told is known well enough.
+func (e *Ends) Ended(end *event.Ended) {
+	if end.Last == nil {
 		return
 	}
-	if s.Peer.Port() == 0 || s.SegmentsReceived == 0 {
-		return // never a connection
+	if !end.Established {
+		if end.Failure != tcp.NoFailure {
+			e.Failures[Failure{end.Role, end.Failure}]++
+		}
+		return
 	}
-	if s.Has(tcp.FieldSmoothedRTT) {
-		e.add(e.RTT, role, s.SmoothedRTT, e.rttBounds)
+	if end.Last.Has(tcp.FieldSmoothedRTT) {
+		e.add(e.RTT, end.Role, end.Last.SmoothedRTT, e.rttBounds)
 	}
-	if s.Has(tcp.FieldAge) {
-		e.add(e.Duration, role, s.Age, e.DurationBounds())
+	if end.Last.Has(tcp.FieldAge) {
+		e.add(e.Duration, end.Role, end.Last.Age, e.DurationBounds())
 	}
 }
 
@@ -78,7 +82,7 @@ func (e *Ends) DurationBounds() []float64 {
 	return DurationBounds
 }
 
-func (e *Ends) add(all map[ConnectionRole]*Histogram, role ConnectionRole, value time.Duration, bounds []float64) {
+func (e *Ends) add(all map[tcp.Role]*Histogram, role tcp.Role, value time.Duration, bounds []float64) {
 	h := all[role]
 	if h == nil {
 		h = newHistogram(bounds)

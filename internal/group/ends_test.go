@@ -6,36 +6,35 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 func TestEnds(t *testing.T) {
 	e := NewEnds(at(0), []float64{0.001, 0.01})
-	notice := func(change func(*tcp.Socket)) *tcp.Socket {
-		s := connection("192.0.2.1:443", "192.0.2.2:5")
-		socket := &tcp.Socket{State: tcp.Closed, Local: s.Local, Peer: s.Peer, SegmentsReceived: 3}
-		change(socket)
-		return socket
+	end := func(role tcp.Role, established bool, change func(*tcp.Notice)) {
+		n := &tcp.Notice{}
+		change(n)
+		c := &event.Connection{Role: role}
+		e.Ended(&event.Ended{Connection: c, Established: established, Failure: n.Failure, Last: n})
 	}
-	e.Count(notice(func(s *tcp.Socket) {
-		s.SmoothedRTT, s.Age = 5*time.Millisecond, time.Minute
-		s.Fields = s.Fields.With(tcp.FieldSmoothedRTT).With(tcp.FieldAge)
-	}), true)
-	e.Count(notice(func(s *tcp.Socket) {}), true) // of which nothing is known
-	e.Count(notice(func(s *tcp.Socket) {
-		s.SegmentsReceived = 0
-		s.Fields = s.Fields.With(tcp.FieldSmoothedRTT)
-	}), false) // never a connection
+	end(tcp.Server, true, func(n *tcp.Notice) {
+		n.SmoothedRTT, n.Age = 5*time.Millisecond, time.Minute
+		n.Fields = n.Fields.With(tcp.FieldSmoothedRTT).With(tcp.FieldAge)
+	})
+	end(tcp.Server, true, func(*tcp.Notice) {}) // of which nothing is known
+	end(tcp.Client, false, func(n *tcp.Notice) { n.Fields = n.Fields.With(tcp.FieldSmoothedRTT) })
 	for range 2 {
-		e.Count(notice(func(s *tcp.Socket) { s.Failure = tcp.TimedOut }), false)
+		end(tcp.Client, false, func(n *tcp.Notice) { n.Failure = tcp.TimedOut })
 	}
-	assert.Equal(t, []uint64{0, 1, 0}, e.RTT[Server].Explicit)
-	assert.InDelta(t, 60, e.Duration[Server].Sum, 1e-9)
-	assert.Len(t, e.Duration[Server].Explicit, len(DurationBounds)+1)
-	assert.Empty(t, e.RTT[Client])
-	assert.Equal(t, map[Failure]uint64{{Client, tcp.TimedOut}: 2}, e.Failures)
+	e.Ended(&event.Ended{Connection: &event.Connection{Role: tcp.Client}, Established: true}) // without a notice
+	assert.Equal(t, []uint64{0, 1, 0}, e.RTT[tcp.Server].Explicit)
+	assert.InDelta(t, 60, e.Duration[tcp.Server].Sum, 1e-9)
+	assert.Len(t, e.Duration[tcp.Server].Explicit, len(DurationBounds)+1)
+	assert.Empty(t, e.RTT[tcp.Client])
+	assert.Equal(t, map[Failure]uint64{{tcp.Client, tcp.TimedOut}: 2}, e.Failures)
 
 	e = NewEnds(at(0), nil)
-	e.Count(notice(func(s *tcp.Socket) { s.Age, s.Fields = time.Second, s.Fields.With(tcp.FieldAge) }), false)
-	assert.NotNil(t, e.Duration[Client].Exponential)
+	end(tcp.Client, true, func(n *tcp.Notice) { n.Age, n.Fields = time.Second, n.Fields.With(tcp.FieldAge) })
+	assert.NotNil(t, e.Duration[tcp.Client].Exponential)
 }

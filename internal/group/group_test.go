@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
-	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -23,154 +23,187 @@ func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.
 func config(by ...Attribute) Config {
 	return Config{By: by, Limit: 100, PeerPrefixIPv4: 32, PeerPrefixIPv6: 128, Expiry: time.Minute, Distributions: []Distribution{{
 		Field: tcp.FieldSmoothedRTT, Bounds: []float64{0.001, 0.01},
-		Value: func(c *table.Connection) float64 { return c.SmoothedRTT.Seconds() },
+		Value: func(c *event.Connection) float64 { return c.SmoothedRTT.Seconds() },
 	}}}
 }
 
-func connection(local, peer string, change ...func(*table.Connection)) *table.Connection {
-	c := &table.Connection{
-		IsNew: true, State: tcp.Established, Local: netip.MustParseAddrPort(local), Peer: netip.MustParseAddrPort(peer),
-	}
+// driver tells a set of connections, as a table does.
+type driver struct {
+	*Set
+	slot uint32
+}
+
+func newDriver(cfg Config) *driver { return &driver{Set: NewSet(cfg, at(0))} }
+
+// conn is a connection, and the state that was reported last.
+type conn struct {
+	event.Connection
+	told  tcp.State
+	begun bool
+}
+
+func connection(local, peer string, change ...func(*event.Connection)) *conn {
+	c := &conn{told: event.NoState, Connection: event.Connection{
+		IsNew: true, State: tcp.Established, Role: tcp.Client, Traits: &event.Traits{},
+		Local: netip.MustParseAddrPort(local), Peer: netip.MustParseAddrPort(peer),
+	}}
 	for _, do := range change {
-		do(c)
+		do(&c.Connection)
 	}
 	return c
 }
 
-func did(sent, received, retransmits uint64) table.Delta {
-	return table.Delta{BytesSent: sent, BytesReceived: received, Retransmits: retransmits}
+func did(sent, received, retransmits uint64) event.Delta {
+	return event.Delta{BytesSent: sent, BytesReceived: received, Retransmits: retransmits}
 }
 
-func only(t *testing.T, s *Set) *Group {
+// see reports a connection in its state.
+func (d *driver) see(c *conn, delta ...event.Delta) {
+	if !c.begun {
+		c.Slot = d.slot
+		d.slot++
+	}
+	d.report(c, c.State, false, delta...)
+}
+
+func (d *driver) report(c *conn, is tcp.State, gone bool, delta ...event.Delta) {
+	p := event.Progress{Connection: &c.Connection, Was: c.told, Is: is, First: !c.begun, Gone: gone}
+	for _, d := range delta {
+		p.Delta.Add(d)
+	}
+	c.told, c.begun = is, true
+	d.Progress(&p)
+}
+
+func (d *driver) open(c *conn, delta ...event.Delta) {
+	d.see(c, delta...)
+	d.Opened(&event.Opened{Connection: &c.Connection})
+}
+
+func (d *driver) end(c *conn, delta ...event.Delta) {
+	d.report(c, event.NoState, false, delta...)
+	d.Ended(&event.Ended{Connection: &c.Connection, Established: true})
+	d.report(c, event.NoState, true)
+}
+
+func (d *driver) collect(seconds int) {
+	d.Collect(at(seconds))
+	d.End(true)
+}
+
+func only(t *testing.T, d *driver) *Group {
 	t.Helper()
-	all := slices.Collect(s.All())
+	all := slices.Collect(d.All())
 	require.Len(t, all, 1)
 	return all[0]
 }
 
-func TestCountersNeverFall(t *testing.T) {
-	s := NewSet(config(Role), at(0))
-	a, b := connection("192.0.2.1:443", "192.0.2.2:5"), connection("192.0.2.1:443", "192.0.2.2:6")
-	a.Uncounted, b.Uncounted = did(100, 10, 1), did(200, 20, 2)
-	s.Begin(at(10))
-	s.Add(a)
-	s.Add(b)
-	g := only(t, s)
-	assert.Equal(t, [5]uint64{300, 30, 3, 2, 0}, [5]uint64{g.BytesSent, g.BytesReceived, g.Retransmits, g.Opens, g.Closes})
-	assert.Equal(t, int64(2), g.Live[tcp.Established])
-	assert.Zero(t, a.Uncounted, "counted once")
+func counters(g *Group) [5]uint64 {
+	return [5]uint64{g.BytesSent, g.BytesReceived, g.Retransmits, g.Opens, g.Closes}
+}
 
-	a.Uncounted = did(7, 0, 0) // seen by a dump after the last collection
-	s.Close(a)
-	s.Begin(at(20))
-	s.Add(b)
-	assert.Equal(t, [5]uint64{307, 30, 3, 2, 1}, [5]uint64{g.BytesSent, g.BytesReceived, g.Retransmits, g.Opens, g.Closes})
+func TestCountersNeverFall(t *testing.T) {
+	s := newDriver(config(Role))
+	a, b := connection("192.0.2.1:443", "192.0.2.2:5"), connection("192.0.2.1:443", "192.0.2.2:6")
+	s.open(a, did(100, 10, 1))
+	s.open(b, did(200, 20, 2))
+	s.Collect(at(10))
+	g := only(t, s)
+	assert.Equal(t, [5]uint64{300, 30, 3, 2, 0}, counters(g))
+	assert.Equal(t, int64(2), g.Live[tcp.Established])
+	s.End(true)
+
+	s.end(a, did(7, 0, 0))
+	s.Collect(at(20))
+	assert.Equal(t, [5]uint64{307, 30, 3, 2, 1}, counters(g))
 	assert.Equal(t, int64(1), g.Live[tcp.Established])
 	assert.Equal(t, int64(2), g.Before[tcp.Established])
 	assert.Equal(t, at(0), g.Start)
+	s.End(false)
+	assert.Equal(t, int64(2), g.Before[tcp.Established], "what is live was not written")
 }
 
-func TestWhatCountsAsOpened(t *testing.T) {
-	s := NewSet(config(Role), at(0))
-	old := connection("192.0.2.1:443", "192.0.2.2:5", func(c *table.Connection) { c.IsNew = false })
-	failing := connection("192.0.2.1:9999", "192.0.2.2:6", func(c *table.Connection) { c.State = tcp.SynSent })
-	slow := connection("192.0.2.1:9998", "192.0.2.2:7", func(c *table.Connection) { c.State = tcp.SynSent })
-	brief := connection("192.0.2.1:9997", "192.0.2.2:8", func(c *table.Connection) { c.State = tcp.TimeWait })
-	s.Begin(at(10))
-	for _, c := range []*table.Connection{old, failing, slow, brief} {
-		s.Add(c)
-	}
+func TestStates(t *testing.T) {
+	s := newDriver(config(Role))
+	c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) { c.State = tcp.SynSent })
+	s.see(c)
 	g := only(t, s)
-	assert.Equal(t, uint64(1), g.Opens, "one was there before, two are not through the handshake")
-	assert.Equal(t, uint64(1), g.Closes, "TIME_WAIT is after the end")
-	slow.State = tcp.Established
-	s.Begin(at(20))
-	s.Add(slow)
-	assert.Equal(t, uint64(2), g.Opens)
-	for _, c := range []*table.Connection{old, failing, slow, brief} {
-		s.Close(c)
-	}
-	assert.Equal(t, uint64(3), g.Closes, "a connection that was never established does not close")
+	assert.Equal(t, int64(1), g.Live[tcp.SynSent])
+	assert.Zero(t, g.Opens)
+	c.State = tcp.Established
+	s.open(c)
+	assert.Equal(t, tcp.States{tcp.Established: 1}, g.Live)
+	s.report(c, event.NoState, false)
+	s.Ended(&event.Ended{Connection: &c.Connection, Established: true})
+	assert.Equal(t, tcp.States{}, g.Live)
+	s.report(c, tcp.TimeWait, false) // what is left of it
+	assert.Equal(t, tcp.States{tcp.TimeWait: 1}, g.Live)
+	s.report(c, event.NoState, true)
+	assert.Equal(t, tcp.States{}, g.Live)
+	assert.Equal(t, [5]uint64{0, 0, 0, 1, 1}, counters(g))
+	assert.Zero(t, g.members)
+
+	failing := connection("192.0.2.1:444", "192.0.2.2:5", func(c *event.Connection) { c.State = tcp.SynSent })
+	s.see(failing)
+	s.Ended(&event.Ended{Connection: &failing.Connection, Failure: tcp.Refused})
+	assert.Equal(t, [5]uint64{0, 0, 0, 1, 1}, counters(g), "an attempt was no connection")
 }
 
 func TestRoles(t *testing.T) {
-	s := NewSet(config(Role, ServerAddress, ServerPort, ClientAddress), at(0))
-	s.Listening(0, 443)
-	s.Begin(at(10))
-	s.Add(connection("192.0.2.1:443", "198.51.100.7:50000"))
-	s.Add(connection("192.0.2.1:40000", "198.51.100.9:443"))
-	s.Add(connection("192.0.2.1:8080", "198.51.100.7:50000", func(c *table.Connection) { c.State = tcp.SynReceived }))
+	s := newDriver(config(Role, ServerAddress, ServerPort, ClientAddress))
+	server := func(c *event.Connection) { c.Role = tcp.Server }
+	s.open(connection("192.0.2.1:443", "198.51.100.7:50000", server))
+	s.open(connection("192.0.2.1:40000", "198.51.100.9:443"))
 	var got []Key
 	for g := range s.All() {
 		got = append(got, g.Key)
 	}
 	p := netip.MustParsePrefix
 	assert.ElementsMatch(t, []Key{
-		{Role: Server, ServerAddress: p("192.0.2.1/32"), ServerPort: 443, ClientAddress: p("198.51.100.7/32")},
-		{Role: Client, ServerAddress: p("198.51.100.9/32"), ServerPort: 443, ClientAddress: p("192.0.2.1/32")},
-		{Role: Server, ServerAddress: p("192.0.2.1/32"), ServerPort: 8080, ClientAddress: p("198.51.100.7/32")},
+		{Role: tcp.Server, ServerAddress: p("192.0.2.1/32"), ServerPort: 443, ClientAddress: p("198.51.100.7/32")},
+		{Role: tcp.Client, ServerAddress: p("198.51.100.9/32"), ServerPort: 443, ClientAddress: p("192.0.2.1/32")},
 	}, got)
-
-	// The listener may go; its connections stay where they are, and late ones
-	// are still known as its.
-	c := connection("192.0.2.1:443", "198.51.100.7:50001")
-	s.Add(c)
-	s.Begin(at(70))
-	s.Add(c)
-	assert.Equal(t, 3, s.Len())
-	late := connection("192.0.2.1:443", "198.51.100.7:50002", func(c *table.Connection) { c.State = tcp.TimeWait })
-	s.Add(late)
-	assert.Equal(t, Server, s.groups[late.Group-1].Key.Role)
-	s.Begin(at(200))
-	s.Begin(at(300))
-	s.Add(c)
-	assert.Equal(t, Server, s.groups[c.Group-1].Key.Role, "once in a group, always in it")
-	another := connection("192.0.2.1:443", "198.51.100.7:50003")
-	s.Add(another)
-	assert.Equal(t, Client, s.groups[another.Group-1].Key.Role)
-}
-
-// FreeBSD lists sockets in CLOSED: those whose connecting failed, and those whose
-// connection was dropped under them.
-func TestClosedIsNoConnection(t *testing.T) {
-	s := NewSet(config(Role), at(0))
-	refused := connection("192.0.2.1:5", "192.0.2.2:443", func(c *table.Connection) { c.State = tcp.SynSent })
-	dropped := connection("192.0.2.1:6", "192.0.2.2:443")
-	s.Begin(at(10))
-	s.Add(refused)
-	s.Add(dropped)
-	assert.Equal(t, uint64(1), only(t, s).Opens)
-	refused.State, dropped.State = tcp.Closed, tcp.Closed
-	for second := 20; second <= 30; second += 10 {
-		s.Begin(at(second))
-		s.Add(refused)
-		s.Add(dropped)
-		assert.Equal(t, int64(2), only(t, s).Live[tcp.Closed])
-		assert.Equal(t, uint64(1), only(t, s).Opens)
-		assert.Equal(t, uint64(1), only(t, s).Closes, "its end, when it was dropped")
-	}
-	s.Close(refused)
-	s.Close(dropped)
-	assert.Equal(t, [2]uint64{1, 1}, [2]uint64{only(t, s).Opens, only(t, s).Closes})
 }
 
 func TestEveryAttribute(t *testing.T) {
 	nginx := &process.Process{PID: 7, Executable: "nginx", Owner: "www", ContainerID: "abc"}
-	c := connection("192.0.2.1:443", "198.51.100.7:50000", func(c *table.Connection) {
-		c.Owner.Process, c.CongestionControl, c.ID.Namespace = nginx, "bbr", 77
-		c.Stack = "rack"
+	c := connection("192.0.2.1:443", "198.51.100.7:50000", func(c *event.Connection) {
+		c.Process, c.Traits, c.ID.Namespace = nginx, &event.Traits{CongestionControl: "bbr", Stack: "rack"}, 77
 	})
+	keyOf := func(cfg Config, c *conn) Key {
+		s := newDriver(cfg)
+		s.open(c)
+		return only(t, s).Key
+	}
 	p := netip.MustParsePrefix
-	for a, want := range map[Attribute]Key{
-		ProcessPID: {PID: 7}, ProcessExecutableName: {Executable: "nginx"}, ProcessOwner: {Owner: "www"}, ContainerID: {ContainerID: "abc"},
-		Role: {Role: Client}, ServerAddress: {ServerAddress: p("198.51.100.0/24")}, ServerPort: {ServerPort: 50000}, ClientAddress: {ClientAddress: p("192.0.2.1/32")},
-		PeerAddress: {PeerAddress: p("198.51.100.0/24")}, PeerPort: {PeerPort: 50000}, LocalAddress: {LocalAddress: p("192.0.2.1/32")}, LocalPort: {LocalPort: 443},
-		NetworkType: {IPVersion: 4}, NetworkNamespace: {Namespace: 77}, CongestionControl: {CongestionControl: "bbr"}, TCPStack: {TCPStack: "rack"},
+	for a, want := range map[Attribute]struct {
+		key   Key
+		value Value
+	}{
+		ProcessPID:            {Key{PID: 7}, Value{Number: 7}},
+		ProcessExecutableName: {Key{Executable: "nginx"}, Value{Text: "nginx"}},
+		ProcessOwner:          {Key{Owner: "www"}, Value{Text: "www"}},
+		ContainerID:           {Key{ContainerID: "abc"}, Value{Text: "abc"}},
+		Role:                  {Key{Role: tcp.Client}, Value{Text: "client"}},
+		ServerAddress:         {Key{ServerAddress: p("198.51.100.0/24")}, Value{Text: "198.51.100.0/24"}},
+		ServerPort:            {Key{ServerPort: 50000}, Value{Number: 50000}},
+		ClientAddress:         {Key{ClientAddress: p("192.0.2.1/32")}, Value{Text: "192.0.2.1"}},
+		PeerAddress:           {Key{PeerAddress: p("198.51.100.0/24")}, Value{Text: "198.51.100.0/24"}},
+		PeerPort:              {Key{PeerPort: 50000}, Value{Number: 50000}},
+		LocalAddress:          {Key{LocalAddress: p("192.0.2.1/32")}, Value{Text: "192.0.2.1"}},
+		LocalPort:             {Key{LocalPort: 443}, Value{Number: 443}},
+		NetworkType:           {Key{IPVersion: 4}, Value{Text: "ipv4"}},
+		NetworkNamespace:      {Key{Namespace: 77}, Value{Number: 77}},
+		CongestionControl:     {Key{CongestionControl: "bbr"}, Value{Text: "bbr"}},
+		TCPStack:              {Key{TCPStack: "rack"}, Value{Text: "rack"}},
 	} {
 		t.Run(a.String(), func(t *testing.T) {
 			cfg := config(a)
 			cfg.PeerPrefixIPv4 = 24
-			assert.Equal(t, want, NewSet(cfg, at(0)).keyOf(c, Client))
+			c.begun = false
+			key := keyOf(cfg, c)
+			assert.Equal(t, want.key, key)
+			assert.Equal(t, want.value, a.Of(&key))
 			parsed, err := ParseAttribute(a.String())
 			require.NoError(t, err)
 			assert.Equal(t, a, parsed)
@@ -182,22 +215,25 @@ func TestEveryAttribute(t *testing.T) {
 
 	cfg := config(PeerAddress)
 	cfg.PeerPrefixIPv6 = 48
-	v6 := connection("[fe80::1%eth0]:1", "[fe80::2:3%eth0]:2")
-	assert.Equal(t, Key{PeerAddress: p("fe80::/48")}, NewSet(cfg, at(0)).keyOf(v6, Client))
+	assert.Equal(t, Key{PeerAddress: p("fe80::/48")}, keyOf(cfg, connection("[fe80::1%eth0]:1", "[fe80::2:3%eth0]:2")))
+
+	// What is not known has no value.
+	for a := range numAttributes {
+		assert.Zero(t, a.Of(&Key{}), a.String())
+	}
 }
 
 func TestLimit(t *testing.T) {
 	cfg := config(PeerPort)
 	cfg.Limit = 3
-	s := NewSet(cfg, at(0))
-	s.Begin(at(10))
-	var connections []*table.Connection
+	s := newDriver(cfg)
+	var connections []*conn
 	for port := range 10 {
 		c := connection("192.0.2.1:443", netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), uint16(port+1)).String())
-		c.Uncounted = did(1, 0, 0)
 		connections = append(connections, c)
-		s.Add(c)
+		s.open(c, did(1, 0, 0))
 	}
+	s.collect(10)
 	all := slices.Collect(s.All())
 	require.Len(t, all, 4)
 	assert.True(t, all[3].Overflow)
@@ -211,89 +247,103 @@ func TestLimit(t *testing.T) {
 	assert.Equal(t, uint64(10), sent, "nothing is lost")
 
 	// A group that expires makes place; who is in the overflow group stays there.
-	s.Close(connections[0])
-	s.Begin(at(100))
-	for _, c := range connections[1:] {
-		s.Add(c)
-	}
-	s.End()
+	s.end(connections[0])
+	s.collect(100)
 	assert.Equal(t, 2, s.Len())
 	late := connection("192.0.2.1:443", "192.0.2.2:999")
-	s.Add(late)
-	s.Add(connections[9])
+	s.open(late)
+	s.see(connections[9], did(1, 0, 0))
 	assert.Equal(t, 3, s.Len())
-	assert.Equal(t, uint16(999), s.groups[late.Group-1].Key.PeerPort)
-	assert.Equal(t, at(10), s.groups[late.Group-1].Start, "nothing of it is older than the last collection")
-	assert.Equal(t, int32(overflow+1), connections[9].Group)
+	g := s.groupOf(&late.Connection)
+	assert.Equal(t, uint16(999), g.Key.PeerPort)
+	assert.Equal(t, at(100), g.Start, "the last point of a group that had the place before is not younger")
+	assert.True(t, s.groupOf(&connections[9].Connection).Overflow)
 }
 
+// A group that was forgotten and comes back counts from 0, with a start that is
+// not before its last point.
 func TestExpiry(t *testing.T) {
-	s := NewSet(config(Role), at(0))
+	s := newDriver(config(Role))
 	c := connection("192.0.2.1:443", "192.0.2.2:5")
-	c.Uncounted = did(50, 0, 0)
-	s.Begin(at(10))
-	s.Add(c)
-	s.End()
-	s.Begin(at(200))
-	s.End()
-	assert.Equal(t, 1, s.Len(), "a connection that incomplete dumps leave out is still a member")
-	s.Close(c)
-	s.Begin(at(210))
-	s.End()
-	assert.Equal(t, uint64(1), only(t, s).Closes, "remembered for a while, so that the close is told")
-	s.Begin(at(300))
-	s.End()
+	s.open(c, did(50, 0, 0))
+	s.collect(10)
+	s.collect(200)
+	assert.Equal(t, 1, s.Len(), "a connection that does nothing is still a member")
+	s.end(c)
+	s.collect(210)
+	assert.Equal(t, uint64(1), only(t, s).Closes, "remembered for a while, so that the close is written")
+	s.collect(300)
 	assert.Zero(t, s.Len())
 
-	again := connection("192.0.2.1:443", "192.0.2.2:6")
-	s.Begin(at(310))
-	s.Add(again)
+	// Between two collections, as a notice brings it.
+	s.open(connection("192.0.2.1:443", "192.0.2.2:6"))
 	g := only(t, s)
 	assert.Zero(t, g.BytesSent)
 	assert.Equal(t, at(300), g.Start)
-
-	s.Forget() // another source: nobody is a member any more
-	s.Begin(at(400))
-	s.End()
-	assert.Zero(t, s.Len())
 }
 
-func TestAConnectionWaitsForItsOwner(t *testing.T) {
-	pending := func(c *table.Connection) { c.Reason, c.Uncounted = process.ReasonPending, did(5, 0, 0) }
-	s := NewSet(config(ProcessExecutableName), at(0))
-	a, b := connection("192.0.2.1:443", "192.0.2.2:5", pending), connection("192.0.2.1:443", "192.0.2.2:6", pending)
-	s.Begin(at(10))
-	s.Add(a)
-	s.Add(b)
-	assert.Zero(t, s.Len())
-	a.Reason, a.Owner.Process, a.Uncounted = process.ReasonNone, &process.Process{Executable: "curl"}, did(9, 0, 0)
-	s.Begin(at(20))
-	s.Add(a)
-	assert.Equal(t, "curl", only(t, s).Key.Executable)
-	assert.Equal(t, uint64(9), only(t, s).BytesSent)
-	s.Close(b) // it ended before its owner was found
-	assert.Equal(t, 2, s.Len())
-
-	s = NewSet(config(Role), at(0))
-	s.Begin(at(10))
-	s.Add(connection("192.0.2.1:443", "192.0.2.2:5", pending))
-	assert.Equal(t, 1, s.Len(), "where the owner is no part of the key, nobody waits for it")
+// Filling up again after all groups have expired takes no longer than the first
+// time: a place is found without a search.
+func TestRefillAfterExpiry(t *testing.T) {
+	const n = 20_000
+	cfg := config(PeerPort, LocalPort)
+	cfg.Limit = n
+	s := newDriver(cfg)
+	fill := func() (all []*conn) {
+		for i := range n {
+			local := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(i/100+1))
+			peer := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), uint16(i%100+1))
+			c := connection(local.String(), peer.String())
+			all = append(all, c)
+			s.open(c)
+		}
+		return all
+	}
+	for _, c := range fill() {
+		s.end(c)
+	}
+	s.collect(10)
+	s.collect(100)
+	require.Zero(t, s.Len())
+	assert.Len(t, s.vacant, n)
+	fill()
+	assert.Equal(t, n, s.Len())
+	assert.Empty(t, s.vacant)
+	assert.Len(t, s.groups, n+1, "every place is used again")
 }
 
 func TestExplicitHistogram(t *testing.T) {
-	s := NewSet(config(Role), at(0))
-	s.Begin(at(10))
+	s := newDriver(config(Role))
 	for _, rtt := range []time.Duration{500, 1000, 1001, 10_000, 50_000} {
-		s.Add(connection("192.0.2.1:443", "192.0.2.2:5", func(c *table.Connection) {
+		s.open(connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) {
 			c.Fields, c.SmoothedRTT = c.Fields.With(tcp.FieldSmoothedRTT), rtt*time.Microsecond
 		}))
 	}
-	s.Add(connection("192.0.2.1:443", "192.0.2.2:5")) // not measured
+	s.open(connection("192.0.2.1:443", "192.0.2.2:5")) // not measured
 	h := only(t, s).Histograms[0]
 	assert.Equal(t, []uint64{2, 2, 1}, h.Explicit, "a bound belongs to the bucket below it")
 	assert.Equal(t, uint64(5), h.Count)
 	assert.InDelta(t, 0.062501, h.Sum, 1e-12)
 	assert.Equal(t, [2]float64{0.0005, 0.05}, [2]float64{h.Min, h.Max})
+}
+
+// A connection is sampled when it is first seen, and when it exchanged bytes, its
+// end included; idle ones do not outvote it.
+func TestWhatIsSampled(t *testing.T) {
+	s := newDriver(config(Role))
+	c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) {
+		c.Fields, c.SmoothedRTT = c.Fields.With(tcp.FieldSmoothedRTT), time.Millisecond
+	})
+	count := func() uint64 { return only(t, s).Histograms[0].Count }
+	s.open(c)
+	assert.Equal(t, uint64(1), count())
+	c.State = tcp.CloseWait
+	s.see(c)
+	assert.Equal(t, uint64(1), count(), "nothing was exchanged")
+	s.see(c, did(1, 0, 0))
+	assert.Equal(t, uint64(2), count())
+	s.end(c, did(0, 5, 0))
+	assert.Equal(t, uint64(3), count())
 }
 
 // Each value must be in the bucket that OTLP's definition says, whatever came
@@ -346,27 +396,28 @@ func TestSamplesAllocateNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(ProcessExecutableName, Role, ServerPort)
 			cfg.Distributions[0].Bounds = bounds
-			s := NewSet(cfg, at(0))
-			c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *table.Connection) { c.Fields = c.Fields.With(tcp.FieldSmoothedRTT) })
+			s := newDriver(cfg)
+			c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) { c.Fields = c.Fields.With(tcp.FieldSmoothedRTT) })
 			rtt := time.Microsecond
+			p := event.Progress{Connection: &c.Connection, Was: tcp.Established, Is: tcp.Established, Delta: did(1, 1, 0)}
 			assert.Zero(t, testing.AllocsPerRun(1000, func() {
-				s.Begin(at(10))
 				c.SmoothedRTT = rtt
 				rtt += rtt / 10
-				s.Add(c)
-				s.End()
+				s.Progress(&p)
+				s.collect(10)
 			}))
 		})
 	}
 }
 
-func BenchmarkAdd(b *testing.B) {
-	s := NewSet(config(ProcessExecutableName, Role, ServerPort), at(0))
-	c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *table.Connection) {
+func BenchmarkProgress(b *testing.B) {
+	s := newDriver(config(ProcessExecutableName, Role, ServerPort))
+	c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) {
 		c.Fields, c.SmoothedRTT = c.Fields.With(tcp.FieldSmoothedRTT), 3*time.Millisecond
 	})
+	p := event.Progress{Connection: &c.Connection, Was: tcp.Established, Is: tcp.Established, Delta: did(1, 1, 0)}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Add(c)
+		s.Progress(&p)
 	}
 }

@@ -1,15 +1,12 @@
-// Package group sums connections up: a bounded number of groups whose counters
-// never fall, however connections come and go.
+// Package group aggregates connections into a bounded number of groups whose
+// counters never fall, however connections come and go.
 package group
 
 import (
 	"iter"
-	"maps"
-	"slices"
 	"time"
 
-	"github.com/netpulse/tcpstatsreceiver/internal/process"
-	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -25,13 +22,13 @@ type Config struct {
 // Distribution is a value of connections of which each group has a histogram.
 type Distribution struct {
 	Field  tcp.Field
-	Value  func(*table.Connection) float64
+	Value  func(*event.Connection) float64
 	Bounds []float64 // of the buckets, rising; none: exponential
 	// Detailed: Value looks at the connection's Details.
 	Detailed bool
 }
 
-// Group is the sum of the connections that have one key.
+// Group is what the connections that have one key did and are.
 type Group struct {
 	Key Key
 	// Overflow marks the group that has all connections beyond the limit.
@@ -46,11 +43,13 @@ type Group struct {
 	// had is not 0 but unknown.
 	Known tcp.Fields
 	// Histograms are those of Config.Distributions, in that order. Each has a
-	// sample of each live connection for each collection.
+	// sample of a connection when it is first seen, and one for each scrape that
+	// saw it exchange bytes since the one before, its end included: an idle
+	// connection tells nothing new, and would outvote the busy ones.
 	Histograms []Histogram
 
-	// Live is the number of connections in each state, in the last collection
-	// and in the one before.
+	// Live is the number of connections in each state, Before what it was when it
+	// was last written.
 	Live, Before tcp.States
 
 	used    time.Time // when it last counted a connection
@@ -58,25 +57,19 @@ type Group struct {
 	free    bool      // a place that was given up
 }
 
-// Set is all groups. It is used by one goroutine at a time.
+// Set is all groups. It hears of connections as an [event.Listener], and is used
+// by one goroutine at a time.
 type Set struct {
 	cfg   Config
-	by    attributes
+	masks masks
 	index map[Key]int32 // places in groups
 	// groups begins with the overflow group. Connections know their group by its
 	// place, so a place stays until nobody is left in it.
 	groups []*Group
-	// listening has the ports with a listener, and the period, of an Expiry each, in
-	// which it was last seen: a connection may be seen first when its listener is
-	// gone.
-	listening map[port]int
-	period    int
-	since     time.Time // when the period began
+	vacant []int32 // places that were given up
+	bySlot []int32 // the place of each connection's group, by its slot; -1: none
 
-	now, before time.Time // of this collection and the one before
-
-	opened  uint64 // connections, in all groups that ever were
-	waiting uint64 // for their owner, in this collection
+	now time.Time // of the last collection
 }
 
 // overflow is the overflow group's place.
@@ -84,110 +77,73 @@ const overflow = 0
 
 // NewSet returns a set without groups. Everything counts from now on.
 func NewSet(cfg Config, now time.Time) *Set {
-	s := &Set{cfg: cfg, index: make(map[Key]int32), listening: make(map[port]int), now: now, before: now, since: now}
-	for _, a := range cfg.By {
-		s.by |= 1 << a
-	}
+	s := &Set{cfg: cfg, masks: masks{cfg.PeerPrefixIPv4, cfg.PeerPrefixIPv6}, index: make(map[Key]int32), now: now}
 	s.groups = []*Group{s.newGroup(Key{})}
 	s.groups[overflow].Overflow = true
 	return s
 }
 
-// port is a local port of a network namespace.
-type port struct {
-	namespace uint64
-	number    uint16
-}
-
-// Listening notes that a port of a network namespace has a listener: connections
-// of that local port were accepted, the others were opened from here.
-func (s *Set) Listening(namespace uint64, number uint16) {
-	s.listening[port{namespace, number}] = s.period
-}
-
-// Accepted tells whether connections of a local port were accepted by a
-// listener there.
-func (s *Set) Accepted(namespace uint64, number uint16) bool {
-	_, ok := s.listening[port{namespace, number}]
-	return ok
-}
-
-// Begin starts a collection: what is live is counted anew.
-func (s *Set) Begin(now time.Time) {
-	s.before, s.now, s.waiting = s.now, now, 0
-	if now.Sub(s.since) >= s.cfg.Expiry {
-		s.since = now
-		maps.DeleteFunc(s.listening, func(_ port, period int) bool { return period < s.period })
-		s.period++
+// Progress implements event.Listener.
+func (s *Set) Progress(p *event.Progress) {
+	g := s.groupOf(p.Connection)
+	if p.Was != event.NoState {
+		g.Live[p.Was]--
 	}
-	for _, g := range s.groups {
-		g.Before, g.Live = g.Live, tcp.States{}
+	if p.Is != event.NoState {
+		g.Live[p.Is]++
 	}
-}
-
-// Add counts a live connection: what it did since it was last counted, and a
-// sample. One whose owner is still being looked for waits, if the owner is part
-// of the key.
-func (s *Set) Add(c *table.Connection) {
-	if c.Group == 0 && c.Reason == process.ReasonPending && s.by&ofProcess != 0 {
-		if c.IsNew && !c.Opened {
-			s.waiting++
-		}
+	if p.Gone {
+		g.members--
+		s.bySlot[p.Slot] = -1
 		return
 	}
-	g := s.groupOf(c)
-	if c.State == tcp.Closed && !c.Opened {
-		// A socket whose connecting failed: FreeBSD lists it until it is closed.
-		c.Opened, c.Closed = true, true
+	g.used = s.now
+	g.BytesSent += p.Delta.BytesSent
+	g.BytesReceived += p.Delta.BytesReceived
+	g.Retransmits += p.Delta.Retransmits
+	g.Known |= p.Fields
+	if p.First || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
+		s.sample(g, p.Connection)
 	}
-	s.count(g, c)
-	g.Live[c.State]++
-	if c.State == tcp.TimeWait || c.State == tcp.Closed {
-		// Nobody has it any more; it only keeps its ports for a while.
-		s.ended(g, c)
+}
+
+// Opened implements event.Listener.
+func (s *Set) Opened(o *event.Opened) { s.groupOf(o.Connection).Opens++ }
+
+// Ended implements event.Listener. An attempt that came to nothing was no
+// connection.
+func (s *Set) Ended(e *event.Ended) {
+	if e.Established {
+		s.groupOf(e.Connection).Closes++
 	}
+}
+
+func (s *Set) sample(g *Group, c *event.Connection) {
 	for i := range s.cfg.Distributions {
-		if d := &s.cfg.Distributions[i]; c.Has(d.Field) {
+		d := &s.cfg.Distributions[i]
+		if c.Has(d.Field) && (!d.Detailed || c.Details != nil) {
 			g.Histograms[i].add(d.Value(c), d.Bounds)
 		}
 	}
 }
 
-// Close counts the end of a connection that the table gives up, and what it did
-// until then as far as that was seen. A connection that never came further than
-// the handshake was none.
-func (s *Set) Close(c *table.Connection) {
-	g := s.groupOf(c)
-	s.count(g, c)
-	s.ended(g, c)
-	g.members--
-}
+// Collect begins a collection: groups are then read by All, and it ends with End.
+func (s *Set) Collect(now time.Time) { s.now = now }
 
-// ended counts the end of a connection once.
-func (s *Set) ended(g *Group, c *table.Connection) {
-	if c.Opened && !c.Closed {
-		c.Closed = true
-		g.Closes++
-	}
-}
-
-// Forget is called when the table was reset: no connection knows its group any
-// more. Nothing is closed by that.
-func (s *Set) Forget() {
-	for _, g := range s.groups {
-		g.members = 0
-	}
-}
-
-// End ends a collection: groups that had no connection for long are forgotten.
-// When they come back, they count from 0 with a new start.
-func (s *Set) End() {
+// End ends a collection that was written, with live counts or without: groups
+// that had no connection for long are forgotten. When they come back, they count
+// from 0 with a new start.
+func (s *Set) End(live bool) {
 	for place, g := range s.groups {
+		if live {
+			g.Before = g.Live
+		}
 		if place == overflow || g.free || g.members > 0 || s.now.Sub(g.used) < s.cfg.Expiry {
 			continue
 		}
 		delete(s.index, g.Key)
 		*g = Group{free: true}
+		s.vacant = append(s.vacant, int32(place))
 	}
 }
 
@@ -209,10 +165,6 @@ func (s *Set) All() iter.Seq[*Group] {
 // Len returns the number of groups without the overflow group.
 func (s *Set) Len() int { return len(s.index) }
 
-// Opened returns how many connections have been opened, those included that wait
-// for their owner.
-func (s *Set) Opened() uint64 { return s.opened + s.waiting }
-
 // Overflowed returns the number of live connections in the overflow group.
 func (s *Set) Overflowed() (n int64) {
 	for _, live := range s.groups[overflow].Live {
@@ -221,35 +173,23 @@ func (s *Set) Overflowed() (n int64) {
 	return n
 }
 
-// count moves into the group what the connection did since it was last counted.
-func (s *Set) count(g *Group, c *table.Connection) {
-	g.used = s.now
-	d := c.Uncounted
-	c.Uncounted = table.Delta{}
-	g.BytesSent += d.BytesSent
-	g.BytesReceived += d.BytesReceived
-	g.Retransmits += d.Retransmits
-	g.Known |= c.Fields
-	if !c.Opened && c.State != tcp.SynSent && c.State != tcp.SynReceived {
-		c.Opened = true
-		if c.IsNew {
-			g.Opens++
-			s.opened++
-		}
-	}
-}
-
 // groupOf returns the group of a connection, and finds it one at first.
-func (s *Set) groupOf(c *table.Connection) *Group {
-	if c.Group != 0 {
-		return s.groups[c.Group-1]
+func (s *Set) groupOf(c *event.Connection) *Group {
+	for int(c.Slot) >= len(s.bySlot) {
+		s.bySlot = append(s.bySlot, -1)
 	}
-	key := s.keyOf(c, s.role(c))
+	if place := s.bySlot[c.Slot]; place >= 0 {
+		return s.groups[place]
+	}
+	var key Key
+	for _, a := range s.cfg.By {
+		attributes[a].take(&key, c, &s.masks)
+	}
 	place, ok := s.index[key]
 	if !ok {
 		place = s.place(key)
 	}
-	c.Group = place + 1
+	s.bySlot[c.Slot] = place
 	s.groups[place].members++
 	return s.groups[place]
 }
@@ -259,29 +199,24 @@ func (s *Set) place(key Key) int32 {
 	if len(s.index) >= s.cfg.Limit {
 		return overflow
 	}
+	g := s.newGroup(key)
 	place := int32(len(s.groups))
-	// Places are given up by End, hours apart: a search is cheap enough.
-	if len(s.index)+1 < len(s.groups) {
-		place = int32(slices.IndexFunc(s.groups, func(g *Group) bool { return g.free }))
-		s.groups[place] = s.newGroup(key)
+	if n := len(s.vacant); n > 0 {
+		place, s.vacant = s.vacant[n-1], s.vacant[:n-1]
+		s.groups[place] = g
 	} else {
-		s.groups = append(s.groups, s.newGroup(key))
+		s.groups = append(s.groups, g)
 	}
 	s.index[key] = place
 	return place
 }
 
+// newGroup returns a group that counts since the last collection: one that had
+// its key before wrote its last point then, at the latest.
 func (s *Set) newGroup(key Key) *Group {
-	g := &Group{Key: key, Start: s.before, Histograms: make([]Histogram, len(s.cfg.Distributions))}
+	g := &Group{Key: key, Start: s.now, Histograms: make([]Histogram, len(s.cfg.Distributions))}
 	for i, d := range s.cfg.Distributions {
 		g.Histograms[i] = *newHistogram(d.Bounds)
 	}
 	return g
-}
-
-func (s *Set) role(c *table.Connection) ConnectionRole {
-	if c.State == tcp.SynReceived || s.Accepted(c.ID.Namespace, c.Local.Port()) {
-		return Server
-	}
-	return Client
 }

@@ -807,6 +807,26 @@ func (ms *TCPBufferUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPClosesMetricConfig provides config for the tcp.closes metric.
+type TCPClosesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPClosesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPCongestionWindowMetricConfig provides config for the tcp.congestion_window metric.
 type TCPCongestionWindowMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -894,26 +914,6 @@ type TCPConnectionBufferUsageMetricConfig struct {
 }
 
 func (ms *TCPConnectionBufferUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
-	if parser == nil {
-		return nil
-	}
-
-	err := parser.Unmarshal(ms)
-	if err != nil {
-		return err
-	}
-
-	ms.enabledSetByUser = parser.IsSet("enabled")
-	return nil
-}
-
-// TCPConnectionClosesMetricConfig provides config for the tcp.connection.closes metric.
-type TCPConnectionClosesMetricConfig struct {
-	Enabled          bool `mapstructure:"enabled"`
-	enabledSetByUser bool
-}
-
-func (ms *TCPConnectionClosesMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1054,26 +1054,6 @@ type TCPConnectionMssMetricConfig struct {
 }
 
 func (ms *TCPConnectionMssMetricConfig) Unmarshal(parser *confmap.Conf) error {
-	if parser == nil {
-		return nil
-	}
-
-	err := parser.Unmarshal(ms)
-	if err != nil {
-		return err
-	}
-
-	ms.enabledSetByUser = parser.IsSet("enabled")
-	return nil
-}
-
-// TCPConnectionOpensMetricConfig provides config for the tcp.connection.opens metric.
-type TCPConnectionOpensMetricConfig struct {
-	Enabled          bool `mapstructure:"enabled"`
-	enabledSetByUser bool
-}
-
-func (ms *TCPConnectionOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1507,6 +1487,26 @@ func (ms *TCPListenerQueueUsageMetricConfig) Unmarshal(parser *confmap.Conf) err
 	return nil
 }
 
+// TCPOpensMetricConfig provides config for the tcp.opens metric.
+type TCPOpensMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPRetransmitsMetricConfig provides config for the tcp.retransmits metric.
 type TCPRetransmitsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1609,12 +1609,12 @@ type MetricsConfig struct {
 	SystemNetworkTCPWindowProbes             SystemNetworkTCPWindowProbesMetricConfig             `mapstructure:"system.network.tcp.window.probes"`
 	SystemNetworkTCPZeroWindowAdvertised     SystemNetworkTCPZeroWindowAdvertisedMetricConfig     `mapstructure:"system.network.tcp.zero_window.advertised"`
 	TCPBufferUsage                           TCPBufferUsageMetricConfig                           `mapstructure:"tcp.buffer.usage"`
+	TCPCloses                                TCPClosesMetricConfig                                `mapstructure:"tcp.closes"`
 	TCPCongestionWindow                      TCPCongestionWindowMetricConfig                      `mapstructure:"tcp.congestion_window"`
 	TCPConnectionAcked                       TCPConnectionAckedMetricConfig                       `mapstructure:"tcp.connection.acked"`
 	TCPConnectionAge                         TCPConnectionAgeMetricConfig                         `mapstructure:"tcp.connection.age"`
 	TCPConnectionBufferLimit                 TCPConnectionBufferLimitMetricConfig                 `mapstructure:"tcp.connection.buffer.limit"`
 	TCPConnectionBufferUsage                 TCPConnectionBufferUsageMetricConfig                 `mapstructure:"tcp.connection.buffer.usage"`
-	TCPConnectionCloses                      TCPConnectionClosesMetricConfig                      `mapstructure:"tcp.connection.closes"`
 	TCPConnectionCongestionWindow            TCPConnectionCongestionWindowMetricConfig            `mapstructure:"tcp.connection.congestion_window"`
 	TCPConnectionDeliveryRate                TCPConnectionDeliveryRateMetricConfig                `mapstructure:"tcp.connection.delivery_rate"`
 	TCPConnectionEcnCe                       TCPConnectionEcnCeMetricConfig                       `mapstructure:"tcp.connection.ecn.ce"`
@@ -1622,7 +1622,6 @@ type MetricsConfig struct {
 	TCPConnectionIo                          TCPConnectionIoMetricConfig                          `mapstructure:"tcp.connection.io"`
 	TCPConnectionLost                        TCPConnectionLostMetricConfig                        `mapstructure:"tcp.connection.lost"`
 	TCPConnectionMss                         TCPConnectionMssMetricConfig                         `mapstructure:"tcp.connection.mss"`
-	TCPConnectionOpens                       TCPConnectionOpensMetricConfig                       `mapstructure:"tcp.connection.opens"`
 	TCPConnectionOutOfOrder                  TCPConnectionOutOfOrderMetricConfig                  `mapstructure:"tcp.connection.out_of_order"`
 	TCPConnectionPacingRate                  TCPConnectionPacingRateMetricConfig                  `mapstructure:"tcp.connection.pacing_rate"`
 	TCPConnectionRetransmitIo                TCPConnectionRetransmitIoMetricConfig                `mapstructure:"tcp.connection.retransmit.io"`
@@ -1644,6 +1643,7 @@ type MetricsConfig struct {
 	TCPIo                                    TCPIoMetricConfig                                    `mapstructure:"tcp.io"`
 	TCPListenerQueueLimit                    TCPListenerQueueLimitMetricConfig                    `mapstructure:"tcp.listener.queue.limit"`
 	TCPListenerQueueUsage                    TCPListenerQueueUsageMetricConfig                    `mapstructure:"tcp.listener.queue.usage"`
+	TCPOpens                                 TCPOpensMetricConfig                                 `mapstructure:"tcp.opens"`
 	TCPRetransmits                           TCPRetransmitsMetricConfig                           `mapstructure:"tcp.retransmits"`
 	TCPRtt                                   TCPRttMetricConfig                                   `mapstructure:"tcp.rtt"`
 	TCPRttVariation                          TCPRttVariationMetricConfig                          `mapstructure:"tcp.rtt.variation"`
@@ -1771,6 +1771,9 @@ func DefaultMetricsConfig() MetricsConfig {
 		TCPBufferUsage: TCPBufferUsageMetricConfig{
 			Enabled: false,
 		},
+		TCPCloses: TCPClosesMetricConfig{
+			Enabled: true,
+		},
 		TCPCongestionWindow: TCPCongestionWindowMetricConfig{
 			Enabled: false,
 		},
@@ -1784,9 +1787,6 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: false,
 		},
 		TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
-			Enabled: true,
-		},
-		TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 			Enabled: true,
 		},
 		TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -1809,9 +1809,6 @@ func DefaultMetricsConfig() MetricsConfig {
 		},
 		TCPConnectionMss: TCPConnectionMssMetricConfig{
 			Enabled: false,
-		},
-		TCPConnectionOpens: TCPConnectionOpensMetricConfig{
-			Enabled: true,
 		},
 		TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
 			Enabled: false,
@@ -1874,6 +1871,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: true,
 		},
 		TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
+			Enabled: true,
+		},
+		TCPOpens: TCPOpensMetricConfig{
 			Enabled: true,
 		},
 		TCPRetransmits: TCPRetransmitsMetricConfig{

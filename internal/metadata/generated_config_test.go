@@ -146,6 +146,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPBufferUsage: TCPBufferUsageMetricConfig{
 						Enabled: true,
 					},
+					TCPCloses: TCPClosesMetricConfig{
+						Enabled: true,
+					},
 					TCPCongestionWindow: TCPCongestionWindowMetricConfig{
 						Enabled: true,
 					},
@@ -159,9 +162,6 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
-						Enabled: true,
-					},
-					TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 						Enabled: true,
 					},
 					TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -183,9 +183,6 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPConnectionMss: TCPConnectionMssMetricConfig{
-						Enabled: true,
-					},
-					TCPConnectionOpens: TCPConnectionOpensMetricConfig{
 						Enabled: true,
 					},
 					TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
@@ -249,6 +246,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
+						Enabled: true,
+					},
+					TCPOpens: TCPOpensMetricConfig{
 						Enabled: true,
 					},
 					TCPRetransmits: TCPRetransmitsMetricConfig{
@@ -400,6 +400,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPBufferUsage: TCPBufferUsageMetricConfig{
 						Enabled: false,
 					},
+					TCPCloses: TCPClosesMetricConfig{
+						Enabled: false,
+					},
 					TCPCongestionWindow: TCPCongestionWindowMetricConfig{
 						Enabled: false,
 					},
@@ -413,9 +416,6 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					TCPConnectionBufferUsage: TCPConnectionBufferUsageMetricConfig{
-						Enabled: false,
-					},
-					TCPConnectionCloses: TCPConnectionClosesMetricConfig{
 						Enabled: false,
 					},
 					TCPConnectionCongestionWindow: TCPConnectionCongestionWindowMetricConfig{
@@ -437,9 +437,6 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					TCPConnectionMss: TCPConnectionMssMetricConfig{
-						Enabled: false,
-					},
-					TCPConnectionOpens: TCPConnectionOpensMetricConfig{
 						Enabled: false,
 					},
 					TCPConnectionOutOfOrder: TCPConnectionOutOfOrderMetricConfig{
@@ -505,6 +502,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPListenerQueueUsage: TCPListenerQueueUsageMetricConfig{
 						Enabled: false,
 					},
+					TCPOpens: TCPOpensMetricConfig{
+						Enabled: false,
+					},
 					TCPRetransmits: TCPRetransmitsMetricConfig{
 						Enabled: false,
 					},
@@ -534,7 +534,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionClosesMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOpensMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

@@ -19,6 +19,32 @@ const (
 	AggregationStrategyMax = "max"
 )
 
+// AttributeMissedReason specifies the value missed.reason attribute.
+type AttributeMissedReason int
+
+const (
+	_ AttributeMissedReason = iota
+	AttributeMissedReasonScrape
+	AttributeMissedReasonPipeline
+)
+
+// String returns the string representation of the AttributeMissedReason.
+func (av AttributeMissedReason) String() string {
+	switch av {
+	case AttributeMissedReasonScrape:
+		return "scrape"
+	case AttributeMissedReasonPipeline:
+		return "pipeline"
+	}
+	return ""
+}
+
+// MapAttributeMissedReason is a helper map of string to AttributeMissedReason attribute value.
+var MapAttributeMissedReason = map[string]AttributeMissedReason{
+	"scrape":   AttributeMissedReasonScrape,
+	"pipeline": AttributeMissedReasonPipeline,
+}
+
 // AttributeNetworkConnectionState specifies the value network.connection.state attribute.
 type AttributeNetworkConnectionState int
 
@@ -503,6 +529,9 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.buffer.usage",
 		Attributes: []string{"network.io.direction"},
 	},
+	TCPCloses: metricInfo{
+		Name: "tcp.closes",
+	},
 	TCPCongestionWindow: metricInfo{
 		Name: "tcp.congestion_window",
 	},
@@ -521,9 +550,6 @@ var MetricsInfo = metricsInfo{
 	TCPConnectionBufferUsage: metricInfo{
 		Name:       "tcp.connection.buffer.usage",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port", "network.io.direction"},
-	},
-	TCPConnectionCloses: metricInfo{
-		Name: "tcp.connection.closes",
 	},
 	TCPConnectionCongestionWindow: metricInfo{
 		Name:       "tcp.connection.congestion_window",
@@ -552,9 +578,6 @@ var MetricsInfo = metricsInfo{
 	TCPConnectionMss: metricInfo{
 		Name:       "tcp.connection.mss",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port", "network.io.direction"},
-	},
-	TCPConnectionOpens: metricInfo{
-		Name: "tcp.connection.opens",
 	},
 	TCPConnectionOutOfOrder: metricInfo{
 		Name:       "tcp.connection.out_of_order",
@@ -639,6 +662,9 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.listener.queue.usage",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port"},
 	},
+	TCPOpens: metricInfo{
+		Name: "tcp.opens",
+	},
 	TCPRetransmits: metricInfo{
 		Name: "tcp.retransmits",
 	},
@@ -691,12 +717,12 @@ type metricsInfo struct {
 	SystemNetworkTCPWindowProbes             metricInfo
 	SystemNetworkTCPZeroWindowAdvertised     metricInfo
 	TCPBufferUsage                           metricInfo
+	TCPCloses                                metricInfo
 	TCPCongestionWindow                      metricInfo
 	TCPConnectionAcked                       metricInfo
 	TCPConnectionAge                         metricInfo
 	TCPConnectionBufferLimit                 metricInfo
 	TCPConnectionBufferUsage                 metricInfo
-	TCPConnectionCloses                      metricInfo
 	TCPConnectionCongestionWindow            metricInfo
 	TCPConnectionDeliveryRate                metricInfo
 	TCPConnectionEcnCe                       metricInfo
@@ -704,7 +730,6 @@ type metricsInfo struct {
 	TCPConnectionIo                          metricInfo
 	TCPConnectionLost                        metricInfo
 	TCPConnectionMss                         metricInfo
-	TCPConnectionOpens                       metricInfo
 	TCPConnectionOutOfOrder                  metricInfo
 	TCPConnectionPacingRate                  metricInfo
 	TCPConnectionRetransmitIo                metricInfo
@@ -726,6 +751,7 @@ type metricsInfo struct {
 	TCPIo                                    metricInfo
 	TCPListenerQueueLimit                    metricInfo
 	TCPListenerQueueUsage                    metricInfo
+	TCPOpens                                 metricInfo
 	TCPRetransmits                           metricInfo
 	TCPRtt                                   metricInfo
 	TCPRttVariation                          metricInfo
@@ -2838,6 +2864,58 @@ func newMetricTCPBufferUsage(cfg TCPBufferUsageMetricConfig) metricTCPBufferUsag
 	return m
 }
 
+type metricTCPCloses struct {
+	data     pmetric.Metric        // data buffer for generated metric.
+	config   TCPClosesMetricConfig // metric config provided by user.
+	capacity int                   // max observed number of data points added to the metric.
+}
+
+// init fills tcp.closes metric with initial data.
+func (m *metricTCPCloses) init() {
+	m.data.SetName("tcp.closes")
+	m.data.SetDescription("Connections of the group that ended. One that goes to time_wait has ended.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPCloses) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPCloses) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPCloses) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPCloses(cfg TCPClosesMetricConfig) metricTCPCloses {
+	m := metricTCPCloses{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPCongestionWindow struct {
 	data     pmetric.Metric                  // data buffer for generated metric.
 	config   TCPCongestionWindowMetricConfig // metric config provided by user.
@@ -3117,58 +3195,6 @@ func (m *metricTCPConnectionBufferUsage) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPConnectionBufferUsage(cfg TCPConnectionBufferUsageMetricConfig) metricTCPConnectionBufferUsage {
 	m := metricTCPConnectionBufferUsage{config: cfg}
-
-	if cfg.Enabled {
-		m.data = pmetric.NewMetric()
-		m.init()
-	}
-	return m
-}
-
-type metricTCPConnectionCloses struct {
-	data     pmetric.Metric                  // data buffer for generated metric.
-	config   TCPConnectionClosesMetricConfig // metric config provided by user.
-	capacity int                             // max observed number of data points added to the metric.
-}
-
-// init fills tcp.connection.closes metric with initial data.
-func (m *metricTCPConnectionCloses) init() {
-	m.data.SetName("tcp.connection.closes")
-	m.data.SetDescription("Connections of the group that ended. One that goes to time_wait has ended.")
-	m.data.SetUnit("{connection}")
-	m.data.SetEmptySum()
-	m.data.Sum().SetIsMonotonic(true)
-	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-}
-
-func (m *metricTCPConnectionCloses) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
-	if !m.config.Enabled {
-		return
-	}
-	dp := m.data.Sum().DataPoints().AppendEmpty()
-	dp.SetStartTimestamp(start)
-	dp.SetTimestamp(ts)
-	dp.SetIntValue(val)
-}
-
-// updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricTCPConnectionCloses) updateCapacity() {
-	if m.data.Sum().DataPoints().Len() > m.capacity {
-		m.capacity = m.data.Sum().DataPoints().Len()
-	}
-}
-
-// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricTCPConnectionCloses) emit(metrics pmetric.MetricSlice) {
-	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
-		m.updateCapacity()
-		m.data.MoveTo(metrics.AppendEmpty())
-		m.init()
-	}
-}
-
-func newMetricTCPConnectionCloses(cfg TCPConnectionClosesMetricConfig) metricTCPConnectionCloses {
-	m := metricTCPConnectionCloses{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -3576,58 +3602,6 @@ func (m *metricTCPConnectionMss) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPConnectionMss(cfg TCPConnectionMssMetricConfig) metricTCPConnectionMss {
 	m := metricTCPConnectionMss{config: cfg}
-
-	if cfg.Enabled {
-		m.data = pmetric.NewMetric()
-		m.init()
-	}
-	return m
-}
-
-type metricTCPConnectionOpens struct {
-	data     pmetric.Metric                 // data buffer for generated metric.
-	config   TCPConnectionOpensMetricConfig // metric config provided by user.
-	capacity int                            // max observed number of data points added to the metric.
-}
-
-// init fills tcp.connection.opens metric with initial data.
-func (m *metricTCPConnectionOpens) init() {
-	m.data.SetName("tcp.connection.opens")
-	m.data.SetDescription("Connections of the group that were established, accepted ones included.")
-	m.data.SetUnit("{connection}")
-	m.data.SetEmptySum()
-	m.data.Sum().SetIsMonotonic(true)
-	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-}
-
-func (m *metricTCPConnectionOpens) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
-	if !m.config.Enabled {
-		return
-	}
-	dp := m.data.Sum().DataPoints().AppendEmpty()
-	dp.SetStartTimestamp(start)
-	dp.SetTimestamp(ts)
-	dp.SetIntValue(val)
-}
-
-// updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricTCPConnectionOpens) updateCapacity() {
-	if m.data.Sum().DataPoints().Len() > m.capacity {
-		m.capacity = m.data.Sum().DataPoints().Len()
-	}
-}
-
-// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricTCPConnectionOpens) emit(metrics pmetric.MetricSlice) {
-	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
-		m.updateCapacity()
-		m.data.MoveTo(metrics.AppendEmpty())
-		m.init()
-	}
-}
-
-func newMetricTCPConnectionOpens(cfg TCPConnectionOpensMetricConfig) metricTCPConnectionOpens {
-	m := metricTCPConnectionOpens{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4734,7 +4708,7 @@ type metricTCPListenerQueueLimit struct {
 // init fills tcp.listener.queue.limit metric with initial data.
 func (m *metricTCPListenerQueueLimit) init() {
 	m.data.SetName("tcp.listener.queue.limit")
-	m.data.SetDescription("Most connections that may wait in the listener's accept queue, the backlog in force. When the queue is full, new connections stall or fail.")
+	m.data.SetDescription("Most connections that can wait in the listener's accept queue. When the usage is the limit, new connections stall or fail.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(false)
@@ -4831,6 +4805,58 @@ func (m *metricTCPListenerQueueUsage) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPListenerQueueUsage(cfg TCPListenerQueueUsageMetricConfig) metricTCPListenerQueueUsage {
 	m := metricTCPListenerQueueUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPOpens struct {
+	data     pmetric.Metric       // data buffer for generated metric.
+	config   TCPOpensMetricConfig // metric config provided by user.
+	capacity int                  // max observed number of data points added to the metric.
+}
+
+// init fills tcp.opens metric with initial data.
+func (m *metricTCPOpens) init() {
+	m.data.SetName("tcp.opens")
+	m.data.SetDescription("Connections of the group that were established, accepted ones included.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPOpens) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPOpens) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPOpens) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPOpens(cfg TCPOpensMetricConfig) metricTCPOpens {
+	m := metricTCPOpens{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -5041,12 +5067,12 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPWindowProbes             metricSystemNetworkTCPWindowProbes
 	metricSystemNetworkTCPZeroWindowAdvertised     metricSystemNetworkTCPZeroWindowAdvertised
 	metricTCPBufferUsage                           metricTCPBufferUsage
+	metricTCPCloses                                metricTCPCloses
 	metricTCPCongestionWindow                      metricTCPCongestionWindow
 	metricTCPConnectionAcked                       metricTCPConnectionAcked
 	metricTCPConnectionAge                         metricTCPConnectionAge
 	metricTCPConnectionBufferLimit                 metricTCPConnectionBufferLimit
 	metricTCPConnectionBufferUsage                 metricTCPConnectionBufferUsage
-	metricTCPConnectionCloses                      metricTCPConnectionCloses
 	metricTCPConnectionCongestionWindow            metricTCPConnectionCongestionWindow
 	metricTCPConnectionDeliveryRate                metricTCPConnectionDeliveryRate
 	metricTCPConnectionEcnCe                       metricTCPConnectionEcnCe
@@ -5054,7 +5080,6 @@ type MetricsBuilder struct {
 	metricTCPConnectionIo                          metricTCPConnectionIo
 	metricTCPConnectionLost                        metricTCPConnectionLost
 	metricTCPConnectionMss                         metricTCPConnectionMss
-	metricTCPConnectionOpens                       metricTCPConnectionOpens
 	metricTCPConnectionOutOfOrder                  metricTCPConnectionOutOfOrder
 	metricTCPConnectionPacingRate                  metricTCPConnectionPacingRate
 	metricTCPConnectionRetransmitIo                metricTCPConnectionRetransmitIo
@@ -5076,6 +5101,7 @@ type MetricsBuilder struct {
 	metricTCPIo                                    metricTCPIo
 	metricTCPListenerQueueLimit                    metricTCPListenerQueueLimit
 	metricTCPListenerQueueUsage                    metricTCPListenerQueueUsage
+	metricTCPOpens                                 metricTCPOpens
 	metricTCPRetransmits                           metricTCPRetransmits
 	metricTCPRtt                                   metricTCPRtt
 	metricTCPRttVariation                          metricTCPRttVariation
@@ -5144,12 +5170,12 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPWindowProbes:             newMetricSystemNetworkTCPWindowProbes(mbc.Metrics.SystemNetworkTCPWindowProbes),
 		metricSystemNetworkTCPZeroWindowAdvertised:     newMetricSystemNetworkTCPZeroWindowAdvertised(mbc.Metrics.SystemNetworkTCPZeroWindowAdvertised),
 		metricTCPBufferUsage:                           newMetricTCPBufferUsage(mbc.Metrics.TCPBufferUsage),
+		metricTCPCloses:                                newMetricTCPCloses(mbc.Metrics.TCPCloses),
 		metricTCPCongestionWindow:                      newMetricTCPCongestionWindow(mbc.Metrics.TCPCongestionWindow),
 		metricTCPConnectionAcked:                       newMetricTCPConnectionAcked(mbc.Metrics.TCPConnectionAcked),
 		metricTCPConnectionAge:                         newMetricTCPConnectionAge(mbc.Metrics.TCPConnectionAge),
 		metricTCPConnectionBufferLimit:                 newMetricTCPConnectionBufferLimit(mbc.Metrics.TCPConnectionBufferLimit),
 		metricTCPConnectionBufferUsage:                 newMetricTCPConnectionBufferUsage(mbc.Metrics.TCPConnectionBufferUsage),
-		metricTCPConnectionCloses:                      newMetricTCPConnectionCloses(mbc.Metrics.TCPConnectionCloses),
 		metricTCPConnectionCongestionWindow:            newMetricTCPConnectionCongestionWindow(mbc.Metrics.TCPConnectionCongestionWindow),
 		metricTCPConnectionDeliveryRate:                newMetricTCPConnectionDeliveryRate(mbc.Metrics.TCPConnectionDeliveryRate),
 		metricTCPConnectionEcnCe:                       newMetricTCPConnectionEcnCe(mbc.Metrics.TCPConnectionEcnCe),
@@ -5157,7 +5183,6 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPConnectionIo:                          newMetricTCPConnectionIo(mbc.Metrics.TCPConnectionIo),
 		metricTCPConnectionLost:                        newMetricTCPConnectionLost(mbc.Metrics.TCPConnectionLost),
 		metricTCPConnectionMss:                         newMetricTCPConnectionMss(mbc.Metrics.TCPConnectionMss),
-		metricTCPConnectionOpens:                       newMetricTCPConnectionOpens(mbc.Metrics.TCPConnectionOpens),
 		metricTCPConnectionOutOfOrder:                  newMetricTCPConnectionOutOfOrder(mbc.Metrics.TCPConnectionOutOfOrder),
 		metricTCPConnectionPacingRate:                  newMetricTCPConnectionPacingRate(mbc.Metrics.TCPConnectionPacingRate),
 		metricTCPConnectionRetransmitIo:                newMetricTCPConnectionRetransmitIo(mbc.Metrics.TCPConnectionRetransmitIo),
@@ -5179,6 +5204,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
 		metricTCPListenerQueueLimit:                    newMetricTCPListenerQueueLimit(mbc.Metrics.TCPListenerQueueLimit),
 		metricTCPListenerQueueUsage:                    newMetricTCPListenerQueueUsage(mbc.Metrics.TCPListenerQueueUsage),
+		metricTCPOpens:                                 newMetricTCPOpens(mbc.Metrics.TCPOpens),
 		metricTCPRetransmits:                           newMetricTCPRetransmits(mbc.Metrics.TCPRetransmits),
 		metricTCPRtt:                                   newMetricTCPRtt(mbc.Metrics.TCPRtt),
 		metricTCPRttVariation:                          newMetricTCPRttVariation(mbc.Metrics.TCPRttVariation),
@@ -5361,12 +5387,12 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPWindowProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.emit(ils.Metrics())
 	mb.metricTCPBufferUsage.emit(ils.Metrics())
+	mb.metricTCPCloses.emit(ils.Metrics())
 	mb.metricTCPCongestionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionAcked.emit(ils.Metrics())
 	mb.metricTCPConnectionAge.emit(ils.Metrics())
 	mb.metricTCPConnectionBufferLimit.emit(ils.Metrics())
 	mb.metricTCPConnectionBufferUsage.emit(ils.Metrics())
-	mb.metricTCPConnectionCloses.emit(ils.Metrics())
 	mb.metricTCPConnectionCongestionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionDeliveryRate.emit(ils.Metrics())
 	mb.metricTCPConnectionEcnCe.emit(ils.Metrics())
@@ -5374,7 +5400,6 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPConnectionIo.emit(ils.Metrics())
 	mb.metricTCPConnectionLost.emit(ils.Metrics())
 	mb.metricTCPConnectionMss.emit(ils.Metrics())
-	mb.metricTCPConnectionOpens.emit(ils.Metrics())
 	mb.metricTCPConnectionOutOfOrder.emit(ils.Metrics())
 	mb.metricTCPConnectionPacingRate.emit(ils.Metrics())
 	mb.metricTCPConnectionRetransmitIo.emit(ils.Metrics())
@@ -5396,6 +5421,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPIo.emit(ils.Metrics())
 	mb.metricTCPListenerQueueLimit.emit(ils.Metrics())
 	mb.metricTCPListenerQueueUsage.emit(ils.Metrics())
+	mb.metricTCPOpens.emit(ils.Metrics())
 	mb.metricTCPRetransmits.emit(ils.Metrics())
 	mb.metricTCPRtt.emit(ils.Metrics())
 	mb.metricTCPRttVariation.emit(ils.Metrics())
@@ -5630,6 +5656,11 @@ func (mb *MetricsBuilder) RecordTCPBufferUsageDataPoint(ts pcommon.Timestamp, va
 	mb.metricTCPBufferUsage.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
 }
 
+// RecordTCPClosesDataPoint adds a data point to tcp.closes metric.
+func (mb *MetricsBuilder) RecordTCPClosesDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPCloses.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordTCPCongestionWindowDataPoint adds a data point to tcp.congestion_window metric.
 func (mb *MetricsBuilder) RecordTCPCongestionWindowDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricTCPCongestionWindow.recordDataPoint(mb.startTime, ts, val)
@@ -5653,11 +5684,6 @@ func (mb *MetricsBuilder) RecordTCPConnectionBufferLimitDataPoint(ts pcommon.Tim
 // RecordTCPConnectionBufferUsageDataPoint adds a data point to tcp.connection.buffer.usage metric.
 func (mb *MetricsBuilder) RecordTCPConnectionBufferUsageDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64, networkPeerAddressAttributeValue string, networkPeerPortAttributeValue int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPConnectionBufferUsage.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue, networkIoDirectionAttributeValue.String())
-}
-
-// RecordTCPConnectionClosesDataPoint adds a data point to tcp.connection.closes metric.
-func (mb *MetricsBuilder) RecordTCPConnectionClosesDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricTCPConnectionCloses.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordTCPConnectionCongestionWindowDataPoint adds a data point to tcp.connection.congestion_window metric.
@@ -5693,11 +5719,6 @@ func (mb *MetricsBuilder) RecordTCPConnectionLostDataPoint(ts pcommon.Timestamp,
 // RecordTCPConnectionMssDataPoint adds a data point to tcp.connection.mss metric.
 func (mb *MetricsBuilder) RecordTCPConnectionMssDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64, networkPeerAddressAttributeValue string, networkPeerPortAttributeValue int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPConnectionMss.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue, networkIoDirectionAttributeValue.String())
-}
-
-// RecordTCPConnectionOpensDataPoint adds a data point to tcp.connection.opens metric.
-func (mb *MetricsBuilder) RecordTCPConnectionOpensDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricTCPConnectionOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordTCPConnectionOutOfOrderDataPoint adds a data point to tcp.connection.out_of_order metric.
@@ -5803,6 +5824,11 @@ func (mb *MetricsBuilder) RecordTCPListenerQueueLimitDataPoint(ts pcommon.Timest
 // RecordTCPListenerQueueUsageDataPoint adds a data point to tcp.listener.queue.usage metric.
 func (mb *MetricsBuilder) RecordTCPListenerQueueUsageDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
 	mb.metricTCPListenerQueueUsage.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue)
+}
+
+// RecordTCPOpensDataPoint adds a data point to tcp.opens metric.
+func (mb *MetricsBuilder) RecordTCPOpensDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordTCPRetransmitsDataPoint adds a data point to tcp.retransmits metric.

@@ -186,6 +186,9 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordTCPBufferUsageDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPClosesDataPoint(ts, 1)
 
 			allMetricsCount++
 			mb.RecordTCPCongestionWindowDataPoint(ts, 1)
@@ -201,9 +204,6 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPConnectionBufferUsageDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeNetworkIoDirectionTransmit)
-			defaultMetricsCount++
-			allMetricsCount++
-			mb.RecordTCPConnectionClosesDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPConnectionCongestionWindowDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
@@ -225,9 +225,6 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordTCPConnectionMssDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeNetworkIoDirectionTransmit)
-			defaultMetricsCount++
-			allMetricsCount++
-			mb.RecordTCPConnectionOpensDataPoint(ts, 1)
 
 			allMetricsCount++
 			mb.RecordTCPConnectionOutOfOrderDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
@@ -291,6 +288,9 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPListenerQueueUsageDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPOpensDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPRetransmitsDataPoint(ts, 1)
@@ -940,6 +940,20 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.closes":
+					assert.False(t, validatedMetrics["tcp.closes"], "Found a duplicate in the metrics slice: tcp.closes")
+					validatedMetrics["tcp.closes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group that ended. One that goes to time_wait has ended.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.congestion_window":
 					assert.False(t, validatedMetrics["tcp.congestion_window"], "Found a duplicate in the metrics slice: tcp.congestion_window")
 					validatedMetrics["tcp.congestion_window"] = true
@@ -1087,20 +1101,6 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
-				case "tcp.connection.closes":
-					assert.False(t, validatedMetrics["tcp.connection.closes"], "Found a duplicate in the metrics slice: tcp.connection.closes")
-					validatedMetrics["tcp.connection.closes"] = true
-					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
-					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections of the group that ended. One that goes to time_wait has ended.", mi.Description())
-					assert.Equal(t, "{connection}", mi.Unit())
-					assert.True(t, mi.Sum().IsMonotonic())
-					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
-					dp := mi.Sum().DataPoints().At(0)
-					assert.Equal(t, start, dp.StartTimestamp())
-					assert.Equal(t, ts, dp.Timestamp())
-					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
-					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.connection.congestion_window":
 					assert.False(t, validatedMetrics["tcp.connection.congestion_window"], "Found a duplicate in the metrics slice: tcp.connection.congestion_window")
 					validatedMetrics["tcp.connection.congestion_window"] = true
@@ -1327,20 +1327,6 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
-				case "tcp.connection.opens":
-					assert.False(t, validatedMetrics["tcp.connection.opens"], "Found a duplicate in the metrics slice: tcp.connection.opens")
-					validatedMetrics["tcp.connection.opens"] = true
-					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
-					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections of the group that were established, accepted ones included.", mi.Description())
-					assert.Equal(t, "{connection}", mi.Unit())
-					assert.True(t, mi.Sum().IsMonotonic())
-					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
-					dp := mi.Sum().DataPoints().At(0)
-					assert.Equal(t, start, dp.StartTimestamp())
-					assert.Equal(t, ts, dp.Timestamp())
-					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
-					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.connection.out_of_order":
 					assert.False(t, validatedMetrics["tcp.connection.out_of_order"], "Found a duplicate in the metrics slice: tcp.connection.out_of_order")
 					validatedMetrics["tcp.connection.out_of_order"] = true
@@ -1897,7 +1883,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.listener.queue.limit"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Most connections that may wait in the listener's accept queue, the backlog in force. When the queue is full, new connections stall or fail.", mi.Description())
+					assert.Equal(t, "Most connections that can wait in the listener's accept queue. When the usage is the limit, new connections stall or fail.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.False(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1944,6 +1930,20 @@ func TestMetricsBuilder(t *testing.T) {
 					networkLocalPortAttrVal, ok := dp.Attributes().Get("network.local.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 18, networkLocalPortAttrVal.Int())
+				case "tcp.opens":
+					assert.False(t, validatedMetrics["tcp.opens"], "Found a duplicate in the metrics slice: tcp.opens")
+					validatedMetrics["tcp.opens"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group that were established, accepted ones included.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "tcp.retransmits":
 					assert.False(t, validatedMetrics["tcp.retransmits"], "Found a duplicate in the metrics slice: tcp.retransmits")
 					validatedMetrics["tcp.retransmits"] = true

@@ -29,9 +29,9 @@ type TelemetryBuilder struct {
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
 	ReceiverTcpstatsGroups                metric.Int64Gauge
+	ReceiverTcpstatsMissedTicks           metric.Int64Counter
 	ReceiverTcpstatsNetworkNamespaces     metric.Int64Gauge
 	ReceiverTcpstatsOverflowedConnections metric.Int64Gauge
-	ReceiverTcpstatsPoints                metric.Int64Counter
 	ReceiverTcpstatsScrapeDuration        metric.Float64Histogram
 	ReceiverTcpstatsSockets               metric.Int64Gauge
 	ReceiverTcpstatsSourceErrors          metric.Int64Counter
@@ -87,6 +87,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{group}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsMissedTicks, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_missed_ticks",
+		metric.WithDescription("Ticks of collection_interval at which nothing was written. [Alpha]"),
+		metric.WithUnit("{tick}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsNetworkNamespaces, err = builder.meter.Int64Gauge(
 		"otelcol_receiver_tcpstats_network_namespaces",
 		metric.WithDescription("Network namespaces that are read, the collector's own included. [Alpha]"),
@@ -97,12 +103,6 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_overflowed_connections",
 		metric.WithDescription("Live connections that are beyond groups.limit and counted in the group with otel.metric.overflow. [Alpha]"),
 		metric.WithUnit("{connection}"),
-	)
-	errs = errors.Join(errs, err)
-	builder.ReceiverTcpstatsPoints, err = builder.meter.Int64Counter(
-		"otelcol_receiver_tcpstats_points",
-		metric.WithDescription("Data points that were handed to the pipeline and that it accepted. [Alpha]"),
-		metric.WithUnit("{datapoint}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsScrapeDuration, err = builder.meter.Float64Histogram(

@@ -22,9 +22,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsGroups.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsMissedTicks.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsNetworkNamespaces.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), 1)
-	tb.ReceiverTcpstatsPoints.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsScrapeDuration.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsSockets.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsSourceErrors.Add(context.Background(), 1)
@@ -40,13 +40,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualReceiverTcpstatsGroups(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsMissedTicks(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsNetworkNamespaces(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsOverflowedConnections(t, testTel,
-		[]metricdata.DataPoint[int64]{{Value: 1}},
-		metricdatatest.IgnoreTimestamp())
-	AssertEqualReceiverTcpstatsPoints(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsScrapeDuration(t, testTel,

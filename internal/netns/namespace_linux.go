@@ -57,7 +57,7 @@ func (n *Namespace) Do(f func() error) error {
 	go offMainThread(func() {
 		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 			runtime.UnlockOSThread()
-			done <- fmt.Errorf("enter network namespace %d: %w (it takes CAP_SYS_ADMIN, see README, Permissions)", n.id, err)
+			done <- fmt.Errorf("enter network namespace %d: %w (%s)", n.id, err, remedy())
 			return
 		}
 		err := f()
@@ -112,21 +112,4 @@ func Own() (id uint64, err error) {
 		return 0, fmt.Errorf("inspect %s: %w", self, err)
 	}
 	return st.Ino, nil
-}
-
-// Supported returns nil if namespaces can be entered, else why not and how to
-// grant it.
-func Supported() error {
-	runtime.LockOSThread()
-	fd, err := unix.Open(self, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("open %s: %w (needs Linux's /proc)", self, err)
-	}
-	errEnter := unix.Setns(fd, unix.CLONE_NEWNET)
-	runtime.UnlockOSThread() // it is where it was
-	if errEnter != nil {
-		errEnter = fmt.Errorf("enter a network namespace: %w (it takes CAP_SYS_ADMIN, and CAP_SYS_PTRACE to find them, see README, Permissions)", errEnter)
-	}
-	return errors.Join(errEnter, unix.Close(fd))
 }

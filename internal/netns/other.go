@@ -27,6 +27,12 @@ func (*Namespace) Close() error { return nil }
 // Own returns 0.
 func Own() (uint64, error) { return 0, nil }
 
+// Cookie is 0.
+func (*Namespace) Cookie() (uint64, error) { return 0, nil }
+
+// OwnCookie returns 0.
+func OwnCookie() (uint64, error) { return 0, nil }
+
 // Find finds none.
 func Find(context.Context, string) ([]Found, int, error) { return nil, 0, Supported() }
 

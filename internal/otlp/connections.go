@@ -20,30 +20,19 @@ type endpoint struct {
 	start               pcommon.Timestamp
 }
 
-// Connections hands the connections to send, size of them at a time: building
-// and marshalling a few hundred is several times cheaper, each, than all at
-// once, and gRPC takes 4 MiB. It reorders connections so that each process has
-// one resource in a batch. It stops at the first error
-// of send.
-func (w *Writer) Connections(connections []*table.Connection, size int, now time.Time, send func(batch pmetric.Metrics, connections int) error) error {
-	if len(w.instruments) == 0 {
-		return nil
-	}
+// SortByHolder brings the connections of each process together, so that it has
+// one resource in a batch.
+func (w *Writer) SortByHolder(connections []*table.Connection) {
 	slices.SortFunc(connections, func(a, b *table.Connection) int { return holderOf(a).compare(holderOf(b)) })
-	for batch := range slices.Chunk(connections, size) {
-		md := w.batch(batch, now)
-		if md.ResourceMetrics().Len() == 0 {
-			continue
-		}
-		if err := send(md, len(batch)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
-func (w *Writer) batch(connections []*table.Connection, now time.Time) pmetric.Metrics {
+// Connections returns one batch of connections. Building and marshalling a few
+// hundred is several times cheaper, each, than all at once, and gRPC takes 4 MiB.
+func (w *Writer) Connections(connections []*table.Connection, now time.Time) pmetric.Metrics {
 	md := pmetric.NewMetrics()
+	if len(w.instruments) == 0 {
+		return md
+	}
 	for h, its := range ofEachHolder(connections, holderOf) {
 		w.ofHolder(md, h, its, now)
 	}
@@ -53,8 +42,8 @@ func (w *Writer) batch(connections []*table.Connection, now time.Time) pmetric.M
 func holderOf(c *table.Connection) holder { return holder{c.Owner.Process, c.ID.Namespace} }
 
 func (w *Writer) ofHolder(md pmetric.Metrics, h holder, connections []*table.Connection, now time.Time) {
-	resource, wanted := w.resources.of(h.process, w.places[h.namespace])
-	if !wanted {
+	resource := w.resources.of(h.process, w.place(h.namespace))
+	if !w.resources.pass(resource.Attributes()) {
 		return
 	}
 	w.endpoints = w.endpoints[:0]

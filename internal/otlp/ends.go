@@ -10,6 +10,8 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // WantsEnds tells whether a metric of how connections end is enabled.
@@ -25,8 +27,8 @@ func (w *Writer) WantsEnds() bool {
 
 // Ends appends how the connections of the host ended.
 func (w *Writer) Ends(md pmetric.Metrics, ends *group.Ends, now time.Time) {
-	resource, wanted := w.resources.of(nil, Place{})
-	if !wanted {
+	resource := w.resources.of(nil, netns.Place{})
+	if !w.resources.pass(resource.Attributes()) {
 		return
 	}
 	metrics := pmetric.NewMetricSlice()
@@ -50,24 +52,18 @@ func (w *Writer) Ends(md pmetric.Metrics, ends *group.Ends, now time.Time) {
 	}
 }
 
-func (w *Writer) writeEnds(metrics pmetric.MetricSlice, name string, byRole map[group.ConnectionRole]*group.Histogram, bounds []float64, start, ts pcommon.Timestamp) {
+func (w *Writer) writeEnds(metrics pmetric.MetricSlice, name string, byRole map[tcp.Role]*group.Histogram, bounds []float64, start, ts pcommon.Timestamp) {
 	prototype, enabled := w.prototypes[name]
 	if !enabled || len(byRole) == 0 {
 		return
 	}
 	m := newHistogram(metrics, prototype, len(bounds) == 0)
 	write := writerOf(len(bounds) == 0)
-	for _, role := range []group.ConnectionRole{group.Client, group.Server} {
+	for _, role := range []tcp.Role{tcp.Client, tcp.Server} {
 		if h := byRole[role]; h != nil {
 			putRole(write(m, h, bounds, start, ts), role)
 		}
 	}
 }
 
-func putRole(attrs pcommon.Map, role group.ConnectionRole) {
-	name := metadata.AttributeTCPRoleClient
-	if role == group.Server {
-		name = metadata.AttributeTCPRoleServer
-	}
-	attrs.PutStr("tcp.role", name.String())
-}
+func putRole(attrs pcommon.Map, role tcp.Role) { attrs.PutStr("tcp.role", role.String()) }

@@ -1,16 +1,16 @@
 package otlp
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
-	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -67,8 +67,8 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 		groupPoint{transmit, tcp.Fields(0).With(tcp.FieldBytesSent), func(g *group.Group) uint64 { return g.BytesSent }},
 		groupPoint{receive, tcp.Fields(0).With(tcp.FieldBytesReceived), func(g *group.Group) uint64 { return g.BytesReceived }})
 	number(info.TCPRetransmits.Name, groupPoint{"", tcp.Fields(0).With(tcp.FieldRetransmits), func(g *group.Group) uint64 { return g.Retransmits }})
-	number(info.TCPConnectionOpens.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Opens }})
-	number(info.TCPConnectionCloses.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Closes }})
+	number(info.TCPOpens.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Opens }})
+	number(info.TCPCloses.Name, groupPoint{"", 0, func(g *group.Group) uint64 { return g.Closes }})
 
 	bytes := byteBounds
 	if len(rttBounds) == 0 {
@@ -82,11 +82,11 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 		}
 	}
 	detailed := func(field tcp.Field, bounds []float64, value func(*tcp.Socket) float64) group.Distribution {
-		return group.Distribution{Field: field, Bounds: bounds, Detailed: true, Value: func(c *table.Connection) float64 { return value(&c.Sample) }}
+		return group.Distribution{Field: field, Bounds: bounds, Detailed: true, Value: func(c *event.Connection) float64 { return value(&c.Sample) }}
 	}
 	distribution(info.TCPRtt.Name, "", group.Distribution{
 		Field: tcp.FieldSmoothedRTT, Bounds: rttBounds,
-		Value: func(c *table.Connection) float64 { return c.SmoothedRTT.Seconds() },
+		Value: func(c *event.Connection) float64 { return c.SmoothedRTT.Seconds() },
 	})
 	distribution(info.TCPRttVariation.Name, "", detailed(tcp.FieldRTTVariation, rttBounds, func(s *tcp.Socket) float64 { return s.RTTVariation.Seconds() }))
 	distribution(info.TCPCongestionWindow.Name, "", detailed(tcp.FieldCongestionWindow, bytes, func(s *tcp.Socket) float64 { return float64(s.CongestionWindow) }))
@@ -96,39 +96,37 @@ func (w *Writer) Group(by []group.Attribute, rttBounds []float64) []group.Distri
 	return enabled
 }
 
-// Groups hands the groups to send, some hundreds at a time. Groups are metrics
-// of the host: what they are grouped by is on each point. It goes on after an
-// error of send and returns the first.
-func (w *Writer) Groups(set *group.Set, now time.Time, send func(pmetric.Metrics) error) error {
-	resource, wanted := w.resources.of(nil, Place{})
-	if !wanted {
-		return nil
-	}
-	var failed error
+// Groups returns the groups, some hundreds in a batch. Groups are metrics of the
+// host: what they are grouped by is on each point. live says whether what is live
+// is known: without it, only counters are written.
+func (w *Writer) Groups(set *group.Set, live bool, now time.Time) (batches []pmetric.Metrics) {
+	resource := w.resources.of(nil, netns.Place{})
 	for batch := range slices.Chunk(slices.Collect(set.All()), groupBatch) {
 		metrics := pmetric.NewMetricSlice()
-		w.writeGroups(metrics, batch, now)
+		w.writeGroups(metrics, batch, live, now)
 		if metrics.Len() == 0 {
 			continue
 		}
 		md := pmetric.NewMetrics()
 		metrics.MoveAndAppendTo(w.scope(md, resource))
-		if err := send(md); err != nil && failed == nil {
-			failed = err
-		}
+		batches = append(batches, md)
 	}
-	return failed
+	return batches
 }
 
-func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group, now time.Time) {
+func (w *Writer) writeGroups(metrics pmetric.MetricSlice, all []*group.Group, live bool, now time.Time) {
 	ts := pcommon.NewTimestampFromTime(now)
-	attributes := make([]pcommon.Map, len(groups))
-	starts := make([]pcommon.Timestamp, len(groups))
-	for i, g := range groups {
-		attributes[i] = w.groupAttributes(g)
-		starts[i] = startTime(g.Start, now)
+	groups := make([]*group.Group, 0, len(all))
+	attributes := make([]pcommon.Map, 0, len(all))
+	starts := make([]pcommon.Timestamp, 0, len(all))
+	for _, g := range all {
+		attrs := w.groupAttributes(g)
+		if !w.resources.pass(attrs) {
+			continue
+		}
+		groups, attributes, starts = append(groups, g), append(attributes, attrs), append(starts, startTime(g.Start, now))
 	}
-	if prototype, enabled := w.prototypes[metadata.MetricsInfo.TCPConnections.Name]; enabled {
+	if prototype, enabled := w.prototypes[metadata.MetricsInfo.TCPConnections.Name]; enabled && live {
 		m := metrics.AppendEmpty()
 		prototype.CopyTo(m)
 		for i, g := range groups {
@@ -170,7 +168,9 @@ func (w *Writer) writeGroups(metrics pmetric.MetricSlice, groups []*group.Group,
 			}
 		}
 	}
-	w.writeDistributions(metrics, groups, attributes, starts, ts)
+	if live {
+		w.writeDistributions(metrics, groups, attributes, starts, ts)
+	}
 }
 
 func (w *Writer) writeDistributions(metrics pmetric.MetricSlice, groups []*group.Group, attributes []pcommon.Map, starts []pcommon.Timestamp, ts pcommon.Timestamp) {
@@ -266,68 +266,12 @@ func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
 	}
 	attrs.EnsureCapacity(len(w.groups.by))
 	for _, a := range w.groups.by {
-		key := &g.Key
-		switch name := a.String(); a {
-		case group.ProcessPID:
-			putInt(attrs, name, int64(key.PID))
-		case group.ProcessExecutableName:
-			putStr(attrs, name, key.Executable)
-		case group.ProcessOwner:
-			putStr(attrs, name, key.Owner)
-		case group.ContainerID:
-			putStr(attrs, name, key.ContainerID)
-		case group.Role:
-			putRole(attrs, key.Role)
-		case group.ServerAddress:
-			putStr(attrs, name, network(key.ServerAddress))
-		case group.ServerPort:
-			putInt(attrs, name, int64(key.ServerPort))
-		case group.ClientAddress:
-			putStr(attrs, name, network(key.ClientAddress))
-		case group.PeerAddress:
-			putStr(attrs, name, network(key.PeerAddress))
-		case group.PeerPort:
-			putInt(attrs, name, int64(key.PeerPort))
-		case group.LocalAddress:
-			putStr(attrs, name, network(key.LocalAddress))
-		case group.LocalPort:
-			putInt(attrs, name, int64(key.LocalPort))
-		case group.NetworkType:
-			typ := metadata.AttributeNetworkTypeIpv6
-			if key.IPVersion == 4 {
-				typ = metadata.AttributeNetworkTypeIpv4
-			}
-			attrs.PutStr(name, typ.String())
-		case group.CongestionControl:
-			putStr(attrs, name, key.CongestionControl)
-		case group.TCPStack:
-			putStr(attrs, name, key.TCPStack)
-		case group.NetworkNamespace:
-			putInt(attrs, name, int64(key.Namespace))
+		switch v := a.Of(&g.Key); {
+		case v.Text != "":
+			attrs.PutStr(a.String(), v.Text)
+		case v.Number != 0:
+			attrs.PutInt(a.String(), v.Number)
 		}
 	}
 	return attrs
-}
-
-// network writes an address, or the network that it was masked to.
-func network(p netip.Prefix) string {
-	switch {
-	case !p.IsValid():
-		return ""
-	case p.IsSingleIP():
-		return p.Addr().String()
-	}
-	return p.String()
-}
-
-func putStr(attrs pcommon.Map, name, value string) {
-	if value != "" {
-		attrs.PutStr(name, value)
-	}
-}
-
-func putInt(attrs pcommon.Map, name string, value int64) {
-	if value != 0 {
-		attrs.PutInt(name, value)
-	}
 }

@@ -58,8 +58,8 @@ func (w *Writer) writeListeners(md pmetric.Metrics, now time.Time) {
 		merged = append(merged, l)
 	}
 	for h, its := range ofEachHolder(merged, func(l listener) holder { return l.holder }) {
-		resource, wanted := w.resources.of(h.process, w.places[h.namespace])
-		if !wanted {
+		resource := w.resources.of(h.process, w.place(h.namespace))
+		if !w.resources.pass(resource.Attributes()) {
 			continue
 		}
 		metrics := pmetric.NewMetricSlice()

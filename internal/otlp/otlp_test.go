@@ -2,13 +2,13 @@ package otlp
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
@@ -68,11 +69,12 @@ func full() tcp.Socket {
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); v.Type().Field(i).Name {
-		case "ID", "Local", "Peer", "Failure", "Inode", "UID", "State", "Fields", "CongestionControl", "Stack", "WithoutFINs", "Holder":
+		case "ID", "Local", "Peer", "Inode", "UID", "State", "Role", "Fields", "Low32", "CongestionControl", "Stack":
 		default:
-			if f.CanInt() {
+			switch {
+			case f.CanInt():
 				f.SetInt(int64(time.Duration(i) * time.Millisecond))
-			} else {
+			case f.CanUint():
 				f.SetUint(uint64(1000 + i))
 			}
 		}
@@ -87,20 +89,23 @@ var nginx = &process.Process{
 }
 
 func connection(s tcp.Socket, p *process.Process) *table.Connection {
-	remembered := table.New(table.Options{Boot: began.Add(-10 * time.Second), Detailed: true})
+	remembered := table.New(table.Options{Boot: began.Add(-10 * time.Second), Detailed: true, Slots: &table.Slots{}})
 	remembered.Begin(began)
-	c := remembered.Observe(&s)
+	remembered.Observe(&s)
+	c := remembered.Find(s.ID)
 	c.Owner.Process = p
 	return c
 }
 
 func collect(t *testing.T, w *Writer, size int, connections ...*table.Connection) []pmetric.Metrics {
 	t.Helper()
+	w.SortByHolder(connections)
 	var batches []pmetric.Metrics
-	require.NoError(t, w.Connections(connections, size, now, func(md pmetric.Metrics, _ int) error {
-		batches = append(batches, md)
-		return nil
-	}))
+	for chunk := range slices.Chunk(connections, size) {
+		if md := w.Connections(chunk, now); md.ResourceMetrics().Len() > 0 {
+			batches = append(batches, md)
+		}
+	}
 	return batches
 }
 
@@ -165,7 +170,7 @@ func TestGolden(t *testing.T) {
 		for c := range tcp.NumCounters {
 			counters.Set(c, uint64(1000+int(c)))
 		}
-		var states States
+		var states tcp.States
 		for s := range states {
 			states[s] = int64(s)
 		}
@@ -193,13 +198,13 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	listener.State = tcp.Listen
 	w.AddListener(connection(listener, nil))
 	got := make(map[string]bool)
-	for name := range names(w.System(&counters, &States{}, now)) {
+	for name := range names(w.System(&counters, &tcp.States{}, now)) {
 		got[name] = true
 	}
 	for name := range names(collect(t, w, 1, connection(full(), nil))[0]) {
 		got[name] = true
 	}
-	for name := range names(grouped(t, w, []group.Attribute{group.Role}, connection(full(), nil))) {
+	for name := range names(grouped(t, w, []group.Attribute{group.Role}, fresh(1, 1))) {
 		got[name] = true
 	}
 	for name := range names(ends(w, full())) {
@@ -211,9 +216,9 @@ func TestEveryMetricIsWritten(t *testing.T) {
 // ends writes how a connection ended, and another that was refused.
 func ends(w *Writer, s tcp.Socket) pmetric.Metrics {
 	all := group.NewEnds(began, []float64{0.001, 0.01})
-	all.Count(&s, false)
-	s.Failure = tcp.Refused
-	all.Count(&s, true)
+	n := &tcp.Notice{Socket: s}
+	all.Ended(&event.Ended{Connection: &event.Connection{Role: tcp.Client}, Established: true, Last: n})
+	all.Ended(&event.Ended{Connection: &event.Connection{Role: tcp.Server}, Failure: tcp.Refused, Last: n})
 	md := pmetric.NewMetrics()
 	w.Ends(md, all, now)
 	return md
@@ -231,8 +236,9 @@ func TestEveryFieldIsWritten(t *testing.T) {
 			seen[value] = m.Name()
 		}
 	}
-	// All but the accept queue; BusyTime as none, less its parts.
-	assert.Len(t, seen, int(tcp.NumFields)-2)
+	// All but the accept queue and what groups alone have (RetransmitsBy); BusyTime as
+	// none, less its parts.
+	assert.Len(t, seen, int(tcp.NumFields)-3)
 }
 
 func TestGoldenEnds(t *testing.T) { golden(t, ends(newWriter(everything()), full())) }
@@ -247,7 +253,7 @@ func TestWhatIsNotKnownIsNotWritten(t *testing.T) {
 	assert.Equal(t, map[string]int{"system.network.tcp.connection.opens": 1}, names(w.System(&counters, nil, now)), "0 was counted, the rest was not")
 	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount())
 	// All states are counted but closed, of which no kernel lists all.
-	assert.Equal(t, int(tcp.NumStates)-1, w.System(&tcp.Counters{}, &States{}, now).DataPointCount())
+	assert.Equal(t, int(tcp.NumStates)-1, w.System(&tcp.Counters{}, &tcp.States{}, now).DataPointCount())
 }
 
 func TestTimestamps(t *testing.T) {
@@ -285,28 +291,62 @@ func TestSwitchedOff(t *testing.T) {
 	w.AddListener(connection(full(), nginx))
 	var counters tcp.Counters
 	counters.Set(tcp.OpensServer, 1)
-	assert.Zero(t, w.System(&counters, &States{}, now).DataPointCount())
+	assert.Zero(t, w.System(&counters, &tcp.States{}, now).DataPointCount())
 }
 
-// metrics_include and metrics_exclude of resource attributes work as for
-// generated metrics.
+// metrics_exclude takes out what has the value, metrics_include what does not
+// have it, or does not have the attribute at all: connections without a process,
+// other processes' listeners, and groups.
 func TestResourceFilters(t *testing.T) {
-	cfg := metadata.NewDefaultMetricsBuilderConfig()
-	require.NoError(t, confmap.NewFromStringMap(map[string]any{
-		"process.executable.name": map[string]any{"metrics_exclude": []any{map[string]any{"regexp": "^ngi"}}},
-	}).Unmarshal(&cfg.ResourceAttributes))
-	w := newWriter(cfg)
 	curl := &process.Process{PID: 99, Executable: "curl"}
-	batches := collect(t, w, 1, connection(full(), nginx), connection(full(), curl), connection(full(), nil))
-	require.Len(t, batches, 2, "an empty batch is not sent")
-	for _, md := range batches {
-		attrs := md.ResourceMetrics().At(0).Resource().Attributes().AsRaw()
-		assert.NotEqual(t, "nginx", attrs["process.executable.name"])
+	for _, tt := range []struct {
+		filter string
+		want   []any
+		groups []any
+	}{
+		{"metrics_exclude", []any{"curl", nil}, []any{"curl", nil}},
+		{"metrics_include", []any{"nginx"}, []any{"nginx"}},
+	} {
+		t.Run(tt.filter, func(t *testing.T) {
+			cfg := metadata.NewDefaultMetricsBuilderConfig()
+			require.NoError(t, confmap.NewFromStringMap(map[string]any{
+				"process.executable.name": map[string]any{tt.filter: []any{map[string]any{"regexp": "^ngi"}}},
+			}).Unmarshal(&cfg.ResourceAttributes))
+			w := newWriter(cfg)
+			var got []any
+			for _, md := range collect(t, w, 1, connection(full(), nginx), connection(full(), curl), connection(full(), nil)) {
+				got = append(got, md.ResourceMetrics().At(0).Resource().Attributes().AsRaw()["process.executable.name"])
+			}
+			assert.ElementsMatch(t, tt.want, got, "an empty batch is not sent")
+
+			listener := full()
+			listener.State = tcp.Listen
+			for _, p := range []*process.Process{nginx, curl, nil} {
+				w.AddListener(connection(listener, p))
+			}
+			got = nil
+			for _, rm := range w.System(&tcp.Counters{}, nil, now).ResourceMetrics().All() {
+				got = append(got, rm.Resource().Attributes().AsRaw()["process.executable.name"])
+			}
+			assert.ElementsMatch(t, tt.want, got)
+
+			got = nil
+			md := grouped(t, w, []group.Attribute{group.ProcessExecutableName}, fresh(1, 10), owned(fresh(2, 10), curl), owned(fresh(3, 10), nil))
+			for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+				if m.Name() == "tcp.opens" {
+					for _, dp := range m.Sum().DataPoints().All() {
+						got = append(got, dp.Attributes().AsRaw()["process.executable.name"])
+					}
+				}
+			}
+			assert.ElementsMatch(t, tt.groups, got)
+
+			if tt.filter == "metrics_include" {
+				w := newWriter(cfg)
+				assert.Zero(t, grouped(t, w, []group.Attribute{group.Role}, fresh(1, 10)).DataPointCount(), "groups that do not have the attribute")
+			}
+		})
 	}
-	listener := full()
-	listener.State = tcp.Listen
-	w.AddListener(connection(listener, nginx))
-	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount())
 }
 
 func TestBatches(t *testing.T) {
@@ -317,21 +357,14 @@ func TestBatches(t *testing.T) {
 		c.Peer = netip.AddrPortFrom(c.Peer.Addr(), uint16(i+1))
 		connections = append(connections, c)
 	}
-	var sizes []int
 	var resources int
-	require.NoError(t, w.Connections(connections, 4, now, func(md pmetric.Metrics, n int) error {
-		sizes = append(sizes, n)
-		resources += md.ResourceMetrics().Len()
-		assert.Equal(t, n, names(md)["tcp.connection.rtt"])
-		return nil
-	}))
-	assert.Equal(t, []int{4, 4, 2}, sizes)
+	batches := collect(t, w, 4, connections...)
+	require.Len(t, batches, 3)
+	for i, n := range []int{4, 4, 2} {
+		resources += batches[i].ResourceMetrics().Len()
+		assert.Equal(t, n, names(batches[i])["tcp.connection.rtt"])
+	}
 	assert.Equal(t, 4, resources, "those of one process are together: only the middle batch has two")
-
-	refused := errors.New("refused")
-	calls := 0
-	assert.Equal(t, refused, w.Connections(connections, 4, now, func(pmetric.Metrics, int) error { calls++; return refused }))
-	assert.Equal(t, 1, calls)
 }
 
 // Sockets that share address and port in one process (SO_REUSEPORT) would be
@@ -380,8 +413,8 @@ func BenchmarkConnections(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := w.Connections(connections, 500, now, func(pmetric.Metrics, int) error { return nil }); err != nil {
-					b.Fatal(err)
+				for chunk := range slices.Chunk(connections, 500) {
+					w.Connections(chunk, now)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/connection")
@@ -392,14 +425,10 @@ func BenchmarkConnections(b *testing.B) {
 // Backends drop points that end before they start.
 func TestAClockThatWasSetBack(t *testing.T) {
 	w := newWriter(everything())
-	var batches []pmetric.Metrics
 	before := began.Add(-time.Hour) // while connections began at began, less some seconds
-	require.NoError(t, w.Connections([]*table.Connection{connection(full(), nginx)}, 10, before, func(md pmetric.Metrics, _ int) error {
-		batches = append(batches, md)
-		return nil
-	}))
+	md := w.Connections([]*table.Connection{connection(full(), nginx)}, before)
 	sums := 0
-	for _, m := range batches[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
 		if m.Type() == pmetric.MetricTypeSum {
 			for _, dp := range m.Sum().DataPoints().All() {
 				assert.Equal(t, dp.Timestamp(), dp.StartTimestamp(), m.Name())

@@ -3,31 +3,69 @@ package otlp
 import (
 	"cmp"
 	"iter"
+	"reflect"
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/collector/filter"
 	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/receiver"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 )
 
 // creationTime is ISO 8601 with what the kernel's clock ticks tell.
 const creationTime = "2006-01-02T15:04:05.00Z"
 
-// resources makes the resource of each process.
+// resources makes the resource of each process, and applies the filters on
+// resource attributes.
 type resources struct {
 	builder *metadata.ResourceBuilder
-	// filter applies metrics_include and metrics_exclude: it emits its one metric
-	// only for a resource that passes them.
-	filter *metadata.MetricsBuilder
+	filters []attributeFilter
 }
 
-func newResources(cfg metadata.ResourceAttributesConfig, set receiver.Settings) resources {
-	one := metadata.MetricsBuilderConfig{ResourceAttributes: cfg}
-	one.Metrics.SystemNetworkTCPOrphans.Enabled = true
-	return resources{builder: metadata.NewResourceBuilder(cfg), filter: metadata.NewMetricsBuilder(one, set)}
+// attributeFilter is metrics_include and metrics_exclude of a resource attribute.
+type attributeFilter struct {
+	name             string
+	include, exclude filter.Filter // nil: none
+}
+
+func newResources(cfg metadata.ResourceAttributesConfig) resources {
+	r := resources{builder: metadata.NewResourceBuilder(cfg)}
+	// The generated code applies them to what it writes itself, and to no other
+	// code's metrics; its configuration has a field for each attribute.
+	all := reflect.ValueOf(cfg)
+	for i := range all.NumField() {
+		attribute := all.Field(i).Interface().(metadata.ResourceAttributeConfig)
+		f := attributeFilter{name: all.Type().Field(i).Tag.Get("mapstructure")}
+		if attribute.MetricsInclude != nil {
+			f.include = filter.CreateFilter(attribute.MetricsInclude)
+		}
+		if attribute.MetricsExclude != nil {
+			f.exclude = filter.CreateFilter(attribute.MetricsExclude)
+		}
+		if f.include != nil || f.exclude != nil {
+			r.filters = append(r.filters, f)
+		}
+	}
+	return r
+}
+
+// pass reports whether the user's filters let the metrics of a resource, or a
+// group with these attributes, pass. What is asked for by an attribute's value is
+// not what does not have the attribute.
+func (r *resources) pass(attrs pcommon.Map) bool {
+	for _, f := range r.filters {
+		value, has := attrs.Get(f.name)
+		if f.include != nil && (!has || !f.include.Matches(value.AsString())) {
+			return false
+		}
+		if f.exclude != nil && has && f.exclude.Matches(value.AsString()) {
+			return false
+		}
+	}
+	return true
 }
 
 // holder is whose resource something belongs to: a process's, or for nil that of
@@ -37,9 +75,8 @@ type holder struct {
 	namespace uint64
 }
 
-// of returns the resource of a holder, whose namespace may be at a place, and
-// whether the user's filters let it pass.
-func (r *resources) of(p *process.Process, at Place) (res pcommon.Resource, wanted bool) {
+// of returns the resource of a process, or of nobody's sockets, at a place.
+func (r *resources) of(p *process.Process, at netns.Place) pcommon.Resource {
 	if at.Namespace != 0 {
 		r.builder.SetNetworkNamespaceID(int64(at.Namespace))
 		set(r.builder.SetNetworkNamespaceName, at.Name)
@@ -59,9 +96,7 @@ func (r *resources) of(p *process.Process, at Place) (res pcommon.Resource, want
 			r.builder.SetProcessFreebsdJailID(int64(p.JailID))
 		}
 	}
-	res = r.builder.Emit()
-	r.filter.RecordSystemNetworkTCPOrphansDataPoint(0, 0)
-	return res, r.filter.Emit(metadata.WithResource(res)).ResourceMetrics().Len() > 0
+	return r.builder.Emit()
 }
 
 // set sets what is known.

@@ -7,29 +7,30 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// States is the number of sockets in each state.
-type States [tcp.NumStates]int64
-
 // System returns the host's own numbers and the listeners that were added since
 // the last call. states is nil where they are not known.
-func (w *Writer) System(counters *tcp.Counters, states *States, now time.Time) pmetric.Metrics {
+func (w *Writer) System(counters *tcp.Counters, states *tcp.States, now time.Time) pmetric.Metrics {
 	w.recordSystem(counters, states, now)
 	md := w.system.Emit()
 	w.writeListeners(md, now)
 	return md
 }
 
-// Namespace appends the numbers of another network namespace.
-func (w *Writer) Namespace(md pmetric.Metrics, namespace uint64, counters *tcp.Counters, states *States, now time.Time) {
-	resource, _ := w.resources.of(nil, w.places[namespace])
+// Namespace appends the numbers of another network namespace, whose counters were
+// 0 at start.
+func (w *Writer) Namespace(md pmetric.Metrics, at netns.Place, start time.Time, counters *tcp.Counters, states *tcp.States, now time.Time) {
+	resource := w.resources.of(nil, at)
+	w.system.Reset(metadata.WithStartTime(startTime(start, now)))
+	defer w.system.Reset(metadata.WithStartTime(pcommon.NewTimestampFromTime(w.boot)))
 	w.recordSystem(counters, states, now)
 	w.system.Emit(metadata.WithResource(resource)).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
 }
 
-func (w *Writer) recordSystem(counters *tcp.Counters, states *States, now time.Time) {
+func (w *Writer) recordSystem(counters *tcp.Counters, states *tcp.States, now time.Time) {
 	ts := pcommon.NewTimestampFromTime(now)
 	for c, record := range systemRecorders {
 		if v, ok := counters.Get(tcp.Counter(c)); ok {

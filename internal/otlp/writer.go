@@ -15,12 +15,14 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 )
 
 // Writer writes metrics. It is used by one goroutine at a time.
 type Writer struct {
 	version   string
 	schemaURL string
+	boot      time.Time
 	resources resources
 	system    *metadata.MetricsBuilder
 
@@ -29,21 +31,9 @@ type Writer struct {
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
 
-	listeners []listener // reused, until they are written
-	places    map[uint64]Place
+	listeners []listener                         // reused, until they are written
+	place     func(namespace uint64) netns.Place // where sockets of a namespace are
 }
-
-// Place is a network namespace other than the collector's own, as resources
-// show it.
-type Place struct {
-	Namespace   uint64 // inode
-	Name        string // "": none
-	ContainerID string // of a container in it; "": none
-}
-
-// Places tells where connections of other network namespaces are, by the
-// namespace of their identities. Those of all others are the host's.
-func (w *Writer) Places(places map[uint64]Place) { w.places = places }
 
 // NewWriter returns a writer of the metrics that cfg enables, for a host that
 // booted at the given time.
@@ -52,8 +42,10 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 	w := &Writer{
 		version:    set.BuildInfo.Version,
 		schemaURL:  schemaURL,
+		boot:       boot,
 		prototypes: prototypes,
-		resources:  newResources(cfg.ResourceAttributes, set),
+		resources:  newResources(cfg.ResourceAttributes),
+		place:      func(uint64) netns.Place { return netns.Place{} },
 		system:     metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
 	}
 	for _, in := range instruments() {
@@ -89,8 +81,8 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb := metadata.NewMetricsBuilder(cfg, set)
 	mb.RecordTCPBufferUsageDataPoint(0, 0, direction)
 	mb.RecordTCPCongestionWindowDataPoint(0, 0)
-	mb.RecordTCPConnectionClosesDataPoint(0, 0)
-	mb.RecordTCPConnectionOpensDataPoint(0, 0)
+	mb.RecordTCPClosesDataPoint(0, 0)
+	mb.RecordTCPOpensDataPoint(0, 0)
 	mb.RecordTCPConnectionsDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
 	mb.RecordTCPDeliveryRateDataPoint(0, 0)
 	mb.RecordTCPIoDataPoint(0, 0, direction)

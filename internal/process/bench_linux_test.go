@@ -186,7 +186,7 @@ func BenchmarkNextEntry(b *testing.B) {
 		for rest := buf; len(rest) > 0; {
 			var name []byte
 			var err error
-			if name, rest, err = nextEntry(rest); err != nil {
+			if name, _, rest, err = nextEntry(rest); err != nil {
 				b.Fatal(err)
 			}
 			if _, ok := parseID(name); !ok {

@@ -1,7 +1,9 @@
 package process
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +16,9 @@ func BootTime() (time.Time, error) { return readBootTime("/proc") }
 func readBootTime(proc string) (time.Time, error) {
 	path := filepath.Join(proc, "stat")
 	stat, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, fmt.Errorf("read the boot time: %w (needs Linux's /proc, mounted without subset=pid; under systemd, ProcSubset=all)", err)
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the boot time: %w", err)
 	}

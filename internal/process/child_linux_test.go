@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -82,6 +83,31 @@ func runChild(mode string) error {
 			return err
 		}
 		ready("")
+
+	case "opens": // a resolver, and says what is wrong
+		r, err := NewResolver(Options{})
+		if err == nil {
+			err = r.Close()
+		}
+		ready(err)
+
+	case "headless": // ends its first thread and keeps descriptor 3
+		for unix.Gettid() != unix.Getpid() {
+			// While this one is held, the next goroutine comes to another thread.
+			runtime.LockOSThread()
+			next := make(chan error)
+			go func() { next <- runChild("headless") }()
+			return <-next
+		}
+		go func() {
+			ready("")
+			if err := wait(); err == io.EOF {
+				os.Exit(0)
+			}
+		}()
+		runtime.LockOSThread()
+		_, _, errno := unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+		return errno
 
 	case "sockets": // opens so many
 		n, err := strconv.Atoi(arg)

@@ -23,8 +23,9 @@ type claimSet struct {
 	youngest *Process
 }
 
-// load takes the claims of one scrape and answers those with inode 0.
-func (s *claimSet) load(claims []Claim) {
+// load takes the claims of one scrape and answers those with inode 0. The others
+// that are new are looked for from the given lap on.
+func (s *claimSet) load(claims []Claim, lap uint16) {
 	if s.byInode == nil || s.peak > shrinkAbove && len(claims) <= s.peak/8 {
 		s.byInode = make(map[uint64]int32, len(claims))
 		s.peak = 0
@@ -47,8 +48,25 @@ func (s *claimSet) load(claims []Claim) {
 		s.open++
 		if !c.Owner.sought {
 			s.fresh++
+			if c.Owner.lap == 0 {
+				c.Owner.lap = lap
+			}
 		}
 	}
+}
+
+// awaits tells whether any claim without an answer was made after lap done had
+// begun.
+func (s *claimSet) awaits(done uint16) bool {
+	if s.fresh == 0 {
+		return false
+	}
+	for _, i := range s.byInode {
+		if o := s.claims[i].Owner; o.Process == nil && !o.sought && !covers(done, o.lap) {
+			return true
+		}
+	}
+	return false
 }
 
 // find returns the number of the claim for an inode.
@@ -92,8 +110,8 @@ func (s *claimSet) decided(a age) bool {
 }
 
 // settle gives every claim its reason and lets go of the claims. missing is
-// the reason of what a complete walk did not find, [ReasonNone] where there was none.
-func (s *claimSet) settle(missing Reason) {
+// the reason of what lap done did not find, [ReasonNone] where none was ended.
+func (s *claimSet) settle(missing Reason, done uint16) {
 	for i, c := range s.claims {
 		if c.Inode == 0 {
 			continue
@@ -104,10 +122,10 @@ func (s *claimSet) settle(missing Reason) {
 		}
 		switch {
 		case c.Owner.Process != nil:
-			c.Owner.sought = false
+			c.Owner.sought, c.Owner.lap = false, 0
 			*c.Reason = ReasonNone
-		case missing != ReasonNone:
-			c.Owner.sought = true
+		case missing != ReasonNone && (c.Owner.sought || covers(done, c.Owner.lap)):
+			c.Owner.sought, c.Owner.lap = true, 0
 			*c.Reason = missing
 		case !c.Owner.sought:
 			*c.Reason = ReasonPending

@@ -22,11 +22,17 @@ func (h *host) stamp(p place) (stamp, error) {
 // empty.
 func (h *host) describe(p place, s *stamp) (d Process, uid uint32, err error) {
 	d = Process{PID: p.pid, ParentPID: s.parent, Created: s.created(h.boot)}
+	process := p
+	if s.headless {
+		if p, err = h.living(p.pid); err != nil {
+			return Process{}, 0, err
+		}
+	}
 
 	// The exe link of a kernel thread or of an ended process leads nowhere.
 	dir, name := h.at(p, "exe")
 	if n, errno := readlinkat(dir, name, h.file[:]); errno == 0 {
-		d.Executable = executableName(h.file[:n])
+		d.Executable = executableName(h.programPath(p, h.file[:n]))
 	} else if !gone(errno) && !denied(errno) {
 		return Process{}, 0, h.failure(p, "exe", errno)
 	}
@@ -48,12 +54,12 @@ func (h *host) describe(p place, s *stamp) (d Process, uid uint32, err error) {
 
 	// Last, because it is always there: without it the process has ended, and
 	// the above may be half of it.
-	status, err := h.read(p, "status")
+	status, err := h.read(process, "status")
 	if err == nil {
 		uid, err = parseUID(status)
 	}
 	if err != nil {
-		return Process{}, 0, h.failure(p, "status", err)
+		return Process{}, 0, h.failure(process, "status", err)
 	}
 	return d, uid, nil
 }

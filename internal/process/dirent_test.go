@@ -23,7 +23,7 @@ func TestNextEntry(t *testing.T) {
 	for len(buf) > 0 {
 		var name []byte
 		var err error
-		name, buf, err = nextEntry(buf)
+		name, _, buf, err = nextEntry(buf)
 		require.NoError(t, err)
 		names = append(names, string(name))
 	}
@@ -46,7 +46,7 @@ func TestNextEntryRefuses(t *testing.T) {
 		"into itself":    short,
 		"no NUL":         endless,
 	} {
-		_, _, err := nextEntry(buf)
+		_, _, _, err := nextEntry(buf)
 		assert.ErrorIs(t, err, errDirent, name)
 	}
 }
@@ -69,7 +69,7 @@ func FuzzNextEntry(f *testing.F) {
 	f.Add([]byte{16: 255, 17: 255, 18: 0, 300: 0})
 	f.Fuzz(func(t *testing.T, buf []byte) {
 		for len(buf) > 0 {
-			name, rest, err := nextEntry(buf)
+			name, _, rest, err := nextEntry(buf)
 			if err != nil {
 				return
 			}

@@ -6,7 +6,8 @@
 // a look costs one readlinkat. The walk reads the descriptors of all
 // processes; it costs microseconds for each, so it runs only when there is a
 // socket that no walk has looked for yet, and not more often than the
-// refresh interval.
+// refresh interval. A walk that has no time or no descriptors left is cut short,
+// and the next call goes on from there.
 //
 // One scrape of a table that keeps Owner and Reason in its entries:
 //

@@ -26,6 +26,7 @@ func newFakeProc(tb testing.TB) fakeProc {
 	f.write("stat", "cpu 1\nbtime 1000000\n")
 	f.write("self/stat", "not a process")
 	f.process(1, 1)
+	f.write("2/stat", "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 0 0 0 0 0 0 0 0\n")
 	return f
 }
 
@@ -39,6 +40,21 @@ func (f fakeProc) link(name, target string) {
 	path := filepath.Join(f.dir, name)
 	_ = os.Remove(path)
 	require.NoError(f, os.Symlink(target, path))
+}
+
+// listed are its processes in the order in which a walk comes to them.
+func (f fakeProc) listed(t *testing.T) (pids []int32) {
+	dir, err := os.Open(f.dir)
+	require.NoError(t, err)
+	names, err := dir.Readdirnames(-1)
+	require.NoError(t, err)
+	require.NoError(t, dir.Close())
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid != kthreadd {
+			pids = append(pids, int32(pid))
+		}
+	}
+	return pids
 }
 
 // process adds a process that started so many ticks after boot and holds the

@@ -14,6 +14,7 @@ func (r *Resolver) list(ctx context.Context, now time.Time) (stats Stats, _ erro
 		holder *Process // nil: not read yet
 		passed bool     // it cannot be read
 		failed error    // the first of the processes that could not be read
+		denied = r.lap.denied
 	)
 	err := r.holders.Each(ctx, func(of, fd int32, inode uint64) error {
 		stats.Descriptors++
@@ -26,6 +27,9 @@ func (r *Resolver) list(ctx context.Context, now time.Time) (stats Stats, _ erro
 			return nil
 		}
 		if holder == nil {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			p, err := r.read(now, pid, r.host.place(pid))
 			if err != nil {
 				passed = true
@@ -43,8 +47,11 @@ func (r *Resolver) list(ctx context.Context, now time.Time) (stats Stats, _ erro
 		return stats, fmt.Errorf("list holders of sockets: %w", err)
 	}
 	_, err = r.host.stamp(r.host.place(1))
-	stats.Hidden = errors.Is(err, errGone)
-	return stats, nil
+	// It saw everything that a walk under way has yet to see.
+	denied = r.lap.denied - denied
+	r.lap.begin()
+	r.lap.sawFirst, r.lap.denied = !errors.Is(err, errGone), denied
+	return stats, r.lap.end()
 }
 
 // search looks for the holders of all claimed sockets, by the cheaper way if
@@ -56,9 +63,12 @@ func (r *Resolver) search(ctx context.Context, now time.Time, stats *Stats) erro
 	// What the visitor writes is on the heap: the caller's stats stay off it.
 	listed, err := r.list(ctx, now)
 	stats.Processes, stats.Descriptors = listed.Processes, listed.Descriptors
-	stats.Denied, stats.Hidden = listed.Denied, listed.Hidden
-	if err == nil || ctx.Err() != nil {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		// The next has less to read: it knows the processes that this one has read.
+		return fmt.Errorf("%w: %w", ErrCutShort, err)
 	}
 	return errors.Join(err, r.walk(ctx, now, stats))
 }

@@ -66,6 +66,24 @@ func TestListedHolders(t *testing.T) {
 	assert.True(t, l.closed)
 }
 
+func TestListingIsCutShort(t *testing.T) {
+	proc := newFakeProc(t)
+	proc.process(20, 500)
+	proc.process(30, 400)
+	r := open(t, Options{Proc: proc.dir, Holders: &listed{held: []held{{20, 9, 42}, {30, 5, 43}}}})
+	q, claims := ask(42, 43)
+	looks := 2
+	stats, err := r.Resolve(rationed{t.Context(), &looks}, late, nil, claims)
+	require.ErrorIs(t, err, ErrCutShort)
+	assert.False(t, stats.Complete)
+	assert.Equal(t, int32(20), q[0].owner.Process.PID)
+	assert.Equal(t, ReasonPending, q[1].reason)
+	stats, err = r.Resolve(t.Context(), late, nil, claims[1:])
+	require.NoError(t, err)
+	assert.True(t, stats.Complete)
+	assert.Equal(t, int32(30), q[1].owner.Process.PID)
+}
+
 // What cannot be listed is walked for.
 func TestHoldersThatFail(t *testing.T) {
 	proc := newFakeProc(t)

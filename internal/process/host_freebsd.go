@@ -39,6 +39,13 @@ func openHost(string) (*host, error) {
 
 func (*host) close() error { return nil }
 
+// private is false: a jail numbers its processes as the host does.
+func (*host) private() bool { return false }
+
+// release and reserve are for the descriptors of procfs.
+func (*host) release() bool { return false }
+func (*host) reserve()      {}
+
 // BootTime returns when the host was started. It is the same until the clock is
 // set.
 func BootTime() (time.Time, error) {
@@ -132,8 +139,7 @@ func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error 
 	if err != nil {
 		return fmt.Errorf("walk kern.file: %w", err)
 	}
-	stats.Hidden = hidden()
-	var failed error
+	r.lap.sawFirst = !hidden()
 	stats.Descriptors, stats.Processes, err = parseKernFile(files, func(pid, fd int32, socket uint64) error {
 		i, ok := r.claims.find(socket)
 		if !ok {
@@ -146,18 +152,15 @@ func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error 
 		switch {
 		case err == nil:
 			r.claims.answer(i, p, fd)
-		case !errors.Is(err, errGone) && !errors.Is(err, errDenied) && failed == nil:
-			failed = err
+		case !errors.Is(err, errGone) && !errors.Is(err, errDenied):
+			r.lap.fail(fmt.Errorf("walk kern.file: %w", err))
 		}
 		return nil
 	})
-	if err == nil {
-		err = failed
-	}
 	if err != nil {
 		return fmt.Errorf("walk kern.file: %w", err)
 	}
-	return nil
+	return r.lap.end()
 }
 
 // probe looks nowhere: where a descriptor leads cannot be asked of one alone.

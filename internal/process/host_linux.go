@@ -24,13 +24,19 @@ type host struct {
 	root int       // descriptor of the mount
 	boot time.Time // the kernel's btime; once only, so that dates stay the same
 
-	pids [4 << 10]byte  // directory entries of root
-	fds  [32 << 10]byte // directory entries of a process's fd
-	link [maxSocketLink]byte
+	privatePIDs bool
+	// spare are descriptors that a walk gives up when there are no others left.
+	spare [spares]int
+
+	pids    [4 << 10]byte  // directory entries of root
+	fds     [32 << 10]byte // directory entries of a process's fd
+	threads [4 << 10]byte  // directory entries of a process's task
+	link    [maxSocketLink]byte
 	// file holds one file of a process. It takes thirteen v1 hierarchies with
 	// paths of 1 KiB; cmdline may be longer and is cut.
 	file [16 << 10]byte
-	name [32]byte // of a file, relative to a directory, with NUL
+	name [64]byte // of a file, relative to a directory, with NUL
+	stat unix.Statx_t
 }
 
 func openHost(path string) (*host, error) {
@@ -42,10 +48,15 @@ func openHost(path string) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &host{path: path, root: root, boot: boot}, nil
+	h := &host{path: path, root: root, boot: boot}
+	h.privatePIDs = h.hasPrivatePIDs()
+	h.reserve()
+	return h, nil
 }
 
 func (h *host) close() error {
+	for h.release() {
+	}
 	if err := unix.Close(h.root); err != nil {
 		return fmt.Errorf("close %s: %w", h.path, err)
 	}
@@ -57,12 +68,12 @@ func (h *host) close() error {
 // pid, which costs no descriptor.
 type place struct {
 	pid int32
+	// tid is the thread whose files these are, 0 for the process itself.
+	tid int32
 	fds int // descriptor of the fd directory, -1 if it is not open
 }
 
 func (h *host) place(pid int32) place { return place{pid: pid, fds: -1} }
-
-func (p place) close() { _ = unix.Close(p.fds) }
 
 // at returns the directory and the name, with NUL, for one file of a process.
 // The name is good until the next call.
@@ -73,6 +84,9 @@ func (h *host) at(p place, file string) (dir int, name []byte) {
 	} else {
 		dir = h.root
 		name = append(strconv.AppendInt(name, int64(p.pid), 10), '/')
+		if p.tid != 0 {
+			name = append(strconv.AppendInt(append(name, "task/"...), int64(p.tid), 10), '/')
+		}
 	}
 	return dir, append(append(name, file...), 0)
 }
@@ -81,29 +95,29 @@ func (h *host) at(p place, file string) (dir int, name []byte) {
 // is good until the next call.
 func (h *host) read(p place, file string) ([]byte, error) {
 	dir, name := h.at(p, file)
-	fd, errno := openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, errno := h.openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC)
 	if errno != 0 {
 		return nil, errno
 	}
 	// One read gets it all: procfs makes these files in one piece
 	// (single_open in fs/seq_file.c).
 	n, err := unix.Read(fd, h.file[:])
-	_ = unix.Close(fd)
+	h.closeFD(fd)
 	if err != nil {
 		return nil, err
 	}
 	return h.file[:n], nil
 }
 
-// openFDs opens the directory of a process's descriptors.
-func (h *host) openFDs(pid int32) (place, error) {
-	dir, name := h.at(h.place(pid), "fd")
-	fd, errno := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	at := place{pid: pid, fds: fd}
+// openFDs opens the directory of a process's descriptors, or of a thread's.
+func (h *host) openFDs(p place) (place, error) {
+	dir, name := h.at(p, "fd")
+	fd, errno := h.openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	p.fds = fd
 	if errno != 0 {
-		return at, h.failure(at, "fd", errno)
+		return p, h.failure(p, "fd", errno)
 	}
-	return at, nil
+	return p, nil
 }
 
 // socket returns the inode of the socket that a descriptor is, 0 if it is
@@ -135,6 +149,9 @@ func (h *host) failure(p place, file string, err error) error {
 	case denied(err):
 		return errDenied
 	}
+	if scarce(err) {
+		err = fmt.Errorf("%w (raise the limit of open files: LimitNOFILE= in systemd, ulimit -n)", err)
+	}
 	return fmt.Errorf("read %s/%d/%s: %w", h.path, p.pid, file, err)
 }
 
@@ -149,6 +166,13 @@ func openat(dir int, name []byte, flags int) (fd int, errno unix.Errno) {
 		return -1, errno
 	}
 	return int(r), 0
+}
+
+// statx reads what h.stat has of a file, without asking a file server.
+func (h *host) statx(dir int, name []byte, flags int) unix.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(&name[0])),
+		uintptr(flags|unix.AT_STATX_DONT_SYNC), unix.STATX_BASIC_STATS, uintptr(unsafe.Pointer(&h.stat)), 0)
+	return errno
 }
 
 // readlinkat reads the link name, which ends in NUL, as far as target takes it.

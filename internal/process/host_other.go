@@ -16,18 +16,24 @@ func BootTime() (time.Time, error) {
 }
 
 // Remedy says what it takes to find the owner of every socket.
-const Remedy = "nobody has taught us to read the processes of " + runtime.GOOS
+const Remedy = "process attribution is not supported on " + runtime.GOOS
 
 // stamp is what tells one process from another.
 type stamp = procStamp
 
-// host is an operating system whose processes nobody has taught us to read:
-// opening it succeeds, so that sockets are shown without owners.
+// host is an operating system without process attribution: opening it succeeds, so
+// that sockets are shown without owners.
 type host struct{}
 
 func openHost(string) (*host, error) { return &host{}, nil }
 
 func (*host) close() error { return nil }
+
+func (*host) private() bool { return false }
+
+// release and reserve are for the descriptors of procfs.
+func (*host) release() bool { return false }
+func (*host) reserve()      {}
 
 // place is where a process is found.
 type place struct{}

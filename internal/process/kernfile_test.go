@@ -86,7 +86,7 @@ func TestJoinOnFreeBSD(t *testing.T) {
 // join does what the walk of FreeBSD does, with processes that were read before.
 func join(t *testing.T, files []byte, processes map[int32]kinfo, claims []Claim) map[uint64]Owner {
 	var set claimSet
-	set.load(claims)
+	set.load(claims, 1)
 	known := map[int32]*Process{}
 	_, _, err := parseKernFile(files, func(pid, fd int32, socket uint64) error {
 		i, ok := set.find(socket)
@@ -102,7 +102,7 @@ func join(t *testing.T, files []byte, processes map[int32]kinfo, claims []Claim)
 		return nil
 	})
 	require.NoError(t, err)
-	set.settle(ReasonNoOwner)
+	set.settle(ReasonNoOwner, 1)
 	owners := map[uint64]Owner{}
 	for _, c := range claims {
 		if c.Inode != 0 {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // struct kinfo_proc of <sys/user.h>, as kern.proc.pid gives it. The kernel
@@ -39,7 +41,7 @@ type kinfo struct {
 // name is comm as a string.
 func (k *kinfo) name() string {
 	name, _, _ := bytes.Cut(k.comm[:], []byte{0})
-	return text(name)
+	return tcp.Name(name, commLen-1)
 }
 
 // maxUptime keeps starting times inside time.Duration.

@@ -33,6 +33,8 @@ func (r *Resolver) Stale(ctx context.Context, now time.Time) (map[*Process]bool,
 	if r.host == nil {
 		return nil, fmt.Errorf("check processes: %w", os.ErrClosed)
 	}
+	ctx, cancel := leastTime(ctx)
+	defer cancel()
 	var err error
 	if due(now, r.checked, r.interval) {
 		r.checked = now

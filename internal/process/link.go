@@ -3,6 +3,8 @@ package process
 import (
 	"bytes"
 	"strings"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // maxSocketLink is the longest target of a socket's descriptor, a 64-bit
@@ -21,19 +23,20 @@ func parseSocketLink(target []byte) (inode uint64, ok bool) {
 	return parseUint(target[len(prefix) : len(target)-1])
 }
 
-// executableName returns the file name in the target of /proc/pid/exe, "" where
-// it has none. The kernel appends " (deleted)" when the file is gone (d_path in
-// fs/d_path.c), which is so after every upgrade of a running program.
-func executableName(target []byte) string {
-	target = bytes.TrimSuffix(target, []byte(" (deleted)"))
-	return text(target[bytes.LastIndexByte(target, '/')+1:])
+// executableName returns the file name in the path of a program, "" where it has
+// none.
+func executableName(path []byte) string {
+	return tcp.FileName(path[bytes.LastIndexByte(path, '/')+1:])
 }
 
 // commandName returns argv[0] of /proc/pid/cmdline, in which a NUL ends each
 // argument. A process that writes a title over its arguments is known by that
 // title.
 func commandName(cmdline []byte) string {
-	name, _, _ := bytes.Cut(cmdline, []byte{0})
+	name, _, whole := bytes.Cut(cmdline, []byte{0})
+	if !whole {
+		name = tcp.WithoutPart(name) // it was longer than the buffer
+	}
 	return text(name)
 }
 

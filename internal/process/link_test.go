@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 func TestParseUint(t *testing.T) {
@@ -46,16 +48,15 @@ func TestParseSocketLink(t *testing.T) {
 func TestExecutableName(t *testing.T) {
 	for target, want := range map[string]string{
 		"/usr/sbin/nginx":              "nginx",
-		"/usr/sbin/nginx (deleted)":    "nginx",
+		"/usr/sbin/nginx (deleted)":    "nginx (deleted)",
 		"/opt/my app/run me":           "run me",
 		"(unreachable)/bin/sleep":      "sleep",
-		"/memfd:loader (deleted)":      "memfd:loader",
+		"/memfd:loader":                "memfd:loader",
 		"/usr/bin/\xff":                "\uFFFD",
 		"":                             "",
 		"/":                            "",
-		" (deleted)":                   "",
-		"/bin/x (deleted) (deleted)":   "x (deleted)",
-		"/" + strings.Repeat("a", 255): strings.Repeat("a", 255),
+		"/" + strings.Repeat("a", 255): strings.Repeat("a", tcp.MaxName),
+		"/" + strings.Repeat("ü", 40):  strings.Repeat("ü", tcp.MaxName/2),
 	} {
 		assert.Equal(t, want, executableName([]byte(target)), target)
 	}
@@ -68,6 +69,7 @@ func TestCommandName(t *testing.T) {
 		"/usr/bin/psql\x00-W\x00pw\x00": "/usr/bin/psql",
 		"nginx: worker process\x00\x00": "nginx: worker process",
 		"no end":                        "no end",
+		"cut inside of \xc3":            "cut inside of ",
 		"\xfe\x00x":                     "\uFFFD",
 	} {
 		assert.Equal(t, want, commandName([]byte(cmdline)), cmdline)

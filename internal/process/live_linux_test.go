@@ -278,6 +278,62 @@ func TestHidepid(t *testing.T) {
 	}
 }
 
+func TestPrivatePIDs(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a PID namespace")
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("no unshare(1): ", err)
+	}
+	_, inode := listener(t)
+	for name, tt := range map[string]struct {
+		args    []string
+		private bool
+	}{
+		"hostPID forgotten": {[]string{"--pid", "--fork", "--mount-proc"}, true},
+		"the host's procfs": {[]string{"--pid", "--fork"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := startChild(t, "resolve "+strconv.FormatUint(inode, 10), nil, func(cmd *exec.Cmd) {
+				path, err := os.Executable()
+				require.NoError(t, err)
+				cmd.Path, cmd.Args = unshare, append(append([]string{"unshare"}, tt.args...), path)
+			})
+			var got childAnswer
+			require.NoError(t, json.Unmarshal([]byte(c.ready()), &got))
+			require.NotNil(t, got.Own.Process, got.OwnReason)
+			assert.True(t, got.Stats.Complete)
+			assert.Equal(t, tt.private, got.Stats.PrivatePIDs)
+			if tt.private {
+				assert.Equal(t, ReasonNoPermission, got.ForeignReason, "others may have it")
+				assert.Contains(t, got.Stats.Why(), "hostPID: true")
+			} else {
+				require.NotNil(t, got.Foreign.Process)
+				assert.Equal(t, int32(os.Getpid()), got.Foreign.Process.PID)
+				assert.NotContains(t, got.Stats.Why(), "hostPID")
+			}
+		})
+	}
+}
+
+func TestProcWithoutHost(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount procfs")
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("no unshare(1): ", err)
+	}
+	c := startChild(t, "opens", nil, func(cmd *exec.Cmd) {
+		path, err := os.Executable()
+		require.NoError(t, err)
+		cmd.Path = unshare
+		cmd.Args = []string{"unshare", "--mount", "sh", "-c", `mount -t proc -o subset=pid proc /proc && exec "$0"`, path}
+	})
+	assert.Contains(t, c.ready(), "mounted without subset=pid")
+}
+
 // openDescriptors counts this process's.
 func openDescriptors(t *testing.T) int {
 	t.Helper()
@@ -306,7 +362,7 @@ func TestDescriptorsDoNotLeak(t *testing.T) {
 	_, claims := ask(inode)
 	_, err = r.Resolve(ctx, time.Now(), nil, claims)
 	require.Error(t, err)
-	assert.Equal(t, before+1, openDescriptors(t))
+	assert.Equal(t, before+1+spares, openDescriptors(t))
 	require.NoError(t, r.Close())
 	assert.Equal(t, before, openDescriptors(t))
 }

@@ -12,9 +12,10 @@ import (
 // Strings are valid UTF-8, whatever the process made of its names.
 type Process struct {
 	PID, ParentPID int32
-	// Executable is the base name of the program's file, and where that cannot
-	// be read, comm. Comm comes second because it is cut at 15 bytes (FreeBSD: 19)
-	// and because threads and prctl(2) rename it: node's is MainThread.
+	// Executable is the base name of the program's file, cut at [tcp.MaxName] bytes,
+	// and where that cannot be read, comm. Comm comes second because it is cut at 15
+	// bytes (FreeBSD: 19) and because threads and prctl(2) rename it: node's is
+	// MainThread.
 	Executable string
 	// Command is argv[0] as it was when the process was first seen, and never
 	// more of the command line, which may hold secrets.
@@ -48,6 +49,9 @@ type Owner struct {
 	// for in every later walk but is no reason for one: else an unprivileged
 	// user, who cannot find other users' sockets, would walk for ever.
 	sought bool
+	// lap is the first that looks for the socket from its beginning, 0 where it is
+	// not known yet or no longer matters.
+	lap uint16
 }
 
 // Reason says why a socket has no owner.
@@ -60,12 +64,16 @@ const (
 	// ReasonPending: no walk was due yet, or the walk was cut short.
 	ReasonPending
 	// ReasonNoPermission: no process whose descriptors we may read has it, and
-	// there are others. On Linux those of other users' processes take both
-	// CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+	// there are others ([Stats.Why]). On Linux those of other users' processes take
+	// both CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and those outside of our PID
+	// namespace cannot be seen at all.
 	ReasonNoPermission
 	// ReasonNoOwner: no process has it: not accepted yet, orphaned, TIME_WAIT,
 	// the kernel's own.
 	ReasonNoOwner
+
+	// NumReasons is the number of reasons.
+	NumReasons
 )
 
 var reasonNames = [...]string{"", "pending", "no_permission", "no_owner"}

@@ -28,13 +28,22 @@ type Options struct {
 
 // Stats is what one Resolve did.
 type Stats struct {
-	// Walked: a walk began; it is complete unless Resolve returned an error.
+	// Walked: processes were looked at, from the first on or from where the last
+	// walk was cut short.
 	Walked bool
+	// Complete: the walk came to its end, so claims made before it began have an owner
+	// or a final reason. After one that did not, which Resolve's error explains
+	// ([ErrCutShort]), claims stay pending, maybe for many calls.
+	Complete bool
 	// Processes is the number of processes whose descriptors the walk listed,
 	// Descriptors the number of those that it looked at.
 	Processes, Descriptors int
-	// Denied is the number of processes with descriptors that we may not read.
+	// Denied is the number of processes with descriptors that we may not read, since
+	// the first.
 	Denied int
+	// PrivatePIDs: procfs shows the processes of a container, not those of the host
+	// (hostPID was forgotten). Sockets may be held by processes that it does not show.
+	PrivatePIDs bool
 	// Hidden: processes are hidden from us (procfs mounted with hidepid=2,
 	// systemd's ProtectProc=invisible, security.bsd.see_other_uids=0), so the walk
 	// saw but a part of them.
@@ -45,13 +54,14 @@ type Stats struct {
 	Duration          time.Duration
 }
 
-// Resolver joins sockets with processes. It holds at most one descriptor, keeps no
+// Resolver joins sockets with processes. It holds a few descriptors, keeps no
 // goroutine, and is not safe for concurrent use.
 type Resolver struct {
 	interval time.Duration
 	host     *host
 	holders  Holders // nil: procfs is walked
 	claims   claimSet
+	lap      lap
 
 	walked  time.Time // the last walk's start
 	checked time.Time // the last check of the known processes
@@ -91,6 +101,7 @@ func NewResolver(opts Options) (*Resolver, error) {
 		interval: opts.RefreshInterval,
 		host:     h,
 		holders:  opts.Holders,
+		lap:      lap{number: 1},
 		known:    make(map[int32]*known),
 		stale:    make(map[*Process]bool),
 		told:     make(map[*Process]bool),
@@ -123,6 +134,8 @@ func (r *Resolver) Close() error {
 // Claims are answered as far as possible even if there is an error: that of
 // ctx, or the first that kept a process from being read, such as a lack of
 // descriptors. A process that ends meanwhile, or may not be read, is no error.
+// A deadline of ctx that is near or past leaves a walk a few milliseconds, since it
+// goes on where the last one was cut short, and would else never come to an end.
 // now should be a time with a monotonic reading.
 func (r *Resolver) Resolve(ctx context.Context, now time.Time, vanished []Owner, claims []Claim) (Stats, error) {
 	if r.host == nil {
@@ -130,31 +143,81 @@ func (r *Resolver) Resolve(ctx context.Context, now time.Time, vanished []Owner,
 	}
 	began := time.Now()
 	r.round++
-	r.claims.load(claims)
+	r.claims.load(claims, r.lap.next())
+	ctx, cancel := leastTime(ctx)
+	defer cancel()
 
-	var stats Stats
+	stats := Stats{PrivatePIDs: r.host.private()}
 	var missing Reason
+	var done uint16
 	err := r.probe(ctx, now, vanished, &stats)
 	switch {
-	case r.claims.fresh == 0 || !due(now, r.walked, r.interval):
+	case r.claims.fresh == 0:
+		r.lap.abandon()
+	case r.lap.at == 0 && !due(now, r.walked, r.interval):
 	case ctx.Err() != nil:
 		err = cmp.Or(err, fmt.Errorf("resolve owners of sockets: %w", ctx.Err()))
 	default:
-		r.walked = now
-		stats.Walked = true
-		errWalk := r.search(ctx, now, &stats)
-		switch {
-		case errWalk != nil:
-			err = errors.Join(err, errWalk)
-		case stats.Denied > 0 || stats.Hidden:
-			missing = ReasonNoPermission
-		default:
-			missing = ReasonNoOwner
-		}
+		var errWalk error
+		missing, done, errWalk = r.laps(ctx, now, &stats)
+		err = errors.Join(err, errWalk)
 	}
-	r.claims.settle(missing)
+	r.claims.settle(missing, done)
 	stats.Duration = time.Since(began)
 	return stats, err
+}
+
+// laps walks on, and once more if claims were made after that lap had begun. It
+// returns the last lap that ended and the reason of what that did not find.
+func (r *Resolver) laps(ctx context.Context, now time.Time, stats *Stats) (missing Reason, done uint16, err error) {
+	stats.Walked = true
+	for {
+		if r.lap.at == 0 {
+			r.walked = now
+			r.lap.begin()
+		}
+		err = r.search(ctx, now, stats)
+		stats.Denied = r.lap.denied
+		if err != nil {
+			stats.Complete = false
+			return missing, done, err
+		}
+		stats.Hidden = !r.lap.sawFirst
+		missing, done, stats.Complete = ReasonNoOwner, r.lap.done, true
+		if stats.Denied > 0 || stats.Hidden || stats.PrivatePIDs {
+			missing = ReasonNoPermission
+		}
+		if !r.claims.awaits(done) {
+			return missing, done, nil
+		}
+	}
+}
+
+// walkTime is how long a walk may take whatever the deadline.
+const walkTime = 5 * time.Millisecond
+
+// leastTime moves a deadline that leaves less than walkTime. A context that was
+// cancelled stays so.
+func leastTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || time.Until(deadline) >= walkTime || errors.Is(ctx.Err(), context.Canceled) {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), walkTime)
+}
+
+// Why says in one sentence why processes that hold sockets were not found, and what
+// to do about it; "" if the walk could see every process.
+func (s *Stats) Why() string {
+	switch {
+	case s.PrivatePIDs:
+		return "the collector is in a PID namespace of its own and sees no process outside of it (hostPID: true in Kubernetes, --pid=host in Docker)"
+	case s.Hidden:
+		return "processes are hidden from the collector (" + Remedy + ")"
+	case s.Denied > 0:
+		return "the descriptors of some processes may not be read (" + Remedy + ")"
+	}
+	return ""
 }
 
 // due tells whether interval has passed since last. A wall clock that was set
@@ -170,7 +233,12 @@ func (r *Resolver) userName(uid uint32) string {
 		return name
 	}
 	name := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(name); err == nil && u.Username != "" {
+	u, err := user.LookupId(name)
+	if _, unknown := err.(user.UnknownUserIdError); err != nil && !unknown && r.host != nil && r.host.release() {
+		u, err = user.LookupId(name) // it wanted a descriptor
+		r.host.reserve()
+	}
+	if err == nil && u.Username != "" {
 		name = text([]byte(u.Username))
 	}
 	r.users[uid] = name

@@ -94,6 +94,8 @@ func TestOpenAndClose(t *testing.T) {
 
 func TestLackOfDescriptors(t *testing.T) {
 	proc := newFakeProc(t)
+	proc.process(300, 250, 42)
+	proc.user(300, 0)
 	r := proc.resolver(0)
 	lowest, err := unix.Dup(r.host.root)
 	require.NoError(t, err)
@@ -101,9 +103,39 @@ func TestLackOfDescriptors(t *testing.T) {
 	var limit unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(lowest), Max: limit.Max}))
-	q, claims := ask(42)
-	_, errResolve := r.Resolve(t.Context(), late, nil, claims)
+	q, claims := ask(42, 43)
+	found, errFound := r.Resolve(t.Context(), late, nil, claims)
+	for r.host.release() { // somebody else takes them
+	}
+	taken := [spares]int{}
+	for i := range taken {
+		if taken[i], err = unix.Dup(r.host.root); err != nil {
+			break
+		}
+	}
+	lost, claims := ask(44)
+	stats, errResolve := r.Resolve(t.Context(), late, nil, claims)
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	for _, fd := range taken {
+		assert.NoError(t, unix.Close(fd))
+	}
+	require.NoError(t, err)
+
+	require.NoError(t, errFound, "some were kept for it")
+	assert.True(t, found.Complete)
+	require.NotNil(t, q[0].owner.Process)
+	assert.Equal(t, int32(300), q[0].owner.Process.PID)
+	assert.Equal(t, "root", q[0].owner.Process.Owner, "for the passwd file, too")
+	assert.Equal(t, ReasonNoOwner, q[1].reason)
+
+	require.ErrorIs(t, errResolve, ErrCutShort)
 	require.ErrorIs(t, errResolve, unix.EMFILE)
-	assert.Equal(t, ReasonPending, q[0].reason)
+	assert.ErrorContains(t, errResolve, "LimitNOFILE=")
+	assert.True(t, stats.Walked)
+	assert.False(t, stats.Complete)
+	assert.Equal(t, ReasonPending, lost[0].reason)
+	stats, err = r.Resolve(t.Context(), late, nil, claims)
+	require.NoError(t, err)
+	assert.True(t, stats.Complete)
+	assert.Equal(t, ReasonNoOwner, lost[0].reason)
 }

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"strings"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -16,8 +15,7 @@ const maxSeen = 4096
 func (r *Resolver) Seen(now time.Time, h *tcp.Holder) *Process {
 	start := uint64(max(h.Started, 0) / tick)
 	is := func(k *known) bool {
-		return k != nil && k.stamp.start == start && (h.IsComm || k.process.Executable == h.Executable ||
-			len(h.Executable) == tcp.MaxHolderName && strings.HasPrefix(k.process.Executable, h.Executable))
+		return k != nil && k.stamp.start == start && (h.IsComm || k.process.Executable == h.Executable)
 	}
 	if k := r.known[h.PID]; is(k) {
 		return k.process

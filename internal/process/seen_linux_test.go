@@ -40,10 +40,12 @@ func TestSeen(t *testing.T) {
 	assert.Equal(t, &Process{PID: 77, Executable: "curl", Owner: "4000000000"}, r.Seen(late, seen(77, time.Second, "curl")), "it has ended")
 	assert.Equal(t, &Process{Executable: "curl", Owner: "4000000000"}, r.Seen(late, seen(0, time.Second, "curl")), "in another PID namespace")
 
-	long := strings.Repeat("x", tcp.MaxHolderName)
-	proc.program(30, 600, long+"yz")
+	long := strings.Repeat("x", tcp.MaxName-1)
+	proc.program(30, 600, long+"ü")
 	proc.user(30, uid)
-	assert.Equal(t, long+"yz", r.Seen(late, seen(30, 6*time.Second, long)).Executable, "the name was cut")
+	living := r.Seen(late, seen(30, 6*time.Second, tcp.FileName([]byte(long + "ü")[:tcp.MaxName])))
+	assert.Equal(t, int32(1), living.ParentPID, "the name was cut inside of a character, but it is the same process")
+	assert.Equal(t, long, living.Executable, "as it is named when it has ended")
 	for pid := range int32(3 * maxSeen) {
 		r.Seen(late, seen(1000+pid, time.Second, "x"))
 	}

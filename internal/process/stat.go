@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // tick is the unit of time in /proc/pid/stat: USER_HZ is 100 on every
@@ -31,12 +33,16 @@ type procStamp struct {
 	// kernel.randomize_va_space is 0; shown only to those who may read the
 	// process's descriptors, too.
 	code, stack uint64
+	// headless: the first thread has ended and others go on.
+	headless bool
+	// kernel: it is a thread of the kernel.
+	kernel bool
 }
 
 // name is comm as a string.
 func (s *procStamp) name() string {
 	name, _, _ := bytes.Cut(s.comm[:], []byte{0})
-	return text(name)
+	return tcp.Name(name, len(s.comm)-1)
 }
 
 // parseStat parses /proc/pid/stat (do_task_stat in fs/proc/array.c). Comm is in
@@ -86,9 +92,9 @@ func parseStat(stat []byte) (s procStamp, hollow bool, err error) {
 			return procStamp{}, false, errStat
 		}
 	}
-	// A first thread may end before the others.
-	hollow = flags&kernelThread != 0 || flags&exiting != 0 && threads <= 1
-	return s, hollow, nil
+	s.kernel = flags&kernelThread != 0
+	s.headless = flags&exiting != 0 && threads > 1 && !s.kernel
+	return s, s.kernel || flags&exiting != 0 && !s.headless, nil
 }
 
 // maxTicks keeps starting times inside time.Duration.

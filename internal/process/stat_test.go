@@ -33,7 +33,7 @@ func TestParseStat(t *testing.T) {
 		want   procStamp
 		hollow bool
 	}{
-		{"stat_kthread", procStamp{start: 24, comm: comm("kthreadd")}, true},
+		{"stat_kthread", procStamp{start: 24, comm: comm("kthreadd"), kernel: true}, true},
 		{"stat_hostile_comm", procStamp{start: 342056, parent: 10162, comm: comm(") R 1 (\n x)"), code: 94001128869888, stack: 140723996511808}, false},
 		{"stat_zombie", procStamp{start: 342119, parent: 10308, comm: comm("python3")}, true},
 	} {
@@ -48,9 +48,10 @@ func TestParseStatOfEndedFirstThread(t *testing.T) {
 	stat := string(fixture(t, "stat_zombie"))
 	const threads = " 20 0 1 0 "
 	require.Contains(t, stat, threads)
-	_, hollow, err := parseStat([]byte(strings.Replace(stat, threads, " 20 0 7 0 ", 1)))
+	s, hollow, err := parseStat([]byte(strings.Replace(stat, threads, " 20 0 7 0 ", 1)))
 	require.NoError(t, err)
 	assert.False(t, hollow, "its other threads go on")
+	assert.True(t, s.headless)
 }
 
 func TestParseStatRefuses(t *testing.T) {

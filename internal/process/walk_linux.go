@@ -17,44 +17,51 @@ import (
 // open, any can; after that, only one that is older than some owner found. So
 // the young ones among the rest cost one stat instead of their descriptors.
 // procfs lists by pid, hence mostly by age.
+//
+// It goes on where the last one was cut short, and reads one process at least.
 func (r *Resolver) walk(ctx context.Context, now time.Time, stats *Stats) error {
 	h := r.host
-	if _, err := unix.Seek(h.root, 0, unix.SEEK_SET); err != nil {
+	if _, err := unix.Seek(h.root, r.lap.at, unix.SEEK_SET); err != nil {
 		return fmt.Errorf("walk %s: rewind: %w", h.path, err)
 	}
-	// Process 1 is there as long as its pid namespace is. Whoever does not see it
-	// does not see others either.
-	hidden := true
-	var failed error // the first of the processes that could not be read
-	for {
+	for looked := 0; ; {
 		n, err := unix.Getdents(h.root, h.pids[:])
 		if err != nil {
 			return fmt.Errorf("walk %s: read directory: %w", h.path, err)
 		}
 		if n == 0 {
-			stats.Hidden = hidden
-			return failed
+			return r.lap.end()
 		}
 		for rest := h.pids[:n]; len(rest) > 0; {
 			var name []byte
-			if name, rest, err = nextEntry(rest); err != nil {
+			var next int64
+			if name, next, rest, err = nextEntry(rest); err != nil {
 				return fmt.Errorf("walk %s: %w", h.path, err)
 			}
-			pid, ok := parseID(name)
-			if !ok {
-				continue
+			if pid, ok := parseID(name); ok {
+				if err := ctx.Err(); err != nil && looked > 0 {
+					return r.cutShort(pid, err)
+				}
+				err := r.walkProcess(now, pid, stats)
+				if scarce(err) {
+					return r.cutShort(pid, err)
+				}
+				if err != nil {
+					r.lap.fail(fmt.Errorf("walk %s: %w", h.path, err))
+				}
+				if pid == 1 {
+					r.lap.sawFirst = true
+				}
+				looked++
 			}
-			if pid == 1 {
-				hidden = false
-			}
-			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("walk %s: %w", h.path, err)
-			}
-			if err := r.walkProcess(now, pid, stats); err != nil && failed == nil {
-				failed = fmt.Errorf("walk %s: %w", h.path, err)
-			}
+			r.lap.at = next
 		}
 	}
+}
+
+// cutShort is the error of a walk that did not get to a process.
+func (r *Resolver) cutShort(pid int32, err error) error {
+	return fmt.Errorf("%w before process %d of %s, the next goes on from there: %w", ErrCutShort, pid, r.host.path, err)
 }
 
 // walkProcess looks for claimed sockets among the descriptors of one process.
@@ -68,37 +75,57 @@ func (r *Resolver) walkProcess(now time.Time, pid int32, stats *Stats) error {
 			return nil
 		}
 	}
-	at, err := r.host.openFDs(pid)
-	if err != nil {
-		return r.passOver(pid, err, stats)
+	listed, err := r.walkFDs(now, r.host.place(pid), stats)
+	if (err == nil && listed == 0 || errors.Is(err, errDenied)) && r.host.isHeadless(pid) {
+		err = r.host.eachThread(pid, func(thread place) (done bool, err error) {
+			listed, err := r.walkFDs(now, thread, stats)
+			if errors.Is(err, errGone) {
+				return false, nil // another may go on
+			}
+			return listed > 0, err
+		})
 	}
-	defer at.close()
-	stats.Processes++
+	if err == nil {
+		stats.Processes++
+		return nil
+	}
+	return r.passOver(pid, err, stats)
+}
+
+// walkFDs looks for claimed sockets among the descriptors of one process or
+// thread. It returns how many it saw.
+func (r *Resolver) walkFDs(now time.Time, p place, stats *Stats) (listed int, err error) {
+	at, err := r.host.openFDs(p)
+	if err != nil {
+		return 0, err
+	}
+	defer r.host.closeFD(at.fds)
 	for {
 		n, err := unix.Getdents(at.fds, r.host.fds[:])
 		if err != nil {
-			return r.passOver(pid, r.host.failure(at, "fd", err), stats)
+			return listed, r.host.failure(at, "fd", err)
 		}
 		if n == 0 {
-			return nil
+			return listed, nil
 		}
 		for rest := r.host.fds[:n]; len(rest) > 0; {
 			var name []byte
-			if name, rest, err = nextEntry(rest); err != nil {
-				return r.host.failure(at, "fd", err)
+			if name, _, rest, err = nextEntry(rest); err != nil {
+				return listed, r.host.failure(at, "fd", err)
 			}
 			fd, ok := parseID(name)
 			if !ok {
 				continue
 			}
 			stats.Descriptors++
+			listed++
 			holder, err := r.look(now, at, fd, name)
 			if err != nil {
-				return r.passOver(pid, err, stats)
+				return listed, err
 			}
 			// procfs lists descriptors upwards: none that is left is lower.
 			if holder != nil && r.claims.decided(holder.age()) {
-				return nil
+				return listed, nil
 			}
 		}
 	}
@@ -115,7 +142,7 @@ func (r *Resolver) passOver(pid int32, err error, stats *Stats) error {
 		// anybody is refused who comes when a process ends (proc_pid_readlink in
 		// fs/proc/base.c). There is nothing to see.
 		if _, err := r.host.stamp(r.host.place(pid)); !errors.Is(err, errGone) {
-			stats.Denied++
+			r.lap.denied++
 		}
 		return nil
 	}
@@ -136,7 +163,12 @@ func (r *Resolver) look(now time.Time, at place, fd int32, name []byte) (*Proces
 	if !ok {
 		return nil, nil
 	}
-	p, err := r.read(now, at.pid, at)
+	process := at
+	if at.tid != 0 {
+		// The stat and status beside a thread's descriptors are the thread's own.
+		process = r.host.place(at.pid)
+	}
+	p, err := r.read(now, at.pid, process)
 	if err != nil {
 		return nil, err
 	}
@@ -184,14 +216,14 @@ func (r *Resolver) probeProcess(now time.Time, pid int32, vanished []Owner, stat
 	if pid == 0 {
 		return nil
 	}
-	at, err := r.host.openFDs(pid)
+	at, err := r.host.openFDs(r.host.place(pid))
 	if errors.Is(err, errGone) || errors.Is(err, errDenied) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer r.host.closeFD(at.fds)
 	for _, owner := range vanished {
 		if r.claims.fresh == 0 {
 			return nil

@@ -3,7 +3,6 @@ package process
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -37,17 +36,7 @@ func TestWalkPassesOverTheYounger(t *testing.T) {
 		proc.process(10+pid, 100)
 	}
 	// The file system lists in an order of its own: give the ages by it.
-	dir, err := os.Open(proc.dir)
-	require.NoError(t, err)
-	names, err := dir.Readdirnames(-1)
-	require.NoError(t, err)
-	require.NoError(t, dir.Close())
-	var pids []int32
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, int32(pid))
-		}
-	}
+	pids := proc.listed(t)
 	for i, pid := range pids {
 		proc.program(pid, 100+i, "p")
 	}
@@ -120,6 +109,7 @@ func TestHiddenProcesses(t *testing.T) {
 	stats, err := proc.resolver(0).Resolve(t.Context(), late, nil, claims)
 	require.NoError(t, err)
 	assert.True(t, stats.Hidden)
+	assert.Contains(t, stats.Why(), "hidden")
 	assert.Empty(t, q[0].reason)
 	assert.Equal(t, ReasonNoPermission, q[1].reason)
 }

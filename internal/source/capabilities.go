@@ -1,8 +1,11 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 )
 
 // Capabilities is a set of needs that a source meets.
@@ -35,6 +38,18 @@ func (c Capabilities) String() string {
 
 // Missing returns what of want the set does not have.
 func (c Capabilities) Missing(want Capabilities) Capabilities { return want &^ c }
+
+// refusal says what the host refuses to a source that cannot do here what its kind
+// can at its best, "" if nothing is known: " (CAP_… is missing …)".
+func (c Capabilities) refusal() string {
+	if c&Namespaces == 0 {
+		return ""
+	}
+	if err := netns.Supported(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return " (" + err.Error() + ")"
+	}
+	return ""
+}
 
 // ParseCapability turns a name as in `require` into a set of one.
 func ParseCapability(name string) (Capabilities, error) {

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -28,6 +29,20 @@ func (s inside) Counters(ctx context.Context) (counters tcp.Counters, err error)
 	return counters, err
 }
 
+// Close closes the source inside as well, or where it is called if there is no way
+// in any more: what is held is given back in any case.
+func (s inside) Close() error {
+	entered := false
+	err := s.do(func() error {
+		entered = true
+		return s.Source.Close()
+	})
+	if !entered {
+		return errors.Join(err, s.Source.Close())
+	}
+	return err
+}
+
 // Narrow implements Narrower, to no effect for a source that is none.
 func (s inside) Narrow(f *Filter, counted bool) error {
 	if n, ok := s.Source.(Narrower); ok {
@@ -37,7 +52,8 @@ func (s inside) Narrow(f *Filter, counted bool) error {
 }
 
 // Closes implements CloseNotifier: those of a source that is none are not asked
-// for, since it does not have the capability. Notices are read from outside.
+// for, since it does not have the capability. A stream belongs to the namespace that
+// it was opened in, so it is read and closed from outside.
 func (s inside) Closes() (stream CloseStream, err error) {
 	err = s.do(func() (err error) {
 		stream, err = s.Source.(CloseNotifier).Closes()

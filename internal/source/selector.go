@@ -41,6 +41,12 @@ type Selector struct {
 	failures int
 	retry    time.Duration
 	retryAt  time.Time
+
+	// logged is the source that the log has last said is in use, "" after it said
+	// that none is. unread: the log has said that a source was lost, and none could be
+	// read since.
+	logged string
+	unread bool
 }
 
 // Choice is what the user asked for.
@@ -107,8 +113,9 @@ func Names(factories []Factory) []string {
 	return names
 }
 
-// NewSelector returns a selector that has opened nothing yet. onChange is told
-// of each change; a name is empty where there is no source.
+// NewSelector returns a selector that has opened nothing yet. onChange is called when
+// another kind of source is in use than before, and not when the same is opened anew; a
+// name is empty where there is no source.
 func NewSelector(factories []Factory, choice Choice, log *zap.Logger, onChange func(from, to string)) *Selector {
 	wanted, unfit := choice.among(factories)
 	return &Selector{wanted: wanted, unfit: unfit, require: choice.Require, log: log, onChange: onChange, retry: minRetry}
@@ -121,6 +128,7 @@ func (s *Selector) Open(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("no source of TCP sockets can be opened: %s", strings.Join(append(lacks, s.unfit...), "; "))
 	}
 	s.use("", src, made, now)
+	s.logged = src.Name()
 	s.log.Info("TCP sockets are read by "+src.Name(),
 		zap.String("source", src.Name()),
 		zap.Stringer("gives", src.Capabilities()),
@@ -144,8 +152,8 @@ func (s *Selector) Best(want Capabilities) (f Factory, ok bool) {
 }
 
 // TryBetter comes back to a better source if one is due to be tried and opens;
-// without a source, one is due at every call. It tells whether the source
-// changed.
+// without a source, one is due at every call. It reports whether the source
+// changed. The log says so once it has been read: one that opens may still not do that.
 func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
 	better := s.wanted
 	if s.current != nil {
@@ -162,47 +170,76 @@ func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
 	from := s.name()
 	s.close()
 	s.use(from, src, made, now)
-	s.log.Info("TCP sockets are read by "+src.Name()+" again", zap.String("source", src.Name()), zap.String("instead_of", from))
 	return true
 }
 
 // Succeeded notes that the current source could be read.
-func (s *Selector) Succeeded() { s.failures = 0 }
+func (s *Selector) Succeeded() {
+	s.failures, s.unread = 0, false
+	if name := s.name(); name != s.logged {
+		s.log.Info("TCP sockets are read by "+name+" again", zap.String("source", name), zap.String("instead_of", s.logged))
+		s.logged = name
+	}
+}
 
-// Failed is told that the current source could not be read. It opens it anew,
-// or takes the next one, and returns whether there is a source to go on with
+// Failed notes that the current source could not be read. It opens it anew,
+// or takes the next one, and returns whether there is another source to go on with
 // at once.
 func (s *Selector) Failed(ctx context.Context, now time.Time, cause error) bool {
 	failed := s.name()
 	s.failures++
 	s.close()
+
+	reopened := s.failures < maxFailures && s.reopen(ctx, failed)
+	if reopened {
+		// One that opens but does not read is not tried twice in one scrape.
+		return false
+	}
+	others := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name == failed })
+	src, made, lacks := s.openFrom(ctx, others)
+	if src == nil {
+		if s.failures < maxFailures || !s.reopen(ctx, failed) {
+			s.onChange(failed, "")
+		}
+		s.logUnreadable("TCP sockets cannot be read by "+failed+" any more, and nothing else opens; each scrape tries again", cause, lacks)
+		return false
+	}
+
 	if now.Sub(s.since) < maxRetry {
 		s.retry = min(2*s.retry, maxRetry)
 	} else {
 		s.retry = minRetry
 	}
-
-	if s.failures < maxFailures {
-		same := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name != failed })
-		if src, made, _ := s.openFrom(ctx, same); src != nil {
-			s.current, s.factory = src, made
-			// One that opens but does not read is not tried twice in one scrape.
-			return false
-		}
+	s.use(failed, src, made, now)
+	switch {
+	case s.unread:
+		s.logUnreadable("TCP sockets cannot be read by any source; each scrape tries again", cause, lacks)
+	case s.logged != src.Name():
+		s.log.Warn("TCP sockets are read by "+src.Name()+" now: "+failed+" is lost",
+			zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), made.lacksField(), zap.Error(cause))
+		s.logged, s.unread = src.Name(), true
 	}
+	return true
+}
 
-	others := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name == failed })
-	src, made, lacks := s.openFrom(ctx, others)
+// reopen opens the named source and reports whether it is the current one then.
+func (s *Selector) reopen(ctx context.Context, name string) bool {
+	same := slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Name != name })
+	src, made, _ := s.openFrom(ctx, same)
 	if src == nil {
-		s.onChange(failed, "")
-		s.log.Error("TCP sockets cannot be read by "+failed+" any more, and nothing else opens; each scrape tries again",
-			zap.Error(cause), zap.Strings("others", lacks))
 		return false
 	}
-	s.use(failed, src, made, now)
-	s.log.Warn("TCP sockets are read by "+src.Name()+" now: "+failed+" is lost",
-		zap.String("source", src.Name()), zap.Stringer("gives", src.Capabilities()), made.lacksField(), zap.Error(cause))
+	s.current, s.factory = src, made
 	return true
+}
+
+// logUnreadable logs that nothing can be read, once until something can.
+func (s *Selector) logUnreadable(message string, cause error, others []string) {
+	if s.logged == "" {
+		return
+	}
+	s.logged = ""
+	s.log.Error(message, zap.Error(cause), zap.Strings("others", others))
 }
 
 // Close closes the source in use.
@@ -223,7 +260,7 @@ func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Sourc
 			continue
 		}
 		if missing := src.Capabilities().Missing(s.require); missing != 0 {
-			err := errors.Join(fmt.Errorf("gives %s here, not %s%s", src.Capabilities(), missing, f.lacks()), src.Close())
+			err := errors.Join(fmt.Errorf("gives %s here, not %s%s%s", src.Capabilities(), missing, missing.refusal(), f.lacks()), src.Close())
 			lacks = append(lacks, fmt.Sprintf("%s: %v", f.Name, err))
 			continue
 		}
@@ -260,7 +297,8 @@ func (s *Selector) close() {
 	if s.current == nil {
 		return
 	}
-	if err := s.Close(); err != nil {
+	// A source that fails at each scrape may fail to close each time.
+	if err := s.Close(); err != nil && s.failures <= 1 {
 		s.log.Warn("closing a source of TCP sockets", zap.Error(err))
 	}
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -154,6 +155,9 @@ func TestSelectorFallsBackAndComesBack(t *testing.T) {
 	assert.True(t, f.TryBetter(ctx, f.now))
 	assert.Equal(t, "best", f.Current().Name())
 	assert.Equal(t, 1, f.middle.closed)
+	assert.Empty(t, f.lines(), "not read yet")
+	f.Succeeded()
+	f.Succeeded()
 	assert.Equal(t, []string{"info: TCP sockets are read by best again"}, f.lines())
 	assert.Equal(t, []string{">best", "best>middle", "middle>best"}, f.changes)
 	assert.False(t, f.TryBetter(ctx, f.now.Add(time.Hour)), "there is none better")
@@ -170,6 +174,7 @@ func TestSelectorReopensBeforeItGivesUp(t *testing.T) {
 	}
 	assert.Equal(t, maxFailures, f.best.opened)
 	assert.Empty(t, f.lines(), "nothing changed")
+	assert.Equal(t, []string{">best"}, f.changes, "the same, opened anew, is no change")
 	assert.True(t, f.Failed(ctx, f.now, errors.New("no buffer space")))
 	assert.Equal(t, "middle", f.Current().Name())
 	assert.Equal(t, f.best.opened, f.best.closed)
@@ -217,6 +222,99 @@ func TestSelectorWithoutAnySource(t *testing.T) {
 	f.now = f.now.Add(10 * time.Second)
 	assert.True(t, f.TryBetter(ctx, f.now), "each scrape tries")
 	assert.Equal(t, "middle", f.Current().Name())
+	f.Succeeded()
+	assert.Equal(t, []string{"info: TCP sockets are read by middle again"}, f.lines())
+}
+
+// scrape is what the receiver does at each scrape with sources that open but cannot
+// be read.
+func (f *fixture) scrape(reads ...string) {
+	ctx := context.Background()
+	f.now = f.now.Add(time.Minute)
+	f.TryBetter(ctx, f.now)
+	for f.Current() != nil {
+		if slices.Contains(reads, f.Current().Name()) {
+			f.Succeeded()
+			return
+		}
+		if !f.Failed(ctx, f.now, errors.New("no buffer space")) {
+			return
+		}
+	}
+}
+
+// What fails at every scrape is said once when it begins, and once when it is over.
+func TestSelectorSaysEachThingOnce(t *testing.T) {
+	t.Run("the only one", func(t *testing.T) {
+		f := newFixture(Choice{Name: "middle"})
+		f.open(t)
+		f.lines()
+		for range 100 {
+			f.scrape()
+			require.NotNil(t, f.Current(), "it opens, so it is tried")
+		}
+		assert.Equal(t, []string{"error: TCP sockets cannot be read by middle any more, and nothing else opens; each scrape tries again"}, f.lines())
+		assert.Equal(t, []string{">middle"}, f.changes)
+		f.scrape("middle")
+		f.scrape("middle")
+		assert.Equal(t, []string{"info: TCP sockets are read by middle again"}, f.lines())
+		assert.Equal(t, []string{">middle"}, f.changes)
+	})
+	t.Run("the only one, which does not open either", func(t *testing.T) {
+		f := newFixture(Choice{Name: "middle"})
+		f.open(t)
+		f.lines()
+		for range 20 {
+			f.middle.openErr = errors.New("gone")
+			f.scrape()
+			f.middle.openErr = nil
+			f.scrape()
+		}
+		assert.Len(t, f.lines(), 1)
+		f.scrape("middle")
+		assert.Equal(t, []string{"info: TCP sockets are read by middle again"}, f.lines())
+	})
+	t.Run("all", func(t *testing.T) {
+		f := newFixture(Choice{Name: Auto})
+		f.open(t)
+		f.lines()
+		for range 100 {
+			f.scrape()
+		}
+		assert.Equal(t, []string{"warn: TCP sockets are read by middle now: best is lost", "error: TCP sockets cannot be read by any source; each scrape tries again"}, f.lines())
+		for range 200 {
+			f.scrape("middle")
+		}
+		assert.Equal(t, []string{"info: TCP sockets are read by middle again"}, f.lines(), "the best is tried from time to time, to no avail")
+	})
+	t.Run("the best", func(t *testing.T) {
+		f := newFixture(Choice{Name: Auto})
+		f.open(t)
+		f.lines()
+		for range 500 {
+			f.scrape("middle")
+		}
+		assert.Equal(t, []string{"warn: TCP sockets are read by middle now: best is lost"}, f.lines())
+		for range 100 {
+			f.scrape("middle", "best")
+		}
+		assert.Equal(t, []string{"info: TCP sockets are read by best again"}, f.lines())
+	})
+}
+
+// A source that hiccups now and then is not punished for it when it is lost.
+func TestSelectorForgivesHiccups(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(Choice{Name: Auto})
+	f.open(t)
+	for range 10 {
+		f.Failed(ctx, f.now, errors.New("hiccup"))
+		f.Succeeded()
+	}
+	f.best.openErr = errors.New("module unloaded")
+	require.True(t, f.Failed(ctx, f.now, errors.New("device gone")))
+	f.best.openErr = nil
+	assert.True(t, f.TryBetter(ctx, f.now.Add(2*minRetry)))
 }
 
 func TestChoiceCheck(t *testing.T) {

@@ -24,7 +24,8 @@ type Source interface {
 	Capabilities() Capabilities
 
 	// Sockets visits every TCP socket once, save for those that open, close or
-	// change state meanwhile. The Socket is reused: visit copies what it keeps.
+	// change state meanwhile. The Socket is reused: visit copies what it keeps, and
+	// may change it.
 	//
 	// It returns [ErrInterrupted] if the kernel says that the dump is not
 	// consistent (dump again), a [*PartialError] if it went to its end but not
@@ -36,7 +37,7 @@ type Source interface {
 	// it returns those that could be read.
 	Counters(ctx context.Context) (tcp.Counters, error)
 
-	// Close gives back what the source holds.
+	// Close gives back what the source holds. More calls than one do nothing.
 	Close() error
 }
 
@@ -48,6 +49,25 @@ type Narrower interface {
 	// come, too, but may have their endpoints and state only: no identity and no
 	// fields.
 	Narrow(f *Filter, counted bool) error
+}
+
+// Incremental is a source that can leave out connections with which nothing
+// happened.
+type Incremental interface {
+	// Moved is Sockets without the established connections of which no number has
+	// changed since the begin of the last dump, by either of the two, that returned
+	// no error. What it does not visit is as it was then, and not gone: the notices
+	// of [CloseNotifier] say what is. Everything that has another state, and what the
+	// filter of [Narrower] leaves without an identity, is visited as ever.
+	//
+	// Times go on (the Since… fields, BusyTime), and the owner, the limits of buffers
+	// and the name of the congestion control may change all the same. Call Sockets for
+	// them now and then, and whenever notices were lost or what earlier dumps visited
+	// was not kept.
+	//
+	// all reports that nothing was left out: there was no such dump before, or its
+	// filter was another.
+	Moved(ctx context.Context, visit func(*tcp.Socket) error) (all bool, err error)
 }
 
 // CloseNotifier is a source that the kernel tells of every socket that it
@@ -65,11 +85,14 @@ type CloseStream interface {
 	// the stream to judge: whoever wants them earlier drains without waiting. It
 	// returns an error if no more will come, and [os.ErrClosed] after Close.
 	Wait() error
-	// Drain visits the notices that are there, without waiting for more. It
-	// returns how many the kernel dropped since the last call. The Notice is
-	// reused.
+	// Drain visits the notices that are there, without waiting for more, and also
+	// while Wait waits. It returns how many the kernel dropped since the last call,
+	// with an error as without. If visit returns an error, Drain returns that, and the
+	// rest stays for the next call. After Close, its error is [os.ErrClosed]. The
+	// Notice is reused: visit copies what it keeps, and may change it.
 	Drain(visit func(*tcp.Notice) error) (lost uint64, err error)
-	// Close ends the stream. It may be called while Wait waits.
+	// Close ends the stream. It may be called while Wait waits, and from any network
+	// namespace. More calls than one do nothing.
 	Close() error
 }
 

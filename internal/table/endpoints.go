@@ -1,4 +1,4 @@
-package source
+package table
 
 import (
 	"encoding/binary"
@@ -7,10 +7,22 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-// EndpointCookie makes a number in place of the kernel's own for a socket, of its
-// endpoints and, since listeners with SO_REUSEPORT have the same, of a listener's
-// inode.
-func EndpointCookie(seed maphash.Seed, s *tcp.Socket) uint64 {
+// identify makes an identity for a socket of a source whose kernel interface
+// shows none, out of its endpoints and, since listeners with SO_REUSEPORT have the
+// same, of a listener's inode.
+//
+// A connection has no inode before it is accepted, nor once its process has
+// closed it, and must stay itself all the while. So a new connection that takes
+// the endpoints of an old one is told from it by what else changed, see
+// replacedBy. Two connections with the same endpoints at the same time, each
+// bound to a device of its own, look like one.
+//
+// The seed is the table's own, so that no peer can choose ports that make two
+// connections look the same, and lasts when a source is opened again.
+func (t *Table) identify(s *tcp.Socket) {
+	if s.ID.Cookie != 0 {
+		return
+	}
 	var key [16 + 2 + 16 + 2 + 8]byte
 	local, peer := s.Local.Addr().As16(), s.Peer.Addr().As16()
 	copy(key[0:], local[:])
@@ -20,5 +32,5 @@ func EndpointCookie(seed maphash.Seed, s *tcp.Socket) uint64 {
 	if s.State == tcp.Listen {
 		binary.NativeEndian.PutUint64(key[36:], s.Inode)
 	}
-	return maphash.Bytes(seed, key[:])
+	s.ID.Cookie = maphash.Bytes(t.seed, key[:])
 }

@@ -1,111 +1,229 @@
 package table
 
-import "github.com/netpulse/tcpstatsreceiver/internal/tcp"
+import (
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
 
-// Notified tells the table whether it will be given a notice of every close.
-func (t *Table) Notified(yes bool) { t.notified = yes }
+// Find returns a connection or listener, nil if there is none.
+func (t *Table) Find(id tcp.Identity) *Connection { return t.index[id.Cookie] }
 
-// Has tells whether the table has a connection.
-func (t *Table) Has(id tcp.Identity) bool {
-	_, ok := t.index[id.Cookie]
+// Has reports whether the table has a connection, or one that has ended and of
+// which more may come.
+func (t *Table) Has(s *tcp.Socket) bool {
+	t.identify(s)
+	if _, ok := t.index[s.ID.Cookie]; ok {
+		return true
+	}
+	_, ok := t.endings.index[s.ID.Cookie]
 	return ok
 }
 
-// Begun tells whether there was a complete dump: before it, nobody knows what
-// is new.
-func (t *Table) Begun() bool { return !t.complete.IsZero() }
-
-// Awaits tells whether a new connection without an owner may soon have one: it
-// is about to be accepted, or it has ended and its notice will tell whose it
-// was.
-func (t *Table) Awaits(c *Connection) bool {
-	return t.notified && c.IsNew && (c.known != 0 || c.State == tcp.SynReceived) && t.clock()-c.born < noticeGrace
-}
-
 // Notice takes the kernel's notice that a socket was destroyed, with its last
-// counters, and closes the connection; one that no dump has had is counted
-// whole. accepted tells whether the connection came by a listener of this host.
+// counters, and ends the connection; one that no dump has had is counted whole.
 //
-// Notices of sockets that never were a connection are passed over: listeners,
-// sockets that were not connected or whose connecting failed. So are those of
-// what was gone before the first dump.
-func (t *Table) Notice(s *tcp.Socket, accepted bool) {
-	c, ok := t.index[s.ID.Cookie]
-	if ok && c.State == tcp.Listen {
-		t.remove(c, s.Holder)
-		return
-	}
-	if s.Peer.Port() == 0 {
-		// A socket that its process reset (SO_LINGER 0) is disconnected first:
-		// the kernel has forgotten its peer and its counters.
-		if ok {
-			t.remove(c, s.Holder)
-		}
-		return
-	}
-	last := tcp.Closed
-	if ok {
-		last = c.State
-		if c.pass == t.pass && c.Fields == 0 && (last == tcp.TimeWait || last == tcp.FinWait2) {
-			// The last dump had what the kernel keeps of it for a while: so has the
-			// table, without its counters.
-			defer t.add(&tcp.Socket{ID: c.ID, Local: c.Local, Peer: c.Peer, State: last})
-		}
-	}
-	if !s.WithoutFINs {
-		withoutFins(s, last, accepted)
-	}
+// Notices of sockets that never were a connection or an attempt at one are passed
+// over, and so are those of what was gone before the first dump.
+//
+// It returns false if it cannot be said yet which end of the connection this host
+// had: it did nothing then, and the notice is to be given again after the next
+// dump, which may see the listener; with last it decides all the same.
+func (t *Table) Notice(n *tcp.Notice, last bool) bool {
+	t.identify(&n.Socket)
+	c, known := t.index[n.ID.Cookie]
 	switch {
-	case ok && c.known != 0 && !c.replacedBy(s):
-		if s.SegmentsReceived > 0 {
-			s.State = tcp.Closed
-		} else {
-			s.State = c.State // never more than a SYN
+	case known && c.State == tcp.Listen:
+		t.gone(c)
+	case known:
+		t.endLive(c, n)
+	case n.Peer.Port() == 0:
+		// A listener, or a socket that was not connected.
+	default:
+		if c, ok := t.endings.index[n.ID.Cookie]; ok {
+			t.endAgain(c, n)
+			return true
 		}
-		s.Inode = c.Inode
-		c.update(s, s.BytesReceived)
-		t.remove(c, s.Holder)
-	case ok:
-		// Only what was left of it has been seen, an embryo or TIME_WAIT.
-		t.remove(c, s.Holder)
-		t.whole(s)
-	case !t.complete.IsZero():
-		t.whole(s)
+		return t.endUnknown(n, last)
 	}
+	return true
 }
 
-// whole counts a connection that no dump had.
-func (t *Table) whole(s *tcp.Socket) {
-	if s.SegmentsReceived == 0 {
+// endLive ends a connection that the table has.
+func (t *Table) endLive(c *Connection, n *tcp.Notice) {
+	switch {
+	case n.Peer.Port() == 0:
+		// A socket that its process reset (SO_LINGER 0) is disconnected first: the
+		// kernel has forgotten its peer and its counters.
+		n.Local, n.Peer, n.Fields = c.Local, c.Peer, 0
+		if n.Cause == tcp.UnknownCause {
+			n.Cause = tcp.LocalReset
+		}
+	case c.marks.has(leftover):
+		// The dump came before its notice: it has all that the dump did not.
+		c.marks &^= leftover | ended | opened | established
+		c.IsNew = t.isNew(n)
+		if !c.IsNew {
+			c.counted, c.BytesSent, c.BytesReceived, c.Retransmits = n.BytesReceived, n.BytesSent, n.BytesReceived, n.Retransmits
+		}
+	case c.marks.has(ended):
+		return // what is left of one that a notice has ended already
+	case c.replacedBy(&n.Socket) && c.known != 0:
+		t.lost(c)
+		if ended, ok := t.endings.index[n.ID.Cookie]; ok {
+			t.endOfEnding(ended)
+		}
+		t.endUnknown(n, true)
 		return
 	}
-	c := &Connection{
-		ID: s.ID, IsNew: true,
-		Uncounted: Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits},
+	// The last dump had what the kernel keeps of it for a while: so has the table.
+	stays := c.pass == t.pass && c.Fields == 0 && (c.State == tcp.TimeWait || c.State == tcp.FinWait2)
+	t.take(c, n)
+	t.finish(c, n, stays)
+	if stays {
+		t.free(c)
+		return
 	}
-	c.keep(s)
-	t.opts.Closed(c, s.Holder)
+	t.leave(c)
 }
 
-// withoutFins takes the FINs off a notice's counters, of which each is a byte
-// to the kernel. The notice itself does not say whether they came, so: the
-// peer's has come if the last state tells it, or if our own was acknowledged;
-// for connections close in order nearly always. It is one byte too many off
-// where our side was closed first and the peer's FIN came only after the
-// kernel had shrunk our socket to TIME_WAIT's size.
-func withoutFins(s *tcp.Socket, last tcp.State, accepted bool) {
+// take takes over the last counters of a connection.
+func (t *Table) take(c *Connection, n *tcp.Notice) {
+	if c.Role == tcp.NoRole {
+		c.Role = t.roleOfNotice(n, c.State)
+	}
+	if connected(n) {
+		t.establish(c)
+	}
+	if n.Fields == 0 {
+		return
+	}
+	if !n.WithoutFINs {
+		t.withoutFINs(n, c)
+	}
+	last, inode := c.State, c.Inode
+	n.State = last
+	t.update(c, &n.Socket, true)
+	c.Inode = inode
+}
+
+// endAgain takes a notice of a connection that has ended: late, or twice.
+func (t *Table) endAgain(c *Connection, n *tcp.Notice) {
+	if c.place == leaving {
+		return
+	}
+	if n.Peer.Port() != 0 && !c.replacedBy(&n.Socket) {
+		t.take(c, n)
+		t.progress(c, event.NoState)
+	}
+	t.endOfEnding(c)
+}
+
+// endUnknown counts a connection, or an attempt at one, that no dump had.
+func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
+	if !t.isNew(n) {
+		return true
+	}
+	role := t.roleOfNotice(n, tcp.Closed)
+	established := connected(n)
+	if role == tcp.NoRole {
+		if _, accepted := t.accepts(n.Local); !accepted && established && !last {
+			return false
+		}
+	}
+	s := &n.Socket
+	c := t.fresh(s)
+	c.Role, c.IsNew, c.pass = role, true, t.pass
+	c.Local, c.Peer, c.State = s.Local, s.Peer, n.Left
+	if c.Details = nil; t.opts.Detailed {
+		c.Details = &event.Details{FirstSeen: t.began, Start: t.complete}
+	}
+	t.settleRole(c)
+	if established {
+		t.establish(c)
+	} else if c.State == tcp.Closed {
+		c.State = tcp.SynSent
+	}
+	if !n.WithoutFINs {
+		t.withoutFINs(n, c)
+	}
+	left := c.State
+	t.keep(c, s)
+	c.State = left
+	c.unreported.BytesSent, c.unreported.BytesReceived, c.unreported.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
+	c.counted = s.BytesReceived
+	t.finish(c, n, false)
+	t.leave(c)
+	return true
+}
+
+// isNew reports whether a connection that no dump had began since the first one.
+// One that was active since then would be remembered if a dump had seen it. One
+// that was not was reset, or timed out, before: its owner has closed it only now.
+func (t *Table) isNew(n *tcp.Notice) bool {
+	if t.complete.IsZero() {
+		return false
+	}
+	ago, ok := n.LastActivity()
+	at := n.Ended
+	if at.IsZero() {
+		at = n.Seen
+	}
+	if !ok || at.IsZero() {
+		return true
+	}
+	return !at.Add(-ago).Before(t.epoch)
+}
+
+// roleOfNotice returns the role that a notice shows by itself. last is the state
+// that was seen last, if any was.
+func (t *Table) roleOfNotice(n *tcp.Notice, last tcp.State) tcp.Role {
+	switch {
+	case n.Role != tcp.NoRole:
+		return n.Role
+	case n.Left == tcp.SynSent, last == tcp.SynSent:
+		return tcp.Client
+	case n.Left == tcp.SynReceived, last == tcp.SynReceived:
+		return tcp.Server
+	}
+	return n.RoleEvidence(last)
+}
+
+// connected reports whether a notice shows a handshake.
+func connected(n *tcp.Notice) bool {
+	if n.NeverEstablished || n.Failure != tcp.NoFailure {
+		return false
+	}
+	yes, _ := n.Connected()
+	return yes
+}
+
+// withoutFINs takes the FINs off a notice's counters, of which each is a byte to
+// the kernel. The notice itself does not say whether they came, so: the peer's
+// has come if the last state tells it, or if our own was acknowledged; for
+// connections closed in order nearly always. It is one byte too many off where our
+// side was closed first and the peer's FIN came only after the kernel had shrunk
+// our socket to TIME_WAIT's size.
+func (t *Table) withoutFINs(n *tcp.Notice, c *Connection) {
+	s := &n.Socket
 	if !s.Has(tcp.FieldBytesAcked) || !s.Has(tcp.FieldBytesSent) {
 		return
 	}
 	beyond := int64(s.BytesAcked) - int64(s.BytesSent-s.BytesRetransmitted)
-	if !accepted {
+	if c.Role == tcp.Client || c.Role == tcp.NoRole && !t.isAccepted(c) {
 		beyond-- // the SYN
 	}
 	ownAcked := beyond > 0
 	if ownAcked {
 		s.BytesAcked--
 	}
-	if s.BytesReceived > 0 && (ownAcked || last.PeerFinReceived()) {
+	if s.BytesReceived > 0 && (ownAcked || c.State.PeerFinReceived()) {
 		s.BytesReceived--
 	}
+}
+
+// isAccepted reports whether there is a listener that may have accepted a
+// connection.
+func (t *Table) isAccepted(c *Connection) bool {
+	_, ok := t.accepts(c.Local)
+	return ok
 }

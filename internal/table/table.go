@@ -1,148 +1,196 @@
 // Package table remembers every live connection between scrapes: what it was
-// last seen to be, since when it exists, how much it did since the scrape
-// before, and who owns it.
+// last seen to be, since when it exists, how much it did, and who owns it. It
+// decides, once for everybody, which end of a connection this host has, whether
+// it opened and how it ended, and reports that as events.
 package table
 
 import (
+	"hash/maphash"
 	"iter"
 	"net/netip"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
-
-// Connection is one connection or listener: what everybody wants of its last
-// sample, and what only memory knows. Counters are unwrapped: they never fall.
-//
-// Busy hosts have hundreds of thousands of them. The order of the fields leaves
-// no gaps, and the whole just fits 256 bytes, a size class of the allocator.
-type Connection struct {
-	ID                tcp.Identity
-	Local, Peer       netip.AddrPort
-	Inode             uint64
-	Fields            tcp.Fields // of the last sample
-	CongestionControl string
-	Stack             string
-	SmoothedRTT       time.Duration
-	BytesSent         uint64
-	BytesReceived     uint64
-	Retransmits       uint64
-
-	// Uncounted is what it did that package group has not counted yet.
-	Uncounted Delta
-
-	// Owner is the process that holds it, if one is known; else Reason says why
-	// none is.
-	Owner process.Owner
-
-	// Details is nil where nobody has asked for it, see [Options].
-	*Details
-
-	known   tcp.Fields // that any sample had
-	counted uint64     // bytes received that went into Uncounted, or were there before
-	born    uint32     // the clock, when the first dump that had it began
-	missing uint32     // the clock, at the first complete dump that did not; 0 if the last had it
-
-	// Group is package group's: one more than the place of its group, 0 before it
-	// has one. Opened tells whether it came through the handshake, Closed whether
-	// its end was counted.
-	Group          int32
-	pass           uint32 // the last dump that had it
-	place          int32  // its index in Table.live
-	Opened, Closed bool
-
-	// IsNew tells whether it began since the first dump: if not, nobody knows
-	// what it did before.
-	IsNew bool
-
-	State  tcp.State
-	Reason process.Reason
-}
-
-// Details is what only those want who write each connection by itself.
-type Details struct {
-	// Sample is the whole last sample, unwrapped.
-	Sample tcp.Socket
-	// Delta is what the connection did since the dump before the last.
-	Delta Delta
-	// FirstSeen is when the first dump that had it began.
-	FirstSeen time.Time
-	// Start is a time at which its counters were 0: the dump that did not have
-	// it yet or, for what the first dump found, the host's boot.
-	Start time.Time
-}
-
-// Has tells whether the last sample had a value.
-func (c *Connection) Has(f tcp.Field) bool { return c.Fields.Has(f) }
-
-// IsIPv4 tells whether the connection's packets are IPv4.
-func (c *Connection) IsIPv4() bool { return c.Local.Addr().Is4() }
-
-// Delta is how much counters grew between two dumps. For a connection that the
-// first dump found it is zero: nobody knows what was before.
-type Delta struct {
-	BytesSent     uint64
-	BytesReceived uint64
-	Retransmits   uint64
-}
 
 // Options say what a table is of.
 type Options struct {
 	// Boot is when the host was started.
 	Boot time.Time
 	// Since is when all that the first dump finds was known not to be there yet,
-	// as in a network namespace that came into being while we run; zero if nobody knows.
+	// as in a network namespace that came into being while we run; zero if nobody
+	// knows.
 	Since time.Time
 	// Detailed keeps the Details of every connection; else only listeners, which
 	// are few, have them.
 	Detailed bool
-	// Closed is called with each connection that the table gives up, its last
-	// sample and owner still in place, and with the process that the source saw
-	// with it at its end, if it saw one.
-	Closed func(*Connection, *tcp.Holder)
+	// Slots numbers the connections; tables whose events go to the same listeners
+	// share it.
+	Slots *Slots
+	// Events hears what happens.
+	Events event.Listener
+	// Settle is called before a connection is first reported, to decide its
+	// Process; holder is the process that the source saw with it at its end, if it
+	// saw one. It returns what is to become of the report. nil: it is reported.
+	Settle func(c *Connection, holder *tcp.Holder) Verdict
 }
+
+// Verdict is what becomes of a connection's first report.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Report  Verdict = iota
+	Wait            // for one scrape more: its process may be known then
+	Discard         // it is not wanted: nothing is ever reported of it
+)
 
 // Table holds the live connections of one network namespace. It is used by one
 // goroutine at a time.
 type Table struct {
 	opts  Options
+	seed  maphash.Seed
 	index map[uint64]*Connection // by cookie
 	live  []*Connection
-	spare []*Connection // closed ones, to be used again
+	spare []*Connection // those that are gone, to be used again
+
+	listeners map[netip.AddrPort]listening
+	listening []*Connection // the listeners of the last dump
 
 	pass     uint32
 	first    time.Time // when the first dump began
 	began    time.Time // of the dump under way
 	complete time.Time // when the last complete dump began, or Options.Since; zero before the first
-	seen     int       // of live, in the dump under way
-	cursor   int       // where in live the next record probably is
+	// epoch is from when on every connection that was active is remembered: what
+	// was not active since and is not remembered is of before.
+	epoch  time.Time
+	whole  bool // the last dump was complete
+	moved  bool // the dump under way leaves out established connections that have not changed
+	seen   int  // of live, in the dump under way
+	cursor int  // where in live the next record probably is
 
-	// notified: closes are told by notices, not by what is missing in a dump.
+	// notified: closes are reported by notices, not by what is missing in a dump.
 	notified bool
+	endings  endings
+
+	toReport []*Connection // those with something that was not reported yet
+	unowned  []*Connection // those without an owner, and some that have gone
+	unsteady []*Connection // those that are not established, and some that are or have gone
+	// established is how many live connections are in that state, absent how many of
+	// them the last full dump did not have.
+	established, absent int
+	traits   map[event.Traits]*event.Traits
+	events   events // reused
 
 	freed, freedBefore []process.Owner // used in turns
+
+	counts Counts
+}
+
+// Counts are what a table has counted since it was made.
+type Counts struct {
+	// Opened is how many connections were established, of those that are new.
+	Opened uint64
+	// Failed is how many attempts from here were seen to come to nothing.
+	Failed uint64
 }
 
 // noticeGrace is how long a connection may be missing from dumps before it is
-// closed without a notice. The kernel sends notices from a work queue, and they
-// wait in its buffer until they are read: one that came after the connection
-// was given up would be counted as another. A notice that was dropped costs
-// nothing but the wait.
+// ended without a notice. The kernel sends notices from a work queue, and they
+// wait in its buffer until they are read.
 const noticeGrace = 10 // seconds
+
+// partialGrace is how long a connection may be missing from dumps of which some
+// could not be read.
+const partialGrace = 60 // seconds
 
 // New returns an empty table.
 func New(opts Options) *Table {
-	return &Table{opts: opts, complete: opts.Since, index: make(map[uint64]*Connection)}
+	return &Table{
+		opts: opts, complete: opts.Since, epoch: opts.Since,
+		seed: maphash.MakeSeed(), index: make(map[uint64]*Connection),
+		listeners: make(map[netip.AddrPort]listening),
+		endings:   newEndings(), traits: make(map[event.Traits]*event.Traits),
+	}
 }
 
-// Begin starts a dump.
+// Slots numbers connections: the lowest number that is free.
+type Slots struct {
+	free []uint32
+	next uint32
+}
+
+func (s *Slots) take() uint32 {
+	if n := len(s.free); n > 0 {
+		slot := s.free[n-1]
+		s.free = s.free[:n-1]
+		return slot
+	}
+	s.next++
+	return s.next - 1
+}
+
+func (s *Slots) give(slot uint32) { s.free = append(s.free, slot) }
+
+// Notified tells the table whether it will be given a notice of every close.
+func (t *Table) Notified(yes bool) { t.notified = yes }
+
+// Begun reports whether there was a complete dump: before it, nobody knows what
+// is new.
+func (t *Table) Begun() bool { return !t.complete.IsZero() }
+
+// Whole reports whether the last dump was complete.
+func (t *Table) Whole() bool { return t.whole }
+
+// Counts returns what was counted.
+func (t *Table) Counts() Counts { return t.counts }
+
+// Len returns the number of live connections and listeners, and of what is left
+// of connections.
+func (t *Table) Len() int { return len(t.live) }
+
+// All iterates over the connections and listeners that the last dump had, or that
+// it left out because they had not changed, in no order that means anything.
+func (t *Table) All() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		for _, c := range t.live {
+			if t.isThere(c) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// isThere reports whether the last dump had a connection, or left it out.
+func (t *Table) isThere(c *Connection) bool {
+	return c.pass == t.pass || t.moved && c.State == tcp.Established && c.missing == 0
+}
+
+// Established returns how many established connections are there after a dump.
+func (t *Table) Established() int { return t.established - t.absent }
+
+// BeginMoved starts a dump that leaves out established connections with which
+// nothing has happened since the last complete one: what it does not have is
+// unchanged. Their ends are learned by notices.
+func (t *Table) BeginMoved(now time.Time) {
+	t.Begin(now)
+	t.moved = true
+}
+
+// Moving reports whether the dump under way is one of BeginMoved.
+func (t *Table) Moving() bool { return t.moved }
+
+// Begin starts a dump of all sockets.
 func (t *Table) Begin(now time.Time) {
 	if t.first.IsZero() {
 		t.first = now
 	}
 	t.pass++
-	t.began, t.seen, t.cursor = now, 0, 0
+	t.began, t.seen, t.cursor, t.whole, t.moved = now, 0, 0, false, false
+	clear(t.listening)
+	t.listening = t.listening[:0]
 }
 
 // clock is when the dump under way began, in seconds; 0 is never.
@@ -150,27 +198,72 @@ func (t *Table) clock() uint32 { return 1 + uint32(t.began.Sub(t.first)/time.Sec
 
 // Observe takes a record of the dump under way into the table. The same
 // connection may come twice; the later record counts.
-func (t *Table) Observe(s *tcp.Socket) *Connection {
+func (t *Table) Observe(s *tcp.Socket) {
+	t.identify(s)
 	c := t.find(s.ID)
 	if c != nil && c.replacedBy(s) {
-		t.remove(c, nil)
+		t.lost(c)
 		c = nil
 	}
 	if c == nil {
-		return t.add(s)
+		c = t.revive(s)
+	}
+	if c == nil {
+		t.add(s)
+		return
 	}
 	if c.pass != t.pass {
+		if c.missing != 0 && c.State == tcp.Established {
+			t.absent--
+		}
 		c.pass, c.missing = t.pass, 0
 		if c.Details != nil {
-			c.Delta = Delta{}
+			c.Delta = event.Delta{}
 		}
 		t.seen++
 	}
 	if s.Inode == 0 && c.Inode != 0 {
 		t.free(c)
 	}
-	c.update(s, t.sure(s))
-	return c
+	t.update(c, s, false)
+	t.mark(c)
+}
+
+// mark decides what a sample shows, and has it reported where there is something
+// to report.
+func (t *Table) mark(c *Connection) {
+	if c.State == tcp.Listen {
+		t.listening = append(t.listening, c)
+		t.listen(c)
+		return
+	}
+	t.decide(c)
+	if !c.marks.has(reported) || c.told != c.State || c.unreported != (event.Delta{}) || c.marks.has(established) && !c.marks.has(opened) {
+		t.queue(c)
+	}
+}
+
+// decide learns from a connection's state whether it was established.
+func (t *Table) decide(c *Connection) {
+	switch c.State {
+	case tcp.SynSent, tcp.SynReceived, tcp.Listen:
+	case tcp.Closed:
+		// What was not established by now has failed: FreeBSD lists it until it is
+		// closed.
+	default:
+		t.establish(c)
+	}
+}
+
+// establish notes, once, that a connection came through the handshake.
+func (t *Table) establish(c *Connection) {
+	if c.marks.has(established) {
+		return
+	}
+	c.marks |= established
+	if c.IsNew && !c.marks.has(leftover) {
+		t.counts.Opened++
+	}
 }
 
 // sure is how many of a sample's bytes received are payload for sure. The
@@ -188,57 +281,123 @@ func (t *Table) sure(s *tcp.Socket) uint64 {
 	return s.BytesReceived
 }
 
+// Result is how a dump ended.
+type Result uint8
+
+// The results.
+const (
+	CutShort Result = iota // before its end
+	Partial                // at its end, but some of it could not be read
+	Complete
+)
+
 // End ends the dump under way. After a complete one, whatever it did not have
-// is closed; an incomplete one proves nothing of what is missing.
-func (t *Table) End(complete bool) {
-	if !complete {
+// has ended. One that was cut short proves nothing of what is missing, and a
+// partial one only of what was missing for long.
+func (t *Table) End(result Result) {
+	if result == CutShort {
 		return
 	}
-	t.complete = t.began
+	grace := uint32(partialGrace)
+	if result == Complete {
+		if grace = 0; t.notified {
+			grace = noticeGrace
+		}
+		t.complete, t.whole = t.began, true
+		if t.epoch.IsZero() {
+			t.epoch = t.began
+		}
+		t.forgetLeft()
+		t.forgetListeners()
+	}
+	if t.moved {
+		t.eachUnsteady(func(c *Connection) { t.miss(c, grace, result) })
+		return
+	}
 	if t.seen == len(t.live) {
 		return
 	}
-	// Backwards, since remove fills the gap from the end.
+	// Backwards, since forget fills the gap from the end.
 	for i := len(t.live) - 1; i >= 0; i-- {
-		c := t.live[i]
-		if c.pass == t.pass {
+		if c := t.live[i]; c.pass != t.pass {
+			t.miss(c, grace, result)
+		}
+	}
+}
+
+// miss notes that a dump did not have a connection, and ends it after the grace.
+func (t *Table) miss(c *Connection, grace uint32, result Result) {
+	now := t.clock()
+	if c.missing == 0 {
+		c.missing = now
+		if c.State == tcp.Established {
+			t.absent++
+		}
+		// Who took its place is looked for before its notice is counted.
+		if t.notified && c.Owner.Process != nil {
+			t.freed = append(t.freed, c.Owner)
+		}
+	}
+	if now-c.missing >= grace || result == Complete && c.marks.has(ended) {
+		t.lost(c)
+	}
+}
+
+// eachUnsteady visits the connections that are in another state than established,
+// of which every dump has all, and that the last dump did not have.
+func (t *Table) eachUnsteady(visit func(*Connection)) {
+	all := t.unsteady
+	t.unsteady = nil
+	kept := all[:0]
+	for _, c := range all {
+		if c.place >= 0 && c.State != tcp.Established && c.pass != t.pass {
+			visit(c)
+		}
+		if c.place < 0 || c.State == tcp.Established {
+			c.marks &^= onUnsteady
+			if c.place == nowhere {
+				t.recycle(c)
+			}
 			continue
 		}
-		now := t.clock()
-		if c.missing == 0 {
-			c.missing = now
-			// Who took its place is looked for before its notice is counted.
-			if t.notified && c.Owner.Process != nil {
-				t.freed = append(t.freed, c.Owner)
+		kept = append(kept, c)
+	}
+	clear(all[len(kept):])
+	t.unsteady = kept
+}
+
+// steady notes in which state a live connection is now.
+func (t *Table) steady(c *Connection, was, is tcp.State) {
+	if was != is {
+		if was == tcp.Established {
+			t.established--
+			if c.missing != 0 {
+				t.absent--
 			}
 		}
-		if !t.notified || now-c.missing >= noticeGrace {
-			t.remove(c, nil)
+		if is == tcp.Established {
+			t.established++
 		}
+	}
+	if is != tcp.Established && is != event.NoState && !c.marks.has(onUnsteady) {
+		c.marks |= onUnsteady
+		t.unsteady = append(t.unsteady, c)
 	}
 }
 
 // Reset forgets all connections, as when another source with other identities
-// takes over. None of them is closed by that.
+// takes over. None of them is ended by that, but they are gone.
 func (t *Table) Reset() {
-	clear(t.index)
-	t.live, t.spare, t.freed = nil, nil, nil
-	t.complete = time.Time{}
-}
-
-// Len returns the number of live connections.
-func (t *Table) Len() int { return len(t.live) }
-
-// All iterates over the connections that the last dump had, in no order that
-// means anything. After an incomplete dump the table remembers more.
-func (t *Table) All() iter.Seq[*Connection] {
-	return func(yield func(*Connection) bool) {
-		for _, c := range t.live {
-			if c.pass == t.pass && !yield(c) {
-				return
-			}
-		}
+	for _, c := range t.live {
+		c.place = nowhere
+		t.reportGone(c)
 	}
+	t.forgetEndings()
+	clear(t.index)
+	clear(t.listeners)
+	t.live, t.spare, t.freed, t.toReport, t.unowned, t.unsteady = nil, nil, nil, nil, nil, nil
+	t.established, t.absent = 0, 0
+	t.complete, t.epoch, t.whole = time.Time{}, time.Time{}, false
 }
 
 // Freed returns the descriptors that gave up their sockets since the last call.
@@ -249,24 +408,53 @@ func (t *Table) Freed() []process.Owner {
 	return freed
 }
 
-// Claims appends a claim for every connection whose owner is not known but
-// may be, those included whose owner is stale. Answers go straight into the
+// Claims appends a claim for every connection whose owner is not known but may
+// be. Those whose owner is stale are among them. Answers go straight into the
 // table.
-func (t *Table) Claims(claims []process.Claim, stale func(*process.Process) bool) []process.Claim {
-	for _, c := range t.live {
-		if c.Owner.Process != nil {
-			if !stale(c.Owner.Process) {
-				continue
+func (t *Table) Claims(claims []process.Claim, stale map[*process.Process]bool) []process.Claim {
+	if len(stale) > 0 {
+		for _, c := range t.live {
+			if c.Owner.Process != nil && stale[c.Owner.Process] {
+				t.free(c)
 			}
-			t.free(c)
 		}
+	}
+	t.eachUnowned(func(c *Connection) {
 		if c.Inode == 0 {
 			c.Reason = process.ReasonNoOwner
-			continue
+			return
 		}
 		claims = append(claims, process.Claim{Inode: c.Inode, Owner: &c.Owner, Reason: &c.Reason})
-	}
+	})
 	return claims
+}
+
+// Unattributed counts the connections and listeners of the last dump that have
+// no owner, by reason.
+func (t *Table) Unattributed(counts *[process.NumReasons]int64) {
+	t.eachUnowned(func(c *Connection) {
+		if t.isThere(c) {
+			counts[c.Reason]++
+		}
+	})
+}
+
+// eachUnowned visits those without an owner, and forgets the others.
+func (t *Table) eachUnowned(visit func(*Connection)) {
+	kept := t.unowned[:0]
+	for _, c := range t.unowned {
+		if c.Owner.Process != nil || c.place < 0 {
+			c.marks &^= onUnowned
+			if c.place == nowhere {
+				t.recycle(c)
+			}
+			continue
+		}
+		kept = append(kept, c)
+		visit(c)
+	}
+	clear(t.unowned[len(kept):])
+	t.unowned = kept
 }
 
 // find looks first where the last dump had the next record: kernels walk their
@@ -287,43 +475,70 @@ func (t *Table) find(id tcp.Identity) *Connection {
 }
 
 func (t *Table) add(s *tcp.Socket) *Connection {
+	c := t.fresh(s)
+	c.born, c.pass, c.counted = t.clock(), t.pass, s.BytesReceived
+	start, delta := t.opts.Boot, event.Delta{}
+	if !t.complete.IsZero() {
+		start, c.IsNew = t.complete, true
+		delta = event.Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
+		c.counted = t.sure(s)
+		c.unreported = delta
+		c.unreported.BytesReceived = c.counted
+	}
+	if t.opts.Detailed || s.State == tcp.Listen {
+		if c.Details == nil {
+			c.Details = new(event.Details)
+		}
+		*c.Details = event.Details{Delta: delta, FirstSeen: t.began, Start: start}
+	} else {
+		c.Details = nil
+	}
+	t.keep(c, s)
+	if t.notified && isLeftover(s) {
+		// Of a closed connection, whose notice has it all.
+		c.IsNew = false
+		c.marks |= established | ended | leftover
+	}
+	if s.State == tcp.Closed && !c.IsNew {
+		c.marks |= ended // long since
+	}
+	t.put(c)
+	t.seen++
+	t.mark(c)
+	return c
+}
+
+// fresh returns a connection that is nowhere yet.
+func (t *Table) fresh(s *tcp.Socket) *Connection {
 	var c *Connection
 	if n := len(t.spare); n > 0 {
 		c, t.spare = t.spare[n-1], t.spare[:n-1]
 	} else {
 		c = new(Connection)
 	}
-	*c = Connection{ID: s.ID, Details: c.Details, known: s.Fields, counted: s.BytesReceived, born: t.clock(), pass: t.pass, place: int32(len(t.live))}
-	start, delta := t.opts.Boot, Delta{}
-	if !t.complete.IsZero() {
-		start, c.IsNew = t.complete, true
-		delta = Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
-		c.counted = t.sure(s)
-		c.Uncounted = delta
-		c.Uncounted.BytesReceived = c.counted
+	*c = Connection{
+		Connection: event.Connection{ID: s.ID, Slot: t.opts.Slots.take(), Role: t.roleOf(s), Details: c.Details},
+		known:      s.Fields, place: nowhere, told: event.NoState,
 	}
-	if t.opts.Detailed || s.State == tcp.Listen {
-		if c.Details == nil {
-			c.Details = new(Details)
-		}
-		*c.Details = Details{Delta: delta, FirstSeen: t.began, Start: start}
-	} else {
-		c.Details = nil
-	}
-	c.keep(s)
-	if t.notified && s.Fields == 0 && s.State != tcp.SynReceived {
-		// What is left of a closed connection, first seen so: its notice has it all.
-		c.IsNew, c.Opened, c.Closed = false, true, true
-	}
-	t.live = append(t.live, c)
-	t.index[s.ID.Cookie] = c
-	t.seen++
 	return c
 }
 
-func (t *Table) remove(c *Connection, holder *tcp.Holder) {
-	t.opts.Closed(c, holder)
+// put makes a connection live.
+func (t *Table) put(c *Connection) {
+	c.place = int32(len(t.live))
+	t.live = append(t.live, c)
+	t.index[c.ID.Cookie] = c
+	t.steady(c, event.NoState, c.State)
+	if !c.marks.has(onUnowned) && c.Owner.Process == nil {
+		c.marks |= onUnowned
+		t.unowned = append(t.unowned, c)
+	}
+}
+
+// pull takes a connection out of the live ones.
+func (t *Table) pull(c *Connection) {
 	t.free(c)
+	t.steady(c, c.State, event.NoState)
 	if c.pass == t.pass {
 		t.seen--
 	}
@@ -332,7 +547,13 @@ func (t *Table) remove(c *Connection, holder *tcp.Holder) {
 	t.live[c.place], last.place = last, c.place
 	t.live[len(t.live)-1] = nil
 	t.live = t.live[:len(t.live)-1]
-	if len(t.spare) <= len(t.live)/8 {
+	c.place = nowhere
+}
+
+// recycle keeps a connection that is gone to be used again, unless it is still
+// listed somewhere.
+func (t *Table) recycle(c *Connection) {
+	if c.marks&(onReport|onUnowned|onUnsteady) == 0 && len(t.spare) <= len(t.live)/8 {
 		t.spare = append(t.spare, c)
 	}
 }
@@ -342,6 +563,10 @@ func (t *Table) remove(c *Connection, holder *tcp.Holder) {
 func (t *Table) free(c *Connection) {
 	if c.Owner.Process != nil {
 		t.freed = append(t.freed, c.Owner)
+		if c.place >= 0 && !c.marks.has(onUnowned) {
+			c.marks |= onUnowned
+			t.unowned = append(t.unowned, c)
+		}
 	}
 	c.Owner, c.Reason = process.Owner{}, process.ReasonNone
 }

@@ -41,7 +41,7 @@ func socket(cookie uint64, change ...func(*tcp.Socket)) *tcp.Socket {
 func sent(bytes uint64) func(*tcp.Socket) { return func(s *tcp.Socket) { s.BytesSent = bytes } }
 
 func newTable() *Table {
-	return New(Options{Boot: boot, Detailed: true, Closed: func(*Connection, *tcp.Holder) {}})
+	return New(Options{Boot: boot, Detailed: true, Events: &recorder{}, Slots: &Slots{}})
 }
 
 // dump is one complete dump.
@@ -51,7 +51,7 @@ func dump(t *Table, now time.Time, sockets ...*tcp.Socket) {
 		copied := *s
 		t.Observe(&copied)
 	}
-	t.End(true)
+	t.End(Complete)
 }
 
 func one(t testing.TB, table *Table) *Connection {
@@ -92,7 +92,7 @@ func TestIncompleteDumpsCloseNothing(t *testing.T) {
 
 	table.Begin(at(10))
 	table.Observe(socket(3))
-	table.End(false)
+	table.End(CutShort)
 	assert.Equal(t, 3, table.Len())
 	c := one(t, table)
 	assert.Equal(t, uint64(3), c.ID.Cookie, "only what the last dump had is told of")
@@ -206,10 +206,9 @@ func TestARecordThatComesTwice(t *testing.T) {
 
 func TestClaimsAndFreed(t *testing.T) {
 	gone, alive := &process.Process{PID: 1}, &process.Process{PID: 2}
-	none := func(*process.Process) bool { return false }
 	table := newTable()
 	dump(table, at(0), socket(1), socket(2), socket(3), socket(4, func(s *tcp.Socket) { s.Inode = 0 }))
-	claims := table.Claims(nil, none)
+	claims := table.Claims(nil, nil)
 	require.Len(t, claims, 3)
 	for i, c := range claims {
 		c.Owner.Process, c.Owner.FD = alive, int32(i)
@@ -217,7 +216,7 @@ func TestClaimsAndFreed(t *testing.T) {
 			c.Owner.Process = gone
 		}
 	}
-	assert.Empty(t, table.Claims(nil, none), "answers went into the table")
+	assert.Empty(t, table.Claims(nil, nil), "answers went into the table")
 	for c := range table.All() {
 		if c.Inode == 0 {
 			assert.Equal(t, process.ReasonNoOwner, c.Reason)
@@ -226,7 +225,7 @@ func TestClaimsAndFreed(t *testing.T) {
 
 	dump(table, at(10), socket(1), socket(2), socket(3, func(s *tcp.Socket) { s.Inode = 0 }))
 	assert.Len(t, table.Freed(), 1, "3 was orphaned: its descriptor is free")
-	claims = table.Claims(nil, func(p *process.Process) bool { return p == gone })
+	claims = table.Claims(nil, map[*process.Process]bool{gone: true})
 	require.Len(t, claims, 1)
 	assert.Equal(t, uint64(1001), claims[0].Inode)
 	assert.Nil(t, claims[0].Owner.Process)
@@ -239,17 +238,15 @@ func TestClaimsAndFreed(t *testing.T) {
 func TestFreedBeforeTheNotice(t *testing.T) {
 	w := newWatched()
 	dump(w.Table, at(0), socket(1))
-	claims := w.Claims(nil, func(*process.Process) bool { return false })
+	claims := w.Claims(nil, nil)
 	require.Len(t, claims, 1)
 	holder := process.Owner{Process: &process.Process{PID: 5}, FD: 3}
 	*claims[0].Owner = holder
 	dump(w.Table, at(10), socket(2))
 	assert.Equal(t, []process.Owner{holder}, w.Freed())
-	assert.Empty(t, w.closed)
-
-	w.Notice(final(1, 777, 101, 779), false)
-	require.Len(t, w.closed, 1)
-	assert.Equal(t, holder, w.closed[0].Owner, "whose it was is known to the end")
+	assert.Zero(t, w.closes())
+	w.notice(11, final(1, 777, 101, 779, client))
+	assert.Equal(t, 1, w.closes())
 }
 
 func TestReset(t *testing.T) {
@@ -285,7 +282,7 @@ func TestChurn(t *testing.T) {
 		for cookie, bytes := range live { // in random order
 			table.Observe(socket(cookie, sent(bytes), func(s *tcp.Socket) { s.Peer = netip.AddrPortFrom(s.Peer.Addr(), 1) }))
 		}
-		table.End(true)
+		table.End(Complete)
 		require.Equal(t, len(live), table.Len())
 		require.Equal(t, len(live), len(table.index))
 		for c := range table.All() {
@@ -356,8 +353,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		for _, s := range sockets {
 			table.Observe(s)
 		}
-		table.End(true)
-		claims = table.Claims(claims[:0], func(*process.Process) bool { return false })
+		table.End(Complete)
+		claims = table.Claims(claims[:0], nil)
 		kept, _ = Top(kept[:0], table.All(), ByIO, 100, func(*Connection) bool { return true })
 	}
 	round()
@@ -379,7 +376,7 @@ func BenchmarkObserve(b *testing.B) {
 				for i := range sockets {
 					table.Observe(&sockets[i])
 				}
-				table.End(true)
+				table.End(Complete)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/socket")
 		})
@@ -389,30 +386,106 @@ func BenchmarkObserve(b *testing.B) {
 // Where nobody wants each connection by itself, the table keeps the less: the
 // counts are the same.
 func TestWithoutDetails(t *testing.T) {
-	var closed []uint64
-	table := New(Options{Boot: boot, Closed: func(c *Connection, _ *tcp.Holder) { closed = append(closed, c.Uncounted.BytesSent) }})
-	dump(table, at(0), socket(1, sent(100)))
-	dump(table, at(10), socket(1, sent(150)), socket(2, sent(30)), socket(3, func(s *tcp.Socket) { s.State = tcp.Listen }))
-	for c := range table.All() {
+	w := newWatched()
+	w.Notified(false)
+	listener := func(cookie uint64) *tcp.Socket {
+		return socket(cookie, func(s *tcp.Socket) { s.State = tcp.Listen })
+	}
+	w.scrape(0, socket(1, sent(100)))
+	w.scrape(10, socket(1, sent(150)), socket(2, sent(30)), listener(3))
+	for c := range w.All() {
 		assert.Equal(t, c.State == tcp.Listen, c.Details != nil, "%d", c.ID.Cookie)
 	}
-	dump(table, at(20), socket(3, func(s *tcp.Socket) { s.State = tcp.Listen }))
-	assert.ElementsMatch(t, []uint64{50, 30}, closed)
-	dump(table, at(30), socket(4, func(s *tcp.Socket) { s.State = tcp.Listen }), socket(5, sent(1)))
-	for c := range table.All() {
+	w.scrape(20, listener(3))
+	assert.Equal(t, uint64(80), w.sum.BytesSent)
+	assert.Equal(t, 2, w.closes())
+	w.scrape(30, listener(4), socket(5, sent(1)))
+	for c := range w.All() {
 		assert.Equal(t, c.State == tcp.Listen, c.Details != nil, "an entry that is used again, %d", c.ID.Cookie)
 	}
-
 	assert.LessOrEqual(t, unsafe.Sizeof(Connection{}), uintptr(256), "the next size class of the allocator is 288")
 }
 
 // In a namespace that was not there before, all that the first dump finds is
 // new.
 func TestSince(t *testing.T) {
-	table := New(Options{Boot: boot, Since: at(-10), Detailed: true})
-	dump(table, at(0), socket(1, sent(100)))
-	c := one(t, table)
+	w := newWatched(detailed, func(o *Options) { o.Since = at(-10) })
+	w.scrape(0, socket(1, sent(100)))
+	c := one(t, w.Table)
 	assert.True(t, c.IsNew)
 	assert.Equal(t, at(-10), c.Start)
-	assert.Equal(t, uint64(100), c.Uncounted.BytesSent)
+	assert.Equal(t, uint64(100), w.sum.BytesSent)
+	assert.Len(t, w.opens, 1)
+}
+
+func socketAddr(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
+
+// Dumps that leave out what has not changed, and notices of ends, keep the table
+// as full dumps would.
+func TestMovedIsEverything(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	w := newWatched()
+	states := []tcp.State{tcp.Established, tcp.Established, tcp.Established, tcp.SynSent, tcp.FinWait2, tcp.Listen}
+	live := map[uint64]*tcp.Socket{}
+	moved := map[uint64]bool{}
+	next := uint64(1)
+	w.scrape(0)
+	for round := range 300 {
+		clear(moved)
+		for cookie, s := range live {
+			switch random.IntN(12) {
+			case 0:
+				delete(live, cookie)
+				if s.State == tcp.Established {
+					w.notice(round, final(cookie, s.BytesSent, 0, s.BytesSent+1, client))
+				}
+			case 1:
+				s.BytesSent += uint64(random.IntN(1000))
+				moved[cookie] = true
+			case 2:
+				if s.State == tcp.SynSent {
+					s.State, moved[cookie] = tcp.Established, true
+				} else if s.State == tcp.Established {
+					s.State = tcp.FinWait1
+				}
+			}
+		}
+		for range random.IntN(10) {
+			live[next] = socket(next, inState(states[random.IntN(len(states))]))
+			moved[next] = true
+			next++
+		}
+		if round%50 == 0 {
+			var all []*tcp.Socket
+			for _, s := range live {
+				all = append(all, s)
+			}
+			w.scrape(20*round, all...)
+		} else {
+			w.BeginMoved(at(20 * round))
+			for cookie, s := range live {
+				if moved[cookie] || s.State != tcp.Established {
+					copied := *s
+					w.Observe(&copied)
+				}
+			}
+			w.End(Complete)
+			w.Report()
+		}
+		established := 0
+		seen := map[uint64]uint64{}
+		for c := range w.All() {
+			seen[c.ID.Cookie] = c.BytesSent
+		}
+		for cookie, s := range live {
+			sent, ok := seen[cookie]
+			require.True(t, ok, "%d in %s", cookie, s.State)
+			require.Equal(t, s.BytesSent, sent)
+			if s.State == tcp.Established {
+				established++
+			}
+		}
+		require.Len(t, seen, len(live))
+		require.Equal(t, established, w.Established())
+	}
 }

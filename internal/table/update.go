@@ -1,49 +1,77 @@
 package table
 
-import "github.com/netpulse/tcpstatsreceiver/internal/tcp"
+import (
+	"math"
 
-// replacedBy tells whether s, though of the same identity, is another
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// replacedBy reports whether s, though of the same identity, is another
 // connection: one with other endpoints, held through another inode (where the
-// identity is made of the endpoints), or counting from 0 again (a socket that
-// was disconnected and connected anew).
+// identity is made of the endpoints), counting from 0 again (a socket that was
+// disconnected and connected anew), or in a state that does not come after the
+// last one's.
 func (c *Connection) replacedBy(s *tcp.Socket) bool {
 	return c.Local != s.Local || c.Peer != s.Peer ||
 		c.Inode != 0 && s.Inode != 0 && c.Inode != s.Inode ||
-		s.Has(tcp.FieldBytesSent) && s.BytesSent < c.BytesSent
+		s.Has(tcp.FieldBytesSent) && !s.Low32.Has(tcp.FieldBytesSent) && s.BytesSent < c.BytesSent ||
+		startsAnew(c.State, s.State)
+}
+
+// startsAnew reports whether no connection goes from one state to the other
+// (RFC 9293 §3.3.2): another one has its endpoints now.
+func startsAnew(old, now tcp.State) bool {
+	switch now {
+	case tcp.SynSent, tcp.SynReceived:
+		// A simultaneous open goes from the one to the other.
+		return old != tcp.SynSent && old != tcp.SynReceived && old != tcp.Closed
+	case tcp.Established:
+		switch old {
+		case tcp.CloseWait, tcp.FinWait1, tcp.FinWait2, tcp.Closing, tcp.LastAck, tcp.TimeWait:
+			return true
+		}
+	}
+	return false
 }
 
 // update takes a new sample, whose counters it unwraps in place. A counter that
 // the sample does not have (TIME_WAIT has none) keeps its last value, so that a
-// later sample goes on from there. sure is how many of the bytes received may
-// be counted now.
-func (c *Connection) update(s *tcp.Socket, sure uint64) {
+// later sample goes on from there. last says that there will be no later one.
+func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
+	if s.Low32.Has(tcp.FieldBytesReceived) {
+		s.BytesReceived = c.bytes(s, tcp.FieldBytesReceived, c.BytesReceived, s.BytesReceived)
+	}
+	sure := t.sure(s)
+	if last {
+		sure = s.BytesReceived
+	}
 	// A FIN that arrived between the kernel's reading the state and the counters
 	// is taken off one sample late: hold the value rather than let it fall.
 	s.BytesReceived = continued(s, tcp.FieldBytesReceived, c.BytesReceived, max(c.BytesReceived, s.BytesReceived))
-	s.BytesSent = continued(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
+	s.BytesSent = c.bytes(s, tcp.FieldBytesSent, c.BytesSent, s.BytesSent)
 	s.Retransmits = unwrapped[uint32](c, s, tcp.FieldRetransmits, c.Retransmits, s.Retransmits)
-
-	grew := Delta{
-		BytesSent:     s.BytesSent - c.BytesSent,
+	grew := event.Delta{
+		BytesSent:     s.BytesSent - min(c.BytesSent, s.BytesSent),
 		BytesReceived: s.BytesReceived - c.BytesReceived,
 		Retransmits:   s.Retransmits - c.Retransmits,
 	}
 	if c.Details != nil {
 		c.continueDetails(s)
-		c.Delta.add(grew)
+		c.Delta.Add(grew)
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
-	c.Uncounted.add(grew)
-
+	c.unreported.Add(grew)
 	c.known |= s.Fields
-	c.keep(s)
+	t.keep(c, s)
 }
 
 // continueDetails unwraps the counters that only Details has.
 func (c *Connection) continueDetails(s *tcp.Socket) {
 	old := &c.Sample
-	s.BytesAcked = continued(s, tcp.FieldBytesAcked, old.BytesAcked, max(old.BytesAcked, s.BytesAcked))
+	s.BytesAcked = max(old.BytesAcked, c.bytes(s, tcp.FieldBytesAcked, old.BytesAcked, s.BytesAcked))
+	s.BytesRetransmitted = max(old.BytesRetransmitted, c.bytes(s, tcp.FieldBytesRetransmitted, old.BytesRetransmitted, s.BytesRetransmitted))
 	s.SegmentsSent = unwrapped[uint32](c, s, tcp.FieldSegmentsSent, old.SegmentsSent, s.SegmentsSent)
 	s.SegmentsReceived = unwrapped[uint32](c, s, tcp.FieldSegmentsReceived, old.SegmentsReceived, s.SegmentsReceived)
 	s.SpuriousRetransmits = unwrapped[uint32](c, s, tcp.FieldSpuriousRetransmits, old.SpuriousRetransmits, s.SpuriousRetransmits)
@@ -55,13 +83,37 @@ func (c *Connection) continueDetails(s *tcp.Socket) {
 }
 
 // keep takes over a sample, whose counters continue the last one's.
-func (c *Connection) keep(s *tcp.Socket) {
-	c.Local, c.Peer, c.Inode, c.State, c.Fields = s.Local, s.Peer, s.Inode, s.State, s.Fields
-	c.CongestionControl, c.Stack, c.SmoothedRTT = s.CongestionControl, s.Stack, s.SmoothedRTT
+func (t *Table) keep(c *Connection, s *tcp.Socket) {
+	if c.place >= 0 {
+		t.steady(c, c.State, s.State)
+	}
+	c.Local, c.Peer, c.State, c.Inode, c.Fields = s.Local, s.Peer, s.State, s.Inode, s.Fields
+	if c.Traits == nil || c.CongestionControl != s.CongestionControl || c.Stack != s.Stack {
+		c.Traits = t.traitsOf(s)
+	}
+	if s.Has(tcp.FieldSmoothedRTT) || c.known == 0 {
+		c.SmoothedRTT = s.SmoothedRTT
+	}
 	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	if c.Details != nil {
 		c.Sample = *s
 	}
+}
+
+// maxTraits is how many are remembered to be shared.
+const maxTraits = 1024
+
+func (t *Table) traitsOf(s *tcp.Socket) *event.Traits {
+	key := event.Traits{CongestionControl: s.CongestionControl, Stack: s.Stack}
+	shared, ok := t.traits[key]
+	if !ok {
+		if len(t.traits) >= maxTraits {
+			clear(t.traits)
+		}
+		shared = &key
+		t.traits[key] = shared
+	}
+	return shared
 }
 
 // continued returns a counter's value now: the last one where the sample does
@@ -74,16 +126,28 @@ func continued(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
 	return now
 }
 
+// maxFall is by how much a 32-bit counter of bytes may seem to fall, as by the
+// FIN that is taken off when its connection is reset, and not be thought to have
+// wrapped.
+const maxFall = uint32(1 << 16)
+
+// bytes returns a counter of bytes now, of which the source may have the low 32
+// bits alone.
+func (c *Connection) bytes(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
+	if s.Has(f) && s.Low32.Has(f) && c.known.Has(f) {
+		grew := uint32(now) - uint32(old)
+		if grew > math.MaxUint32-maxFall {
+			grew = 0
+		}
+		now = old + uint64(grew)
+	}
+	return continued(s, f, old, now)
+}
+
 // unwrapped continues a counter of which the kernel shows only the low bits.
 func unwrapped[W uint16 | uint32](c *Connection, s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
 	if s.Has(f) && c.known.Has(f) {
 		now = old + uint64(W(now)-W(old))
 	}
 	return continued(s, f, old, now)
-}
-
-func (d *Delta) add(more Delta) {
-	d.BytesSent += more.BytesSent
-	d.BytesReceived += more.BytesReceived
-	d.Retransmits += more.Retransmits
 }

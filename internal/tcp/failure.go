@@ -7,7 +7,7 @@ type Failure uint8
 
 // The failures.
 const (
-	NoFailure Failure = iota // it was not one, or the source does not tell
+	NoFailure Failure = iota // it did not fail, or the source does not know
 	Refused
 	Reset
 	TimedOut
@@ -16,7 +16,7 @@ const (
 	OtherFailure // such as a process that gave up
 )
 
-var failureNames = [...]string{"", "refused", "reset", "timed-out", "host-unreachable", "net-unreachable", "_OTHER"}
+var failureNames = [...]string{"", "connection_refused", "connection_reset", "timed_out", "host_unreachable", "network_unreachable", "_OTHER"}
 
 // String returns the failure as a value of error.type.
 func (f Failure) String() string {

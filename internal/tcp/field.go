@@ -38,6 +38,7 @@ const (
 	FieldSegmentsSent
 	FieldSegmentsReceived
 	FieldRetransmits
+	FieldRetransmitsBy
 	FieldSpuriousRetransmits
 	FieldTimeouts
 	FieldOutOfOrder

@@ -24,6 +24,8 @@ type Notice struct {
 	// WithoutFINs reports that the counters of bytes have no FIN in them. The
 	// samples of a live connection never have.
 	WithoutFINs bool
+	// OwnFIN is what the source knows of the FIN from here; for [Notice.RoleEvidence].
+	OwnFIN OwnFIN
 
 	// Handshake is the time from the first SYN to the end of the handshake; 0
 	// where the source does not know it.
@@ -32,6 +34,9 @@ type Notice struct {
 	// connection ended, by the kernel's clock; zero where the source does not
 	// know them.
 	Established, Ended time.Time
+
+	// Seen is when the notice was read, which whoever reads it notes.
+	Seen time.Time
 
 	// Holder is the process that the source itself saw with the socket; nil if it
 	// saw none, as most sources do.

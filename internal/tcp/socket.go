@@ -76,7 +76,9 @@ type Socket struct {
 	SinceDataReceived time.Duration
 	SinceACKReceived  time.Duration
 
-	// QueueLength and QueueLimit are a listener's accept queue, in connections.
+	// QueueLength and QueueLimit are a listener's accept queue, in connections:
+	// how many wait now, and how many can before the kernel turns others away
+	// ([LinuxQueueLimit], [FreeBSDQueueLimit]).
 	QueueLength uint32
 	QueueLimit  uint32
 
@@ -88,13 +90,14 @@ type Socket struct {
 	BytesRetransmitted  uint64 // payload
 	SegmentsSent        uint64
 	SegmentsReceived    uint64
-	Retransmits         uint64 // segments
-	SpuriousRetransmits uint64 // segments that the peer reported as received twice
-	Timeouts            uint64 // retransmission timeouts
-	OutOfOrder          uint64 // segments received
-	ZeroWindows         uint64 // times that our offered window closed
-	DeliveredCE         uint64 // segments of ours that arrived marked ECN-CE
-	ReceivedCE          uint64 // segments that arrived here marked ECN-CE
+	Retransmits         uint64                     // segments
+	RetransmitsBy       [NumRetransmitTypes]uint64 // segments, since the source looks
+	SpuriousRetransmits uint64                     // segments that the peer reported as received twice
+	Timeouts            uint64                     // retransmission timeouts
+	OutOfOrder          uint64                     // segments received
+	ZeroWindows         uint64                     // times that our offered window closed
+	DeliveredCE         uint64                     // segments of ours that arrived marked ECN-CE
+	ReceivedCE          uint64                     // segments that arrived here marked ECN-CE
 
 	// Time spent with something to send, and the parts of it in which the peer's
 	// window or the send buffer held it back.
@@ -107,9 +110,6 @@ type Socket struct {
 	Stack string
 }
 
-// MaxHolderName is the length at which the name in a [Holder] may be cut.
-const MaxHolderName = 62
-
 // Holder is a process as it was when it was seen with a socket. It may have
 // ended since.
 type Holder struct {
@@ -117,8 +117,8 @@ type Holder struct {
 	UID uint32
 	// Started is since the host's boot, time asleep included.
 	Started time.Duration
-	// Executable is the base name of the program's file, or where IsComm says so
-	// the name of the process's first thread.
+	// Executable is the base name of the program's file ([FileName]), or where
+	// IsComm says so the name of the process's first thread.
 	Executable string
 	IsComm     bool
 }

@@ -94,7 +94,7 @@ func TestCounters(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	for errno, want := range map[uint32]string{101: "net-unreachable", 104: "reset", 110: "timed-out", 111: "refused", 113: "host-unreachable", 0: "_OTHER", 9: "_OTHER"} {
+	for errno, want := range map[uint32]string{101: "network_unreachable", 104: "connection_reset", 110: "timed_out", 111: "connection_refused", 113: "host_unreachable", 0: "_OTHER", 9: "_OTHER"} {
 		assert.Equal(t, want, LinuxFailure(errno).String())
 	}
 	assert.Equal(t, "failure(99)", Failure(99).String())

@@ -42,6 +42,11 @@ type Source struct {
 	zones        *source.Zones
 	counters     *procfs.CounterReader
 	capabilities source.Capabilities
+
+	// The last dump that was complete: when it began, in microseconds of the clock
+	// that tcp_mstamp is of, and how often the filter had changed by then.
+	complete uint64
+	filters  int
 }
 
 // open opens a source for the network namespace of the calling thread.
@@ -105,11 +110,44 @@ func (s *Source) Capabilities() source.Capabilities { return s.capabilities }
 
 // Sockets implements source.Source.
 func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) error {
+	return s.walk(ctx, 0, visit)
+}
+
+// overlap is by how much a dump goes back behind the begin of the one before it.
+// Before Linux 5.15 the iterator does not hold the sockets' locks, and may show a
+// connection between its time stamp and what the time stamp is of.
+const overlap = uint64(100 * time.Millisecond / time.Microsecond)
+
+// Moved implements source.Incremental.
+func (s *Source) Moved(ctx context.Context, visit func(*tcp.Socket) error) (all bool, err error) {
+	if s.complete <= overlap || s.filters != s.iterator.filters() {
+		return true, s.walk(ctx, 0, visit)
+	}
+	return false, s.walk(ctx, s.complete-overlap, visit)
+}
+
+// walk visits what moved since a time, in microseconds of the monotonic clock; 0:
+// everything.
+func (s *Source) walk(ctx context.Context, since uint64, visit func(*tcp.Socket) error) error {
+	s.iterator.dumping.Lock()
+	defer s.iterator.dumping.Unlock()
+	filters := s.iterator.filters()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("read the clock of TCP sockets: %w", err)
+	}
+	if err := s.iterator.objects.Since.Set(since); err != nil {
+		return fmt.Errorf("hand the time to the program over TCP sockets: %w", err)
+	}
 	dump, err := s.begin()
 	if err != nil {
 		return err
 	}
-	return ended(dump, s.dump(ctx, dump, visit))
+	if err := ended(dump, s.dump(ctx, dump, visit)); err != nil {
+		return err
+	}
+	s.complete, s.filters = uint64(now.Nano()/int64(time.Microsecond)), filters
+	return nil
 }
 
 // begin starts the iterator, which shows the network namespace of the thread

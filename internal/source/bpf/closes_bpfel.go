@@ -22,6 +22,21 @@ type closesHolder struct {
 	IsComm     uint8
 }
 
+type closesLife struct {
+	_            structs.HostLayout
+	Connecting   uint64
+	Established  uint64
+	Handshake    uint64
+	DataSegsIn   uint32
+	Finished     bool
+	Handled      uint8
+	Role         uint8
+	Counted      bool
+	TotalRetrans uint32
+	Retransmits  [4]uint32
+	_            [4]byte
+}
+
 // loadCloses returns the embedded CollectionSpec for closes.
 func loadCloses() (*ebpf.CollectionSpec, error) {
 	reader := bytes.NewReader(_ClosesBytes)
@@ -64,16 +79,18 @@ type closesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesProgramSpecs struct {
-	OnState *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnRetransmit *ebpf.ProgramSpec `ebpf:"on_retransmit"`
+	OnState      *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnStateAgain *ebpf.ProgramSpec `ebpf:"on_state_again"`
 }
 
 // closesMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesMapSpecs struct {
-	Endings     *ebpf.MapSpec `ebpf:"endings"`
-	Established *ebpf.MapSpec `ebpf:"established"`
-	Holders     *ebpf.MapSpec `ebpf:"holders"`
+	Endings *ebpf.MapSpec `ebpf:"endings"`
+	Holders *ebpf.MapSpec `ebpf:"holders"`
+	Lives   *ebpf.MapSpec `ebpf:"lives"`
 }
 
 // closesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -84,6 +101,8 @@ type closesVariableSpecs struct {
 	LayoutOfEnding *ebpf.VariableSpec `ebpf:"layout_of_ending"`
 	Lost           *ebpf.VariableSpec `ebpf:"lost"`
 	Namespace      *ebpf.VariableSpec `ebpf:"namespace"`
+	WakeAt         *ebpf.VariableSpec `ebpf:"wake_at"`
+	Woken          *ebpf.VariableSpec `ebpf:"woken"`
 }
 
 // closesObjects contains all objects after they have been loaded into the kernel.
@@ -106,16 +125,16 @@ func (o *closesObjects) Close() error {
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesMaps struct {
-	Endings     *ebpf.Map `ebpf:"endings"`
-	Established *ebpf.Map `ebpf:"established"`
-	Holders     *ebpf.Map `ebpf:"holders"`
+	Endings *ebpf.Map `ebpf:"endings"`
+	Holders *ebpf.Map `ebpf:"holders"`
+	Lives   *ebpf.Map `ebpf:"lives"`
 }
 
 func (m *closesMaps) Close() error {
 	return _ClosesClose(
 		m.Endings,
-		m.Established,
 		m.Holders,
+		m.Lives,
 	)
 }
 
@@ -127,18 +146,24 @@ type closesVariables struct {
 	LayoutOfEnding *ebpf.Variable `ebpf:"layout_of_ending"`
 	Lost           *ebpf.Variable `ebpf:"lost"`
 	Namespace      *ebpf.Variable `ebpf:"namespace"`
+	WakeAt         *ebpf.Variable `ebpf:"wake_at"`
+	Woken          *ebpf.Variable `ebpf:"woken"`
 }
 
 // closesPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesPrograms struct {
-	OnState *ebpf.Program `ebpf:"on_state"`
+	OnRetransmit *ebpf.Program `ebpf:"on_retransmit"`
+	OnState      *ebpf.Program `ebpf:"on_state"`
+	OnStateAgain *ebpf.Program `ebpf:"on_state_again"`
 }
 
 func (p *closesPrograms) Close() error {
 	return _ClosesClose(
+		p.OnRetransmit,
 		p.OnState,
+		p.OnStateAgain,
 	)
 }
 

@@ -7,100 +7,145 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-const (
-	// busyWait is from one look to the next while many connections end: the ring
-	// has room for some twenty thousand records, which is more than a host can
-	// end meanwhile. idleWait is while few do.
-	busyWait = 20 * time.Millisecond
-	idleWait = 100 * time.Millisecond
-	// busy is how many records one look finds then.
-	busy = 200
-)
+// ringLen is how many bytes the ring has: room for some twenty thousand records.
+const ringLen = 8 << 20
 
 // closes are the connections that end in one network namespace.
 type closes struct {
 	objects closesObjects
-	link    link.Link
+	links   []link.Link
 	ring    *ringbuf.Reader
 	record  ringbuf.Record // reused
 	endings endings
-	wait    time.Duration
 	lost    uint64 // that were told of
 
-	stopped chan struct{}
-	mu      sync.Mutex // held by Drain
-	closed  bool
+	// The runtime's poller waits for the ring, by a descriptor of its own.
+	file   *os.File
+	conn   syscall.RawConn
+	wakeAt int
+	worth  func(fd uintptr) (done bool) // made once
+
+	mu     sync.Mutex // held while anybody looks at the ring
+	closed bool
 }
 
 // loadCloses loads the program for a network namespace. ring is the size of its
-// buffer, 0 for the program's own.
-func loadClosesFor(namespace uint64, cookies bool, ring uint32, objects *closesObjects) error {
+// buffer, a power of two, and whole pages. As many holders fit beside it as there
+// are quarters of kilobytes in it.
+func (it *iterator) loadCloses(namespace uint64, ring int, objects *closesObjects) error {
 	spec, err := loadCloses()
 	if err != nil {
 		return fmt.Errorf("read the program over connections that end: %w", err)
 	}
-	if ring != 0 {
-		spec.Maps["endings"].MaxEntries = ring
-		spec.Maps["holders"].MaxEntries = 1
-	}
-	if err := errors.Join(spec.Variables["namespace"].Set(uint32(namespace)), spec.Variables["cookies"].Set(cookies)); err != nil {
+	spec.Maps["endings"].MaxEntries = uint32(ring)
+	spec.Maps["holders"].MaxEntries = uint32(ring >> 8)
+	if err := errors.Join(
+		spec.Variables["namespace"].Set(uint32(namespace)),
+		spec.Variables["cookies"].Set(it.cookies),
+		spec.Variables["wake_at"].Set(uint64(ring/wakeShare)),
+	); err != nil {
 		return fmt.Errorf("configure the program over connections that end: %w", err)
 	}
-	if err := load(spec, objects); err != nil {
+	// The iterator shows what this program keeps with each socket.
+	shared := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{"lives": it.objects.Lives}}
+	if err := load(spec, objects, shared); err != nil {
 		return fmt.Errorf("load the program over connections that end: %w", err)
 	}
 	return nil
 }
 
+// wakeShare is the part of the ring, one in so many, that wakes who waits.
+const wakeShare = 4
+
 // tryCloses tells whether the program can be loaded.
 func (s *Source) tryCloses() error {
 	var objects closesObjects
-	if err := loadClosesFor(s.namespace, s.iterator.cookies, uint32(os.Getpagesize()), &objects); err != nil {
+	if err := s.iterator.loadCloses(s.namespace, os.Getpagesize(), &objects); err != nil {
 		return err
 	}
 	return objects.Close()
 }
 
 // Closes implements source.CloseNotifier.
-func (s *Source) Closes() (source.CloseStream, error) {
-	c := &closes{wait: busyWait, stopped: make(chan struct{}), endings: endings{
+func (s *Source) Closes() (source.CloseStream, error) { return s.closes(ringLen) }
+
+func (s *Source) closes(ring int) (c *closes, err error) {
+	c = &closes{wakeAt: ring / wakeShare, endings: endings{
 		decoder: newDecoder(s.namespace, s.dec.jiffy, s.zones.Name),
-		holders: make(map[holderKey]*tcp.Holder),
+		holders: make(map[holderKey]seenHolder),
 		pids:    inHostPIDs() == nil,
 	}}
 	defer btf.FlushKernelSpec()
-	if err := loadClosesFor(s.namespace, s.iterator.cookies, 0, &c.objects); err != nil {
+	if err := s.iterator.loadCloses(s.namespace, ring, &c.objects); err != nil {
 		return nil, err
 	}
-	var err error
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
 	if c.ring, err = ringbuf.NewReader(c.objects.Endings); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the ring of connections that end: %w", err), c.objects.Close())
+		return nil, fmt.Errorf("open the ring of connections that end: %w", err)
 	}
-	if c.link, err = link.AttachTracing(link.TracingOptions{Program: c.objects.OnState, AttachType: ebpf.AttachTraceRawTp}); err != nil {
-		return nil, errors.Join(fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", explain(err)), c.ring.Close(), c.objects.Close())
+	if err := c.watch(); err != nil {
+		return nil, fmt.Errorf("wait for the ring of connections that end: %w", err)
+	}
+	for _, program := range []*ebpf.Program{c.objects.OnState, c.objects.OnStateAgain, c.objects.OnRetransmit} {
+		attached, err := link.AttachTracing(link.TracingOptions{Program: program, AttachType: ebpf.AttachTraceRawTp})
+		if err != nil {
+			return nil, fmt.Errorf("attach %v to its tracepoint: %w", program, explain(err))
+		}
+		c.links = append(c.links, attached)
 	}
 	return c, nil
 }
 
-// Wait implements source.CloseStream.
-func (c *closes) Wait() error {
-	select {
-	case <-c.stopped:
-		return os.ErrClosed
-	case <-time.After(c.wait):
-		return nil
+// watch hands the ring to the runtime's poller, which costs no thread and sees
+// wake-ups only, whatever is in the ring.
+func (c *closes) watch() error {
+	fd, err := unix.FcntlInt(uintptr(c.objects.Endings.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("duplicate its descriptor: %w", err)
 	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return errors.Join(fmt.Errorf("set its descriptor non-blocking: %w", err), unix.Close(fd))
+	}
+	c.file = os.NewFile(uintptr(fd), "bpf-ringbuf")
+	c.worth = func(uintptr) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.closed || c.ring.AvailableBytes() >= c.wakeAt
+	}
+	c.conn, err = c.file.SyscallConn()
+	return err
+}
+
+// Wait implements source.CloseStream: it returns when a quarter of the ring is
+// full.
+func (c *closes) Wait() error {
+	err := c.conn.Read(c.worth)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return os.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("wait for connections that end: %w", err)
+	}
+	return nil
 }
 
 // Drain implements source.CloseStream.
@@ -111,10 +156,15 @@ func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 		return 0, os.ErrClosed
 	}
 	c.endings.losses.Reset()
-	// Nobody wakes us: what is there is read at once.
-	c.ring.SetDeadline(time.Now())
-	n := 0
-	for ; ; n++ {
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return 0, fmt.Errorf("read the clock of connections that end: %w", err)
+	}
+	now := time.Now()
+	c.endings.clock = clock{wall: now.Round(0), boot: time.Duration(boot.Nano())}
+	// What is there is read at once; and no more than that, however fast more comes.
+	c.ring.SetDeadline(now)
+	for rest := c.ring.AvailableBytes(); rest > 0; rest -= recordLen {
 		err := c.ring.ReadInto(&c.record)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			break
@@ -130,10 +180,6 @@ func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 			return 0, err
 		}
 	}
-	c.wait = idleWait
-	if n >= busy {
-		c.wait = busyWait
-	}
 	var all uint64
 	if err := c.objects.Lost.Get(&all); err != nil {
 		return 0, fmt.Errorf("read how many connections that end were lost: %w", err)
@@ -142,13 +188,33 @@ func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 	return lost, c.endings.losses.Err()
 }
 
+// recordLen is what a record takes of the ring, with its header
+// (BPF_RINGBUF_HDR_SZ).
+const recordLen = endingLen + 8
+
 // Close implements source.CloseStream.
 func (c *closes) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
 	c.closed = true
-	close(c.stopped)
-	if err := errors.Join(c.link.Close(), c.ring.Close(), c.objects.Close()); err != nil {
+	c.mu.Unlock()
+	var errs []error
+	if c.file != nil {
+		// It returns when Wait does, which may be looking at the ring.
+		errs = append(errs, c.file.Close())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, attached := range c.links {
+		errs = append(errs, attached.Close())
+	}
+	if c.ring != nil {
+		errs = append(errs, c.ring.Close())
+	}
+	if err := errors.Join(append(errs, c.objects.Close())...); err != nil {
 		return fmt.Errorf("close the program over connections that end: %w", err)
 	}
 	return nil

@@ -19,7 +19,11 @@ import (
 
 func watched(t testing.TB) *closes {
 	t.Helper()
-	s := opened(t)
+	return closesOf(t, opened(t))
+}
+
+func closesOf(t testing.TB, s *Source) *closes {
+	t.Helper()
 	require.Zero(t, s.Capabilities().Missing(source.Closes))
 	stream, err := s.Closes()
 	require.NoError(t, err)
@@ -28,15 +32,15 @@ func watched(t testing.TB) *closes {
 }
 
 // noticesOf waits for the notices of some sockets.
-func noticesOf(t testing.TB, c *closes, of ...pair) map[pair]tcp.Socket {
+func noticesOf(t testing.TB, c *closes, of ...pair) map[pair]tcp.Notice {
 	t.Helper()
-	all := make(map[pair]tcp.Socket)
-	for deadline := time.Now().Add(5 * time.Second); len(all) < len(of) && time.Now().Before(deadline); {
-		lost, err := c.Next(func(s *tcp.Socket) error {
+	all := make(map[pair]tcp.Notice)
+	for deadline := time.Now().Add(5 * time.Second); len(all) < len(of) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		lost, err := c.Drain(func(n *tcp.Notice) error {
 			for _, p := range of {
-				if p == (pair{s.Local, s.Peer}) {
-					assert.NotContains(t, all, p, "told twice")
-					all[p] = *s
+				if p == (pair{n.Local, n.Peer}) {
+					assert.NotContains(t, all, p, "visited twice")
+					all[p] = *n
 				}
 			}
 			return nil
@@ -156,7 +160,7 @@ func TestClosesThatAreLost(t *testing.T) {
 	defer func() { assert.NoError(t, stream.Close()) }()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	const n = (8<<20)/endingLen/2 + 100 // both ends
+	const n = ringLen/recordLen/2 + 100 // both ends
 	for range n {
 		client, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
@@ -168,7 +172,7 @@ func TestClosesThatAreLost(t *testing.T) {
 	}
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	told := uint64(0)
-	lost, err := stream.Next(func(s *tcp.Socket) error {
+	lost, err := stream.Drain(func(s *tcp.Notice) error {
 		if s.Local.Port() == port || s.Peer.Port() == port {
 			told++
 		}
@@ -177,7 +181,7 @@ func TestClosesThatAreLost(t *testing.T) {
 	require.NoError(t, err)
 	assert.Positive(t, lost)
 	assert.GreaterOrEqual(t, told+lost, uint64(2*n), "nothing is lost untold")
-	lost, err = stream.Next(func(*tcp.Socket) error { return nil })
+	lost, err = stream.Drain(func(*tcp.Notice) error { return nil })
 	require.NoError(t, err)
 	assert.Zero(t, lost, "told once")
 	require.NoError(t, l.Close())
@@ -193,15 +197,14 @@ func TestConnectionsThatNeverCame(t *testing.T) {
 	_, err = net.Dial("tcp", address.String())
 	require.Error(t, err)
 	seen := 0
-	for seen < 2 {
-		_, err := c.Next(func(s *tcp.Socket) error {
+	for deadline := time.Now().Add(5 * time.Second); seen < 2 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		_, err := c.Drain(func(s *tcp.Notice) error {
 			switch address {
 			case s.Local:
 				seen++
 				assert.Zero(t, s.Peer.Port(), "the listener")
 			case s.Peer:
 				seen++
-				assert.Zero(t, s.SegmentsReceived)
 				assert.Equal(t, tcp.Refused, s.Failure)
 			}
 			return nil

@@ -12,7 +12,7 @@ import (
 )
 
 func testEndings() *endings {
-	return &endings{decoder: testDecoder(), holders: make(map[holderKey]*tcp.Holder), pids: true}
+	return &endings{decoder: testDecoder(), holders: make(map[holderKey]seenHolder), pids: true}
 }
 
 // left makes the record of a connection that left a state, with 100 bytes
@@ -31,16 +31,15 @@ func left(state uint8, pid uint32, executable string) []byte {
 func TestEnding(t *testing.T) {
 	const synSent, finWait1, finWait2, lastAck, established = 2, 4, 5, 9, 1
 	for name, tt := range map[string]struct {
-		state    uint8
-		unacked  uint32
-		acked    uint64
-		segments uint64
+		state   uint8
+		unacked uint32
+		acked   uint64
 	}{
-		"reset":                           {established, 0, 100, 5},
-		"never answered":                  {synSent, 1, 100, 0},
-		"our FIN was acknowledged before": {finWait2, 0, 99, 5},
-		"our FIN is acknowledged now":     {lastAck, 0, 99, 5},
-		"our FIN never was":               {finWait1, 1, 100, 5},
+		"reset":                           {established, 0, 100},
+		"never answered":                  {synSent, 1, 100},
+		"our FIN was acknowledged before": {finWait2, 0, 99},
+		"our FIN is acknowledged now":     {lastAck, 0, 99},
+		"our FIN never was":               {finWait1, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := left(tt.state, 0, "")
@@ -48,41 +47,88 @@ func TestEnding(t *testing.T) {
 			binary.LittleEndian.PutUint64(b[connectionInode:], 77)
 			e := testEndings()
 			require.NoError(t, e.ending(b))
-			assert.Equal(t, tcp.Closed, e.socket.State)
-			assert.True(t, e.socket.WithoutFINs)
-			assert.Zero(t, e.socket.Inode)
-			assert.Equal(t, tt.acked, e.socket.BytesAcked)
-			assert.Equal(t, tt.segments, e.socket.SegmentsReceived)
-			assert.Nil(t, e.socket.Holder)
+			assert.Equal(t, tcp.Closed, e.notice.State)
+			assert.True(t, e.notice.WithoutFINs)
+			assert.Zero(t, e.notice.Inode)
+			assert.Equal(t, tt.acked, e.notice.BytesAcked)
+			assert.Nil(t, e.notice.Holder)
 		})
 	}
 }
 
-func TestHowItEnded(t *testing.T) {
+func TestFailures(t *testing.T) {
 	const synSent, synReceived, established = 2, 3, 1
 	e := testEndings()
 	b := left(synSent, 0, "")
 	binary.LittleEndian.PutUint32(b[endingError:], 111)
 	require.NoError(t, e.ending(b))
-	assert.Equal(t, tcp.Refused, e.socket.Failure)
-	assert.False(t, e.socket.Has(tcp.FieldAge))
+	assert.Equal(t, tcp.Refused, e.notice.Failure)
+	assert.Equal(t, tcp.SynSent, e.notice.Left)
+	assert.Equal(t, tcp.Client, e.notice.Role)
+	assert.True(t, e.notice.NeverEstablished)
+	assert.False(t, e.notice.Has(tcp.FieldAge))
 	require.NoError(t, e.ending(left(synReceived, 0, "")))
-	assert.Equal(t, tcp.OtherFailure, e.socket.Failure)
+	assert.Equal(t, tcp.OtherFailure, e.notice.Failure)
+	assert.True(t, e.notice.NeverEstablished)
 
 	b = left(established, 0, "")
-	binary.LittleEndian.PutUint64(b[endingAge:], uint64(90*time.Second))
 	binary.LittleEndian.PutUint32(b[endingError:], 104)
 	require.NoError(t, e.ending(b))
-	assert.Equal(t, tcp.NoFailure, e.socket.Failure, "it was a connection before")
-	assert.Equal(t, 90*time.Second, e.socket.Age)
-	assert.True(t, e.socket.Has(tcp.FieldAge))
+	assert.Equal(t, tcp.NoFailure, e.notice.Failure, "it was a connection before")
+	assert.False(t, e.notice.NeverEstablished)
+	assert.Equal(t, tcp.PeerReset, e.notice.Cause)
+}
+
+// The kernel counts since boot; the notice has the time of day.
+func TestTimesOfAnEnding(t *testing.T) {
+	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	e := testEndings()
+	e.clock = clock{wall: now, boot: 1000 * time.Second}
+	b := left(1, 0, "")
+	binary.LittleEndian.PutUint64(b[endingEstablished:], uint64(900*time.Second))
+	binary.LittleEndian.PutUint64(b[endingEnded:], uint64(990*time.Second))
+	binary.LittleEndian.PutUint64(b[endingHandshake:], uint64(30*time.Millisecond))
+	require.NoError(t, e.ending(b))
+	assert.Equal(t, now.Add(-100*time.Second), e.notice.Established)
+	assert.Equal(t, now.Add(-10*time.Second), e.notice.Ended)
+	assert.Equal(t, 30*time.Millisecond, e.notice.Handshake)
+	assert.Equal(t, 90*time.Second, e.notice.Age)
+	assert.True(t, e.notice.Has(tcp.FieldAge))
+
+	binary.LittleEndian.PutUint64(b[endingEstablished:], 0)
+	require.NoError(t, e.ending(b))
+	assert.True(t, e.notice.Established.IsZero(), "it was established before anybody looked")
+	assert.Equal(t, now.Add(-10*time.Second), e.notice.Ended)
+	assert.False(t, e.notice.Has(tcp.FieldAge))
+}
+
+func TestRoles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state, flags uint8
+		want         tcp.Role
+	}{
+		"opened from here":    {1, flagClient, tcp.Client},
+		"accepted":            {1, flagServer | flagTotalRTO, tcp.Server},
+		"connecting":          {stateSynSent, 0, tcp.Client},
+		"asked for":           {stateNewSynRecv, 0, tcp.Server},
+		"established earlier": {1, flagFINReceived, tcp.NoRole},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := head(kindConnection, tt.state, familyIPv4)
+			b[headFlags] = tt.flags
+			d := testDecoder()
+			_, err := d.record(b)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, d.socket.Role)
+		})
+	}
 }
 
 func TestHolderOfAnEnding(t *testing.T) {
 	e := testEndings()
 	holder := func(b []byte) *tcp.Holder {
 		require.NoError(t, e.ending(b))
-		return e.socket.Holder
+		return e.notice.Holder
 	}
 	curl := holder(left(1, 812, "curl"))
 	assert.Equal(t, &tcp.Holder{PID: 812, UID: 33, Started: 90 * time.Second, Executable: "curl"}, curl)
@@ -127,8 +173,8 @@ func FuzzEnding(f *testing.F) {
 	f.Add(left(4, 0, ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e := testEndings()
-		if err := e.ending(b); err == nil && (e.socket.State != tcp.Closed || len(b) < endingLen) {
-			t.Errorf("%+v", e.socket)
+		if err := e.ending(b); err == nil && (e.notice.State != tcp.Closed || len(b) < endingLen || e.notice.Cause >= tcp.NumCauses || e.notice.Age < 0) {
+			t.Errorf("%+v", e.notice)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func OpenHolders() (*Holders, error) {
 	}
 	defer btf.FlushKernelSpec()
 	h := &Holders{buf: make([]byte, bufferLen)}
-	if err := load(spec, &h.objects); err != nil {
+	if err := load(spec, &h.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the iterator over descriptors: %w", err)
 	}
 	if h.link, err = link.AttachIter(link.IterOptions{Program: h.objects.DumpHolders}); err != nil {

@@ -36,14 +36,17 @@ func TestLayouts(t *testing.T) {
 			"received_ce": connectionReceivedCE, "dsack_dups": connectionDSACKDups, "rcv_ooopack": connectionOutOfOrder,
 			"snd_wnd": connectionSendWindow, "rcv_wnd": connectionReceiveWindow, "total_rto": connectionTotalRTO,
 			"receive_queue": connectionReceiveQueue, "send_queue": connectionSendQueue, "rcvbuf": connectionReceiveLimit,
-			"sndbuf": connectionSendLimit, "congestion": connectionCongestion,
+			"sndbuf": connectionSendLimit, "retransmits": connectionRetransmits, "congestion": connectionCongestion,
 		}},
 		{loadCloses, "connection", connectionLen, nil},
-		{loadCloses, "holder", endingAge - connectionLen, map[string]int{
+		{loadCloses, "holder", endingEstablished - connectionLen, map[string]int{
 			"start": holderStart - connectionLen, "pid": holderPID - connectionLen, "uid": holderUID - connectionLen,
 			"executable": holderExecutable - connectionLen, "is_comm": holderIsComm - connectionLen,
 		}},
-		{loadCloses, "ending", endingLen, map[string]int{"connection": 0, "holder": connectionLen, "age": endingAge, "error": endingError, "unused": endingError + 4}},
+		{loadCloses, "ending", endingLen, map[string]int{
+			"connection": 0, "holder": connectionLen, "established": endingEstablished, "handshake": endingHandshake, "ended": endingEnded,
+			"error": endingError, "facts": endingFacts,
+		}},
 		{loadHolders, "holding", holdingLen, map[string]int{"pid": holdingPID, "fd": holdingFD, "inode": holdingInode}},
 	} {
 		spec, err := tt.load()

@@ -69,8 +69,9 @@ const (
 	connectionSendQueue      = headLen + 164
 	connectionReceiveLimit   = headLen + 168
 	connectionSendLimit      = headLen + 172
-	connectionCongestion     = headLen + 176
-	connectionLen            = headLen + 192
+	connectionRetransmits    = headLen + 176
+	connectionCongestion     = headLen + 192
+	connectionLen            = headLen + 208
 )
 
 // enum kind of program/record.h.
@@ -86,6 +87,9 @@ const (
 	flagFINReceived = 1
 	flagTotalRTO    = 2
 	flagReceivedCE  = 4
+	flagClient      = 8
+	flagServer      = 16
+	flagRetransmits = 32
 )
 
 const (
@@ -164,7 +168,7 @@ func (d *decoder) record(b []byte) (length int, err error) {
 	case kindListener:
 		s.Inode = binary.LittleEndian.Uint64(b[listenerInode:])
 		s.QueueLength = binary.LittleEndian.Uint32(b[listenerQueue:])
-		s.QueueLimit = binary.LittleEndian.Uint32(b[listenerLimit:])
+		s.QueueLimit = tcp.LinuxQueueLimit(binary.LittleEndian.Uint32(b[listenerLimit:]))
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 	case kindConnection:
 		d.connection((*[connectionLen]byte)(b))
@@ -186,11 +190,30 @@ func (d *decoder) head(b []byte) error {
 		ID:    tcp.Identity{Cookie: binary.LittleEndian.Uint64(b[headCookie:]), Namespace: d.namespace},
 		UID:   binary.LittleEndian.Uint32(b[headUID:]),
 		State: state,
+		Role:  role(b[headState], b[headFlags]),
 	}
 	ifindex := binary.LittleEndian.Uint32(b[headIfindex:])
 	s.Local = netip.AddrPortFrom(d.addr(family, b[headLocal:], ifindex), binary.LittleEndian.Uint16(b[headLocalPort:]))
 	s.Peer = netip.AddrPortFrom(d.addr(family, b[headPeer:], ifindex), binary.BigEndian.Uint16(b[headPeerPort:]))
 	return nil
+}
+
+// States of <net/tcp_states.h> that say which end this is: TCP_SYN_SENT, and
+// TCP_NEW_SYN_RECV, which is what a listener keeps of a connection before its
+// handshake is through.
+const (
+	stateSynSent    = 2
+	stateNewSynRecv = 12
+)
+
+func role(state, flags uint8) tcp.Role {
+	switch {
+	case flags&flagClient != 0, state == stateSynSent:
+		return tcp.Client
+	case flags&flagServer != 0, state == stateNewSynRecv:
+		return tcp.Server
+	}
+	return tcp.NoRole
 }
 
 // addr reads an address as it is on the wire, with its zone if it has one.
@@ -280,6 +303,12 @@ func (d *decoder) connection(b *[connectionLen]byte) {
 	if b[headFlags]&flagReceivedCE != 0 {
 		s.ReceivedCE = uint64(u32(connectionReceivedCE))
 		fields = fields.With(tcp.FieldReceivedCE)
+	}
+	if b[headFlags]&flagRetransmits != 0 {
+		for i := range s.RetransmitsBy {
+			s.RetransmitsBy[i] = uint64(u32(connectionRetransmits + 4*i))
+		}
+		fields = fields.With(tcp.FieldRetransmitsBy)
 	}
 	s.SpuriousRetransmits = uint64(u32(connectionDSACKDups))
 	s.OutOfOrder = uint64(u32(connectionOutOfOrder))

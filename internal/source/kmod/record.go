@@ -64,7 +64,7 @@ func (d *Decoder) record(b []byte) error {
 
 	valid := u32(atValid)
 	if valid&validQueue != 0 {
-		s.QueueLength, s.QueueLimit = u32(atQueue)+u32(atIncomplete), u32(atQueueLimit)
+		s.QueueLength, s.QueueLimit = u32(atQueue)+u32(atIncomplete), tcp.FreeBSDQueueLimit(u32(atQueueLimit))
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 	}
 	if state == tcp.Listen {

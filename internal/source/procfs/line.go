@@ -61,12 +61,9 @@ func parseSocket(line []byte, order byteOrder, s *tcp.Socket) error {
 		return fmt.Errorf("unknown state %d", number)
 	}
 
+	// Whoever had the one before may have added to it.
+	*s = tcp.Socket{State: state, UID: uint32(uid), Inode: inode}
 	s.Local, s.Peer = onTheWire(local, peer)
-	s.State = state
-	s.UID = uint32(uid)
-	s.Inode = inode
-	s.Fields = 0
-	s.SendBufferUsage, s.ReceiveBufferUsage, s.QueueLength = 0, 0, 0
 	switch {
 	case s.State == tcp.Listen:
 		s.Fields = s.Fields.With(tcp.FieldQueueLength)

@@ -115,7 +115,7 @@ func TestFixture(t *testing.T) {
 			}
 			if want.Queue != nil {
 				assert.Equal(t, *want.Queue, got.QueueLength)
-				assert.Equal(t, *want.Backlog, got.QueueLimit)
+				assert.Equal(t, tcp.LinuxQueueLimit(*want.Backlog), got.QueueLimit)
 				assert.True(t, got.Has(tcp.FieldQueueLength) && got.Has(tcp.FieldQueueLimit))
 				assert.False(t, got.Has(tcp.FieldRTO), "a listener has no timers")
 			}
@@ -283,6 +283,69 @@ func TestInfoLeavesOutWhatIsNotMeasured(t *testing.T) {
 	put64(168, ^uint64(0))
 	info(&s, b)
 	assert.Positive(t, s.BusyTime, "a hostile time does not overflow")
+}
+
+// What is on its way by tcp_info is in the send queue, which was looked at before.
+func TestSendQueueHasWhatIsOnItsWay(t *testing.T) {
+	for _, tt := range []struct {
+		state                  uint8
+		queue, unacked, unsent uint32
+		want                   uint32
+	}{
+		{state: 1, want: 0},
+		{state: 1, unacked: 1, want: 1},
+		{state: 8, unacked: 2, unsent: 1000, want: 1002},
+		{state: 1, queue: 5000, unacked: 3, want: 5000},
+		{state: 4, queue: 1, unacked: 1, want: 0}, // the FIN
+		{state: 2, queue: 1, unacked: 1, want: 0}, // the SYN
+	} {
+		tcpInfo := make([]byte, 280)
+		binary.NativeEndian.PutUint32(tcpInfo[24:], tt.unacked)
+		binary.NativeEndian.PutUint32(tcpInfo[144:], tt.unsent)
+		r := record(familyIPv4, tt.state, attribute(attrInfo, tcpInfo))
+		binary.NativeEndian.PutUint32(r[60:], tt.queue)
+		sockets, _ := decode(t, newDecoder(), message(msgTCPDiagGetSock, 2, fixtureSeq, r))
+		require.Len(t, sockets, 1)
+		assert.Equal(t, tt.want, sockets[0].SendBufferUsage, "%+v", tt)
+	}
+}
+
+// The times of a destroyed socket that was never connected are since the kernel's boot.
+func TestTimesOfANoticeWithoutAConnection(t *testing.T) {
+	tcpInfo := make([]byte, 280)
+	s := tcp.Socket{State: tcp.Closed}
+	assert.False(t, info(&s, tcpInfo).Has(tcp.FieldSinceACKReceived))
+	tcpInfo[infoOptions] = infoOptionSACK
+	assert.True(t, info(&s, tcpInfo).Has(tcp.FieldSinceACKReceived))
+	tcpInfo[infoOptions] = 0
+	binary.NativeEndian.PutUint64(tcpInfo[120:], 1)
+	assert.True(t, info(&s, tcpInfo).Has(tcp.FieldSinceACKReceived))
+}
+
+func TestOwnFIN(t *testing.T) {
+	const sack, plain, synData = infoOptionSACK, 0, infoOptionSACK | infoOptionSYNData
+	for _, tt := range []struct {
+		options                byte
+		queue, delivered, data uint32
+		want                   tcp.OwnFIN
+	}{
+		{sack, 0, 2, 0, tcp.FINAcked},
+		{sack, 0, 1, 0, tcp.NoFIN},
+		{sack, 0, 12, 10, tcp.FINAcked},
+		{sack, 0, 11, 10, tcp.UnknownFIN}, // reset, or a FIN with data
+		{sack, 0, 12, 15, tcp.UnknownFIN}, // some were sent more than once
+		{sack, 1, 2, 0, tcp.UnknownFIN},   // the FIN is outstanding
+		{sack, 0, 0, 0, tcp.UnknownFIN},   // never connected
+		{plain, 0, 2, 0, tcp.UnknownFIN},
+		{synData, 0, 2, 0, tcp.UnknownFIN},
+	} {
+		b := make([]byte, infoLenDeliveredCE)
+		b[infoOptions] = tt.options
+		binary.NativeEndian.PutUint32(b[192:], tt.delivered)
+		binary.NativeEndian.PutUint32(b[156:], tt.data)
+		assert.Equal(t, tt.want, ownFIN(b, tt.queue), "%+v", tt)
+		assert.Equal(t, tcp.UnknownFIN, ownFIN(b[:infoLenDeliveredCE-1], tt.queue), "an older kernel")
+	}
 }
 
 func TestBadRecordsCostOnlyThemselves(t *testing.T) {

@@ -31,6 +31,7 @@ const (
 // decoder turns the datagrams of one dump into sockets.
 type decoder struct {
 	socket      tcp.Socket // reused for every record
+	ownFIN      tcp.OwnFIN // of the record, if it is a notice
 	namespace   uint64
 	zone        func(ifindex uint32) string
 	names       source.Interner

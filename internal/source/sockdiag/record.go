@@ -52,6 +52,7 @@ func (d *decoder) record(b []byte) error {
 	}
 
 	s := &d.socket
+	d.ownFIN = tcp.UnknownFIN
 	*s = tcp.Socket{
 		ID: tcp.Identity{
 			Cookie:    uint64(binary.NativeEndian.Uint32(b[44:])) | uint64(binary.NativeEndian.Uint32(b[48:]))<<32,
@@ -68,7 +69,7 @@ func (d *decoder) record(b []byte) error {
 	receiveQueue := binary.NativeEndian.Uint32(b[56:])
 	sendQueue := binary.NativeEndian.Uint32(b[60:])
 	if state == tcp.Listen {
-		s.QueueLength, s.QueueLimit = receiveQueue, sendQueue
+		s.QueueLength, s.QueueLimit = receiveQueue, tcp.LinuxQueueLimit(sendQueue)
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 		return nil
 	}
@@ -97,6 +98,12 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			// the records of TIME_WAIT and SYN_RECV say 0.
 			s.ReceiveBufferUsage, s.SendBufferUsage = tcp.LinuxQueues(s.State, receiveQueue, sendQueue)
 			s.Fields |= info(s, value).With(tcp.FieldReceiveBufferUsage).With(tcp.FieldSendBufferUsage)
+			switch s.State {
+			case tcp.Established, tcp.CloseWait:
+				s.SendBufferUsage = max(s.SendBufferUsage, outstanding(value))
+			case tcp.Closed:
+				d.ownFIN = ownFIN(value, sendQueue)
+			}
 		case attrCongestion:
 			s.CongestionControl = d.names.Of(value)
 		case attrSockMemory:

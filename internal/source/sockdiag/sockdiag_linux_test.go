@@ -136,17 +136,6 @@ func TestDumpAfterAnUnfinishedOne(t *testing.T) {
 	}
 }
 
-func TestTruncatedDatagramsAreCounted(t *testing.T) {
-	s := open(t)
-	connect(t, "tcp", "127.0.0.1:0", "127.0.0.1")
-	s.buf = make([]byte, 100)
-	err := s.Sockets(context.Background(), func(*tcp.Socket) error { return nil })
-	partials := source.Partials(err)
-	require.NotEmpty(t, partials, "%v", err)
-	assert.Equal(t, source.ErrorTruncated, partials[len(partials)-1].Type)
-	assert.Contains(t, err.Error(), "for a buffer of 100")
-}
-
 func TestDumpingAllocatesNothing(t *testing.T) {
 	s := open(t)
 	connect(t, "tcp", "127.0.0.1:0", "127.0.0.1")
@@ -159,86 +148,6 @@ func TestDumpingAllocatesNothing(t *testing.T) {
 	})
 	assert.Zero(t, allocs)
 	assert.Positive(t, n)
-}
-
-func TestCloses(t *testing.T) {
-	s := open(t)
-	if s.Capabilities().Missing(source.Closes) != 0 {
-		t.Skip("this kernel does not tell of closes")
-	}
-	closes, err := s.Closes()
-	require.NoError(t, err)
-	// A wait without a notice ends with the stream.
-	end := time.AfterFunc(20*time.Second, func() { assert.NoError(t, closes.Close()) })
-	defer func() {
-		if end.Stop() {
-			assert.NoError(t, closes.Close())
-		}
-	}()
-	for name, addr := range map[string][2]string{"ipv4": {"127.0.0.1:0", "127.0.0.1"}, "ipv6": {"[::1]:0", "::1"}} {
-		t.Run(name, func(t *testing.T) {
-			client, server := connect(t, "tcp", addr[0], addr[1])
-			_, err := client.Write(make([]byte, 777))
-			require.NoError(t, err)
-			_, err = io.ReadFull(server, make([]byte, 777))
-			require.NoError(t, err)
-			key := endpoints(client)
-			id := sockets(t, s)[key].ID
-			require.NoError(t, client.(*net.TCPConn).CloseWrite())
-			require.NoError(t, server.Close())
-			_, err = io.Copy(io.Discard, client)
-			require.NoError(t, err)
-			require.NoError(t, client.Close())
-
-			var got *tcp.Socket
-			for got == nil { // others close sockets, too
-				_, err := closes.Next(func(sock *tcp.Socket) error {
-					if sock.ID == id {
-						copied := *sock
-						got = &copied
-					}
-					return nil
-				})
-				require.NoError(t, err, "no notice came")
-			}
-			assert.Equal(t, tcp.Closed, got.State)
-			assert.Equal(t, key, [2]netip.AddrPort{got.Local, got.Peer})
-			assert.Equal(t, uint64(777), got.BytesSent)
-			assert.Equal(t, uint64(1), got.BytesReceived, "the FIN: the notice does not say that it came")
-			assert.Zero(t, got.Inode)
-		})
-	}
-}
-
-// A buffer that is too small loses notices, and says so.
-func TestClosesThatAreLost(t *testing.T) {
-	s := open(t)
-	if s.Capabilities().Missing(source.Closes) != 0 {
-		t.Skip("this kernel does not tell of closes")
-	}
-	stream, err := s.Closes()
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, stream.Close()) }()
-	require.NoError(t, stream.(*closes).conn.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
-	}))
-	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	for range 20 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
-		require.NoError(t, c.Close())
-	}
-	require.NoError(t, l.Close())
-	// Nobody reads yet, so the buffer overflows as soon as the notices come.
-	require.Eventually(t, func() bool {
-		drops, known := stream.(*closes).dropCount()
-		return !known || drops > 0
-	}, 5*time.Second, time.Millisecond)
-	lost, err := stream.Next(func(*tcp.Socket) error { return nil })
-	require.NoError(t, err)
-	assert.Positive(t, lost)
 }
 
 func TestZoneOfAnInterfaceThatIsGone(t *testing.T) {

@@ -32,6 +32,49 @@ const (
 // ended yet.
 const infoInfinite = 0x7fffffff
 
+// Bits of tcpi_options, TCPI_OPT_* of <linux/tcp.h>.
+const (
+	infoOptions       = 5
+	infoOptionSACK    = 1 << 1
+	infoOptionSYNData = 1 << 5
+)
+
+// ownFIN is what the tcp_info of a destroyed socket, of which sendQueue bytes were
+// outstanding, shows of our FIN.
+//
+// tcpi_delivered counts segments that arrived, each once, with the SYN and, if it had a
+// segment of its own, the FIN; tcpi_data_segs_out those with payload, each time
+// that they were sent. The FIN is sent with payload if that waits to be sent (tcp_send_fin).
+// Without SACK the kernel guesses what was delivered, and a SYN with payload counts
+// twice.
+func ownFIN(b []byte, sendQueue uint32) tcp.OwnFIN {
+	if len(b) < infoLenDeliveredCE || sendQueue != 0 || b[infoOptions]&(infoOptionSACK|infoOptionSYNData) != infoOptionSACK {
+		return tcp.UnknownFIN
+	}
+	delivered, dataSegments := binary.NativeEndian.Uint32(b[192:]), binary.NativeEndian.Uint32(b[156:])
+	switch delivered - dataSegments {
+	case 2:
+		return tcp.FINAcked
+	case 1:
+		if dataSegments == 0 {
+			return tcp.NoFIN
+		}
+	}
+	return tcp.UnknownFIN
+}
+
+// outstanding is the least that can be in the send queue of an established
+// connection: a byte for each segment on its way, and what is not sent. The kernel
+// fills in tcp_info with the socket locked, a moment after it has read the length of
+// the queue without (net/ipv4/inet_diag.c inet_sk_diag_fill): what was sent between
+// the two is in the one and not in the other.
+func outstanding(b []byte) uint32 {
+	if len(b) < infoLenMinRTT {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b[24:]) + binary.NativeEndian.Uint32(b[144:])
+}
+
 // info decodes as much of a tcp_info as there is into s and returns which
 // fields that gave. Times are in µs unless said otherwise. A value that the
 // kernel has not measured yet is left absent.
@@ -63,8 +106,13 @@ func info(s *tcp.Socket, b []byte) (fields tcp.Fields) {
 		s.SlowStartThreshold = uint64(ssthresh) * uint64(sendMSS)
 		fields = fields.With(tcp.FieldSlowStartThreshold)
 	}
-	// Before the handshake is through, the kernel counts these from its own boot.
-	if s.State != tcp.SynSent && s.State != tcp.SynReceived {
+	// Before the handshake is through, the kernel counts these from its own boot, and
+	// some of them after tcp_disconnect. A notice does not say that in its state.
+	handshaken := s.State != tcp.SynSent && s.State != tcp.SynReceived
+	if s.State == tcp.Closed {
+		handshaken = b[infoOptions] != 0 || fields.Has(tcp.FieldSmoothedRTT) || len(b) >= infoLenBytes && u64(120) != 0
+	}
+	if handshaken {
 		s.SinceDataSent = millis(44)
 		s.SinceDataReceived = millis(52)
 		s.SinceACKReceived = millis(56)

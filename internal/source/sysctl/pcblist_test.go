@@ -191,7 +191,7 @@ func TestValues(t *testing.T) {
 
 		listener := find("lwild")
 		assert.Equal(t, uint32(1), listener.QueueLength)
-		assert.Equal(t, uint32(5), listener.QueueLimit)
+		assert.Equal(t, tcp.FreeBSDQueueLimit(5), listener.QueueLimit)
 		assert.Equal(t, tcp.Fields(0).With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit), listener.Fields)
 
 		dual := find("ldual")

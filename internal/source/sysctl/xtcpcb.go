@@ -115,7 +115,7 @@ func (d *Decoder) values(b []byte) {
 	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 	s := &d.socket
 	if s.State == tcp.Listen {
-		s.QueueLength, s.QueueLimit = u32(atQueue)+u32(atIncomplete), u32(atQueueLimit)
+		s.QueueLength, s.QueueLimit = u32(atQueue)+u32(atIncomplete), tcp.FreeBSDQueueLimit(u32(atQueueLimit))
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
 		return
 	}

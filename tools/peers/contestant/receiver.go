@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	tcpstatsreceiver "github.com/netpulse/tcpstatsreceiver"
+	tcpstats "github.com/netpulse/tcpstatsreceiver/receiver"
 )
 
 // scrapes is the receiver, driven as the collector drives it. Its pipeline
@@ -34,9 +36,7 @@ func newReceiver(options map[string]any) (*scrapes, error) {
 	factory := tcpstatsreceiver.NewFactory()
 	cfg := factory.CreateDefaultConfig()
 	keys := map[string]any{
-		// It scrapes as soon as it is let.
-		"collection_interval": "1us",
-		"initial_delay":       "0s",
+		"initial_delay": "0s",
 		// At the defaults this is due at every scrape.
 		"process": map[string]any{"refresh_interval": "0s"},
 	}
@@ -47,6 +47,8 @@ func newReceiver(options map[string]any) (*scrapes, error) {
 	if err := xconfmap.Validate(cfg); err != nil {
 		return nil, err
 	}
+	// It scrapes as soon as it is let, more often than users may ask for.
+	cfg.(*tcpstats.Config).CollectionInterval = time.Microsecond
 	log, err := zap.Config{
 		Level: zap.NewAtomicLevelAt(zap.WarnLevel), Encoding: "console", EncoderConfig: zap.NewDevelopmentEncoderConfig(),
 		OutputPaths: []string{"stderr"}, ErrorOutputPaths: []string{"stderr"},

@@ -23,6 +23,16 @@ const struct holding *layout_of_holding = 0;
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
+/* What only this program reads of a task; CO-RE passes over what follows "___". */
+struct task_struct___holder {
+	void *files;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool has_files(struct task_struct *task)
+{
+	return ((struct task_struct___holder *)task)->files;
+}
+
 SEC("iter/task_file")
 int dump_holders(struct bpf_iter__task_file *ctx)
 {
@@ -31,8 +41,11 @@ int dump_holders(struct bpf_iter__task_file *ctx)
 	struct holding h;
 	struct inode *inode;
 
-	/* /proc/PID is the group leader's; threads mostly share its descriptors. */
-	if (!task || !file || task->pid != task->tgid)
+	/*
+	 * /proc/PID is the group leader's; threads mostly share its descriptors. A leader
+	 * that has ended has none any more, and each of the others shows them.
+	 */
+	if (!task || !file || (task->pid != task->tgid && has_files(task->group_leader)))
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) != S_IFSOCK)

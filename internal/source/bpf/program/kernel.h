@@ -34,6 +34,8 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_NO_PREALLOC 1
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
+#define BPF_RB_AVAIL_DATA 0
 #define BPF_SK_STORAGE_GET_F_CREATE 1
 
 #define IPPROTO_TCP 6
@@ -52,6 +54,10 @@ typedef _Bool bool;
 #define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
+
+/* enum tcp_ca_state of <linux/tcp.h> */
+#define TCP_CA_Recovery 3
+#define TCP_CA_Loss 4
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -131,6 +137,7 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u32 icsk_rto;
 	const struct tcp_congestion_ops *icsk_ca_ops;
+	__u8 icsk_ca_state : 5;
 	struct {
 		__u32 lrcvtime;
 		__u16 rcv_mss;
@@ -156,6 +163,7 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 write_seq;
+	__u64 tcp_mstamp;
 	__u32 snd_wnd;
 	__u32 rcv_wnd;
 	__u32 mss_cache;
@@ -170,6 +178,7 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 	__u32 segs_out;
 	__u32 segs_in;
+	__u32 data_segs_in;
 	__u32 rate_delivered;
 	__u32 rate_interval_us;
 	__u32 chrono_start;
@@ -179,7 +188,8 @@ struct tcp_sock {
 	__u32 received_ce; /* 6.18 */
 	__u32 dsack_dups;
 	__u32 rcv_ooopack;
-	__u16 total_rto; /* 6.7 */
+	__u16 total_rto;      /* 6.7 */
+	__u32 total_rto_time; /* 6.7 */
 };
 
 struct inet_timewait_sock {

@@ -19,6 +19,18 @@ enum flags {
 	FLAG_FIN_RECEIVED = 1, /* the peer's FIN is one of bytes_received */
 	FLAG_TOTAL_RTO = 2,    /* this kernel has total_rto */
 	FLAG_RECEIVED_CE = 4,  /* this kernel has received_ce */
+	FLAG_CLIENT = 8,       /* the connection was opened from here */
+	FLAG_SERVER = 16,      /* or accepted here; neither: not known */
+	FLAG_RETRANSMITS = 32, /* retransmits are known by type */
+};
+
+/* Where a retransmitted segment is counted. */
+enum retransmit {
+	RETRANSMIT_FAST,
+	RETRANSMIT_TIMEOUT,
+	RETRANSMIT_PROBE,
+	RETRANSMIT_SYN,
+	RETRANSMIT_TYPES,
 };
 
 struct head {
@@ -80,15 +92,17 @@ struct connection {
 	__u32 send_queue;
 	__u32 rcvbuf;
 	__u32 sndbuf;
+	__u32 retransmits[RETRANSMIT_TYPES];
 	char congestion[16];
 };
 
-/* enum sock_flags of <net/sock.h>: a FIN was taken in, see tcp_fin. */
-#define SOCK_DONE 1
+/* enum sock_flags of <net/sock.h> */
+#define SOCK_DEAD 0 /* no process has it any more, see sock_orphan */
+#define SOCK_DONE 1 /* a FIN was taken in, see tcp_fin */
 
 /*
- * Helper 46 is there for these programs since 5.12. Before that, the reader makes
- * identities of the endpoints.
+ * Helper 46 is there for these programs since 5.12. Before that, identities have
+ * to be made of the endpoints.
  */
 const volatile bool cookies = true;
 

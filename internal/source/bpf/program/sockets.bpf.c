@@ -3,7 +3,7 @@
  * All TCP sockets of a network namespace, by the kernel's iterator "tcp" (5.9),
  * which since 5.15 holds each socket's lock meanwhile.
  */
-#include "record.h"
+#include "life.h"
 
 /* bpf_seq_write and bpf_probe_read_kernel are for GPL-compatible programs only. */
 char __license[] SEC("license") = "Dual BSD/GPL";
@@ -33,6 +33,13 @@ struct {
 	__type(key, struct prefix);
 	__type(value, __u8);
 } include SEC(".maps"), exclude SEC(".maps");
+
+/*
+ * Established connections with which nothing happened since are left out; us of the
+ * monotonic clock, 0: none is. All that changes their numbers refreshes tcp_mstamp:
+ * segments in and out, timers, and reads by the process (tcp_mstamp_refresh).
+ */
+__u64 since = 0;
 
 /* The object describes only types of variables; a test reads these. */
 const struct connection *layout_of_connection = 0;
@@ -80,6 +87,18 @@ static __always_inline bool wanted(const struct head *h)
 	return !by_exclude || !bpf_map_lookup_elem(&exclude, &p);
 }
 
+/* Whether wanted may refuse an established connection. */
+static __always_inline bool is_narrow(void)
+{
+	return by_local_port || by_peer_port || by_include || by_exclude || !(states >> TCP_ESTABLISHED & 1);
+}
+
+/* One that was never used, as after TCP_REPAIR, has no time. */
+static __always_inline bool has_rested(const struct tcp_sock *tp)
+{
+	return tp->tcp_mstamp && tp->tcp_mstamp < since;
+}
+
 SEC("iter/tcp")
 int dump_sockets(struct bpf_iter__tcp *ctx)
 {
@@ -89,10 +108,17 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	struct sock *sk;
 	struct connection c;
 	struct listener l;
+	bool rested = false;
 
 	if (!skc)
 		return 0;
 	c.head.state = skc->skc_state;
+	if (since && c.head.state == TCP_ESTABLISHED) {
+		tp = bpf_skc_to_tcp_sock(skc);
+		rested = tp && has_rested(tp);
+		if (rested && !is_narrow())
+			return 0;
+	}
 	/*
 	 * FIN_WAIT2 lasts in this shape, too. bpf_skc_to_tcp_timewait_sock does not know
 	 * those of MPTCP's listeners, whose protocol is not plain TCP's.
@@ -105,6 +131,8 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 		bpf_seq_write(seq, &c.head, sizeof(c.head));
 		return 0;
 	}
+	if (rested)
+		return 0;
 	if (cookies)
 		c.head.cookie = bpf_get_socket_cookie(skc);
 	tp = bpf_skc_to_tcp_sock(skc);
@@ -126,6 +154,7 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	}
 	c.head.kind = KIND_CONNECTION;
 	fill_connection(&c, tp);
+	fill_life(&c, cookies ? bpf_sk_storage_get(&lives, tp, 0, 0) : 0);
 	bpf_seq_write(seq, &c, sizeof(c));
 	return 0;
 }

@@ -1,12 +1,10 @@
-package receiver
+package engine
 
 import (
 	"context"
 	"errors"
 	"time"
 
-	"go.opentelemetry.io/collector/receiver"
-	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -15,28 +13,8 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 )
 
-// telemetry is what the receiver tells of itself.
-type telemetry struct {
-	builder   *metadata.TelemetryBuilder
-	obsreport *receiverhelper.ObsReport
-}
-
-func newTelemetry(set receiver.Settings) (*telemetry, error) {
-	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
-	if err != nil {
-		return nil, err
-	}
-	obsreport, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
-		ReceiverID:             set.ID,
-		ReceiverCreateSettings: set,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &telemetry{builder: builder, obsreport: obsreport}, nil
-}
-
-func (t *telemetry) shutdown() { t.builder.Shutdown() }
+// telemetry is what the engine reports of itself.
+type telemetry struct{ builder *metadata.TelemetryBuilder }
 
 // with is one set of attributes for a measurement.
 func with(attributes ...attribute.KeyValue) metric.MeasurementOption {
@@ -46,33 +24,24 @@ func with(attributes ...attribute.KeyValue) metric.MeasurementOption {
 // phase measures a part of the scrape, from now to the call of what it returns.
 func (t *telemetry) phase(selector *source.Selector, phase metadata.AttributePhase) (stop func()) {
 	began := time.Now()
-	return func() {
-		name := ""
-		if src := selector.Current(); src != nil {
-			name = src.Name()
-		}
-		t.builder.ReceiverTcpstatsScrapeDuration.Record(context.Background(), time.Since(began).Seconds(),
-			with(attribute.String("source", name), attribute.String("phase", phase.String())))
+	return func() { t.took(sourceName(selector), phase, time.Since(began)) }
+}
+
+func (t *telemetry) took(sourceName string, phase metadata.AttributePhase, d time.Duration) {
+	t.builder.ReceiverTcpstatsScrapeDuration.Record(context.Background(), d.Seconds(),
+		with(attribute.String("source", sourceName), attribute.String("phase", phase.String())))
+}
+
+// sourceName is the name of the source in use, "" if there is none.
+func sourceName(selector *source.Selector) string {
+	if src := selector.Current(); src != nil {
+		return src.Name()
 	}
+	return ""
 }
 
 func (t *telemetry) sockets(sourceName string, n int64) {
 	t.builder.ReceiverTcpstatsSockets.Record(context.Background(), n, with(attribute.String("source", sourceName)))
-}
-
-func (t *telemetry) points(n int) {
-	t.builder.ReceiverTcpstatsPoints.Add(context.Background(), int64(n))
-}
-
-func (t *telemetry) dropped(reason metadata.AttributeReason, connections int) {
-	if connections > 0 {
-		t.builder.ReceiverTcpstatsDroppedSeries.Add(context.Background(), int64(connections), with(attribute.String("reason", reason.String())))
-	}
-}
-
-func (t *telemetry) grouped(groups int, overflowed int64) {
-	t.builder.ReceiverTcpstatsGroups.Record(context.Background(), int64(groups))
-	t.builder.ReceiverTcpstatsOverflowedConnections.Record(context.Background(), overflowed)
 }
 
 func (t *telemetry) namespaces(n int) {
@@ -83,18 +52,18 @@ func (t *telemetry) unseen(connections uint64) {
 	t.builder.ReceiverTcpstatsUnseenConnections.Record(context.Background(), int64(connections))
 }
 
-func (t *telemetry) unattributed(byReason map[process.Reason]int64) {
+func (t *telemetry) unattributed(byReason *[process.NumReasons]int64) {
 	for _, reason := range []process.Reason{process.ReasonPending, process.ReasonNoPermission, process.ReasonNoOwner} {
 		t.builder.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), byReason[reason], with(attribute.String("error.type", reason.String())))
 	}
 }
 
-func (t *telemetry) eventsLost(src source.Source, n uint64) {
-	name := ""
-	if src != nil {
-		name = src.Name()
-	}
-	t.builder.ReceiverTcpstatsEventsLost.Add(context.Background(), int64(n), with(attribute.String("engine", name)))
+func (t *telemetry) eventsLost(sourceName string, n uint64) {
+	t.builder.ReceiverTcpstatsEventsLost.Add(context.Background(), int64(n), with(attribute.String("source", sourceName)))
+}
+
+func (t *telemetry) missed(reason metadata.AttributeMissedReason, ticks int64) {
+	t.builder.ReceiverTcpstatsMissedTicks.Add(context.Background(), ticks, with(attribute.String("reason", reason.String())))
 }
 
 // sourceErrors counts what a dump ran into.

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// maxCloses is how many notices are kept while a scrape is under way, and how
+// many wait for a dump to explain them: 40 MB.
+const maxCloses = 100_000
+
+// closeWatch takes the notices of a source as they come and keeps them until
+// they are counted: the kernel's buffer is small, and a scrape may take long.
+type closeWatch struct {
+	stream source.CloseStream
+	done   chan struct{}
+	// counted: notices have been counted since the first dump. Those that came
+	// before may be of connections that are older than all counters.
+	counted bool
+
+	mu    sync.Mutex
+	queue []tcp.Notice
+	lost  uint64
+	err   error // why the watch has ended by itself
+}
+
+// watchCloses starts a watch. count is called, when notices have come, to have
+// them counted unless that has to wait.
+func watchCloses(stream source.CloseStream, count func()) *closeWatch {
+	w := &closeWatch{stream: stream, done: make(chan struct{})}
+	go w.run(count)
+	return w
+}
+
+func (w *closeWatch) run(count func()) {
+	defer close(w.done)
+	for {
+		if err := w.stream.Wait(); err != nil {
+			if !errors.Is(err, os.ErrClosed) {
+				w.fail(err)
+			}
+			return
+		}
+		if !w.drain() {
+			return
+		}
+		count()
+	}
+}
+
+func (w *closeWatch) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
+// drain takes the notices that are there. It returns false if no more will come.
+func (w *closeWatch) drain() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	lost, err := w.stream.Drain(func(n *tcp.Notice) error {
+		if len(w.queue) == maxCloses {
+			w.lost++
+			return nil
+		}
+		w.queue = append(w.queue, *n)
+		w.queue[len(w.queue)-1].Seen = now
+		return nil
+	})
+	w.lost += lost
+	malformed := source.Partials(err)
+	for _, p := range malformed {
+		w.lost += uint64(p.Count)
+	}
+	if err != nil && len(malformed) == 0 {
+		if !errors.Is(err, os.ErrClosed) {
+			w.err = err
+		}
+		return false
+	}
+	return true
+}
+
+// maxSpareCloses is how many notices are kept room for.
+const maxSpareCloses = 16384
+
+// take returns the notices so far and forgets them. spare is used for those to
+// come.
+func (w *closeWatch) take(spare []tcp.Notice) (queue []tcp.Notice, lost uint64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if cap(spare) > maxSpareCloses {
+		spare = nil // of a burst
+	}
+	queue, w.queue = w.queue, spare[:0]
+	lost, w.lost = w.lost, 0
+	return queue, lost, w.err
+}
+
+// end stops the watch and waits for it.
+func (w *closeWatch) end() error {
+	err := w.stream.Close()
+	<-w.done
+	return err
+}
+
+// watchSpace starts to watch the closes in a network namespace, if its source
+// has notices of them and somebody listens, and ends the watch of the source
+// before.
+func (e *Engine) watchSpace(sp *space, src source.Source) {
+	e.endWatch(sp)
+	if len(e.listeners) == 0 || src == nil || src.Capabilities().Missing(source.Closes) != 0 {
+		return
+	}
+	notifier, ok := src.(source.CloseNotifier)
+	if !ok {
+		return
+	}
+	stream, err := notifier.Closes()
+	if err != nil {
+		e.log.Warn("connections that open and close between two scrapes are not counted", zap.Stringer("in", sp), zap.Error(err))
+		return
+	}
+	sp.table.Notified(true)
+	sp.watch = watchCloses(stream, func() {
+		// While a scrape is under way the queue grows; the scrape counts it.
+		if e.mu.TryLock() {
+			defer e.mu.Unlock()
+			e.countCloses(sp)
+		}
+	})
+	// All that is noticed in a namespace in which everything is new is new.
+	sp.watch.counted = sp.table.Begun()
+}
+
+func (e *Engine) endWatch(sp *space) {
+	if sp.watch == nil {
+		return
+	}
+	if err := sp.watch.end(); err != nil {
+		e.log.Warn("ending the watch of closes", zap.Error(err))
+	}
+	sp.watch = nil
+	sp.table.Notified(false)
+}
+
+// drain takes the notices that a source has by now: what is missing in the dump
+// that is about to end may have one.
+func (e *Engine) drain(sp *space) {
+	if sp.watch != nil {
+		sp.watch.drain()
+	}
+}
+
+// countCloses gives the table the notices that have come. e.mu is held.
+func (e *Engine) countCloses(sp *space) {
+	if sp.watch == nil || !sp.table.Begun() {
+		return
+	}
+	// Those that waited for a dump, if there was one.
+	waiting := sp.unexplained
+	sp.unexplained = nil
+	explained := sp.dumps
+	for i := range waiting {
+		if !sp.table.Notice(&waiting[i].Notice, waiting[i].dump < explained) {
+			sp.unexplained = append(sp.unexplained, waiting[i])
+		}
+	}
+	queue, lost, err := sp.watch.take(sp.taken)
+	for i := range queue {
+		n := &queue[i]
+		// A notice does not say in what state the connection was.
+		if !sp.table.Has(&n.Socket) && (!sp.watch.counted || len(e.cfg.Filter.States) > 0 || !e.cfg.Filter.Match(&n.Socket)) {
+			continue
+		}
+		if sp.table.Notice(n, len(sp.unexplained) >= maxCloses) {
+			continue
+		}
+		sp.unexplained = append(sp.unexplained, unexplained{*n, sp.dumps})
+	}
+	sp.taken = queue
+	sp.watch.counted = true
+	e.sayLost(sp, lost)
+	if err != nil {
+		e.log.Warn("there are no more notices of closes: connections that open and close between two scrapes are not counted",
+			zap.Stringer("in", sp), zap.Error(fmt.Errorf("watch closes: %w", err)))
+		e.endWatch(sp)
+	}
+}
+
+// unexplained is a notice that waits for the next dump after those that there
+// were.
+type unexplained struct {
+	tcp.Notice
+	dump uint64
+}
+
+// sayLost counts notices that were lost, and logs that some are, once when it
+// begins and once when a minute has passed without.
+func (e *Engine) sayLost(sp *space, lost uint64) {
+	now := time.Now()
+	if lost > 0 {
+		sp.lostAt, sp.reconciled = now, time.Time{}
+		e.telemetry.eventsLost(sp.sourceName(e), lost)
+		sp.lost.raise(lost, func() {
+			e.log.Warn("notices of closes are lost: more connections end than can be counted, and those that no scrape saw are missing",
+				zap.Stringer("in", sp), zap.Uint64("lost", lost))
+		})
+		return
+	}
+	if sp.lost.on && now.Sub(sp.lostAt) >= quietFor {
+		sp.lost.clear(1, func(n uint64) {
+			e.log.Info("no notices of closes are lost any more", zap.Stringer("in", sp), zap.Uint64("lost", n))
+		})
+	}
+}
+
+// quietFor is how long nothing must be lost until that is said.
+const quietFor = time.Minute

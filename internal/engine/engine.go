@@ -1,0 +1,266 @@
+// Package engine observes the TCP connections of one host: it owns the clock,
+// the sources, the network namespaces, the tables and the attribution, reports
+// what happens to connections to whoever listens, and shows finished scrapes to
+// views.
+//
+// Its lock is held while a scrape reads and while notices of closes are counted,
+// and never while anybody waits for a pipeline: a view builds under the lock and
+// sends without it, in a goroutine of its own.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+)
+
+// Engine is one observation of one host.
+type Engine struct {
+	cfg       Config
+	log       *zap.Logger
+	telemetry *telemetry
+	narrow    *source.Filter // what the kernel may apply of the filter; nil: nothing
+
+	// mu guards all that follows.
+	mu        sync.Mutex
+	selector  *source.Selector
+	resolver  *process.Resolver // nil if processes cannot be read, or nobody asks
+	own       *space
+	others    others
+	listeners listeners
+	views     []*viewing
+	slots     table.Slots
+
+	claims  []process.Claim // reused
+	needs   Needs           // of this scrape
+	denied  alarm           // some sockets have no owner for want of permission
+	walks   alarm           // the walk over processes does not complete
+	partial alarm           // scrapes are not complete
+	late    alarm           // ticks were missed
+	refused alarm           // a pipeline refuses what it is handed
+
+	stop     context.CancelFunc // of the loop
+	done     chan struct{}      // the loop has ended
+	stopping chan struct{}      // senders are to end
+	senders  sync.WaitGroup
+	// batches is the context of what pipelines are handed. It outlives that of the
+	// scrape, so that a shutdown does not tear a batch from the pipeline.
+	batches context.Context
+	abandon context.CancelFunc
+}
+
+// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
+// up: the pipeline is shut down after its receivers, so it can still take it.
+const shutdownGrace = 5 * time.Second
+
+// New returns an engine that has opened nothing yet.
+func New(cfg Config) *Engine {
+	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
+	if e.cfg.Filter.Any() {
+		e.narrow = &e.cfg.Filter
+	}
+	return e
+}
+
+// Listen adds a listener. It may be called before Start only.
+func (e *Engine) Listen(l event.Listener) { e.listeners = append(e.listeners, l) }
+
+// Start opens the best source and begins to scrape. It fails if none opens that
+// meets the configuration.
+func (e *Engine) Start(ctx context.Context) error {
+	if err := e.Open(ctx); err != nil {
+		return err
+	}
+	// The context of Start ends with Start.
+	loopCtx, stop := context.WithCancel(context.Background())
+	e.stop, e.done, e.stopping = stop, make(chan struct{}), make(chan struct{})
+	for _, v := range e.views {
+		e.senders.Add(1)
+		go e.sender(v)
+	}
+	go e.loop(loopCtx)
+	return nil
+}
+
+// Open opens what a scrape needs, without a clock: for whoever scrapes by Once.
+func (e *Engine) Open(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.batches, e.abandon = context.WithCancel(context.Background())
+	e.own = e.newSpace(time.Time{})
+	e.own.start = e.cfg.Boot
+	e.selector = source.NewSelector(e.cfg.Factories, e.cfg.Source, e.log, e.sourceChanged)
+	if err := e.selector.Open(ctx, time.Now()); err != nil {
+		e.abandon()
+		return err
+	}
+	e.followNamespaces()
+	if e.cfg.Attribution || e.others.followed {
+		var holders process.Holders
+		if e.cfg.OpenHolders != nil {
+			holders = e.cfg.OpenHolders()
+		}
+		resolver, err := process.NewResolver(process.Options{RefreshInterval: e.refreshInterval(), Holders: holders})
+		if err != nil {
+			e.log.Warn("sockets cannot be joined with their processes", zap.Error(err))
+		} else {
+			e.resolver = resolver
+		}
+	}
+	return nil
+}
+
+// refreshInterval is a little less than configured: a tick that comes early would
+// put a walk off by a whole one.
+func (e *Engine) refreshInterval() time.Duration {
+	return max(0, e.cfg.RefreshInterval-e.cfg.Interval/2)
+}
+
+// Shutdown ends the engine. A scrape under way is cut short, but for what
+// pipelines have been handed already: they have until the context ends, or for
+// some seconds, to take it.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	if e.stop == nil {
+		return nil
+	}
+	e.stop()
+	<-e.done
+	close(e.stopping)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		e.senders.Wait()
+	}()
+	select {
+	case <-sent:
+	case <-time.After(shutdownGrace):
+	case <-ctx.Done():
+	}
+	e.abandon()
+	var err error
+	select {
+	case <-sent:
+	case <-time.After(abandonGrace):
+		err = errors.New("a pipeline has not given back the batch that it was handed, though its context has ended")
+	}
+	e.stop = nil
+	return errors.Join(err, e.Close())
+}
+
+// abandonGrace is how long a pipeline has to return once the context of its batch
+// has ended. One that does not even then is left behind.
+const abandonGrace = time.Second
+
+// Once makes one scrape, sends what the views make of it, and returns what came of
+// that. Ticks count from 0.
+func (e *Engine) Once(ctx context.Context, tick int64) error {
+	var errs []error
+	for _, d := range e.scrape(ctx, tick) {
+		errs = append(errs, e.deliver(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Close gives back what Open has opened.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.abandon()
+	e.endWatch(e.own)
+	err := errors.Join(e.leaveAll(), e.selector.Close())
+	if e.resolver != nil {
+		err = errors.Join(err, e.resolver.Close())
+	}
+	return err
+}
+
+// loop scrapes at every tick. A scrape that takes longer makes it miss ticks;
+// they are counted, and not made up for.
+func (e *Engine) loop(ctx context.Context) {
+	defer close(e.done)
+	delay := time.NewTimer(e.cfg.InitialDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+		return
+	}
+	began := time.Now()
+	ticker := time.NewTicker(e.cfg.Interval)
+	defer ticker.Stop()
+	for last := int64(-1); ; {
+		// Half an interval makes up for a ticker that is a little early.
+		tick := int64((time.Since(began) + e.cfg.Interval/2) / e.cfg.Interval)
+		if missed := tick - last - 1; missed > 0 {
+			e.telemetry.missed(metadata.AttributeMissedReasonScrape, missed)
+			e.late.raise(uint64(missed), func() {
+				e.log.Warn("a scrape takes longer than collection_interval: ticks are missed", zap.Int64("missed", missed), zap.Duration("collection_interval", e.cfg.Interval))
+			})
+		} else {
+			e.late.clear(calmAfter, func(n uint64) { e.log.Info("scrapes keep up with collection_interval again", zap.Uint64("missed", n)) })
+		}
+		last = tick
+		for _, d := range e.scrape(ctx, tick) {
+			d.view.toSend <- d.send
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sourceChanged forgets the connections: their identities are the other
+// source's.
+func (e *Engine) sourceChanged(from, to string) {
+	for sp := range e.spaces() {
+		sp.table.Reset()
+		sp.unexplained, sp.reconciled = nil, time.Time{}
+	}
+	e.reopenOthers()
+	e.watchSpace(e.own, e.selector.Current())
+	e.telemetry.sourceChanged(from, to)
+}
+
+// listeners are all who hear of what happens to connections.
+type listeners []event.Listener
+
+func (all listeners) Progress(p *event.Progress) {
+	for _, l := range all {
+		l.Progress(p)
+	}
+}
+
+func (all listeners) Opened(o *event.Opened) {
+	for _, l := range all {
+		l.Opened(o)
+	}
+}
+
+func (all listeners) Ended(e *event.Ended) {
+	for _, l := range all {
+		l.Ended(e)
+	}
+}
+
+// firstOf makes one error of those of some namespaces.
+func firstOf(all int, what string, errs []error) error {
+	switch {
+	case len(errs) == 0:
+		return nil
+	case all == 1:
+		return errs[0]
+	}
+	return fmt.Errorf("%d of %d %s, the first: %w", len(errs), all, what, errs[0])
+}

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// maxDumps is how often a dump is made in one scrape if the kernel says that
+// it was interrupted.
+const maxDumps = 3
+
+// scrape does what one scrape does: dump, attribute, report, show. What fails
+// costs only its own part. Whoever listens wants a dump at every tick: the more
+// there are, the fewer connections open and close unseen.
+func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	due, needs := e.due(tick)
+	needs.Sockets = needs.Sockets || len(e.listeners) > 0
+	if !needs.any() {
+		return nil
+	}
+	readCtx, cancel := ctx, context.CancelFunc(func() {})
+	if e.cfg.Timeout > 0 {
+		readCtx, cancel = context.WithTimeout(ctx, e.cfg.Timeout)
+	}
+	defer cancel()
+	e.selector.TryBetter(readCtx, time.Now())
+
+	errs := []error{e.findOthers(readCtx, time.Now())}
+	if needs.Counters {
+		errs = append(errs, e.readCounters(readCtx))
+	}
+	complete := false
+	if needs.dump() {
+		e.needs = needs
+		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
+		complete = true
+		for sp := range e.spaces() {
+			e.countCloses(sp)
+			sp.table.Report()
+			// A namespace that never could be read has nothing that is missing now.
+			complete = complete && (sp.complete || !sp.read && sp != e.own)
+		}
+	}
+	if ctx.Err() == nil {
+		built = e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
+	}
+	if needs.Counters && len(e.listeners) > 0 {
+		e.reportUnseen(readCtx)
+	}
+	errs = append(errs, e.closeEmptied())
+	e.sayPartial(ctx, errors.Join(errs...))
+	return built
+}
+
+// sayPartial logs that scrapes are not complete, once when that begins and once
+// when it is over.
+func (e *Engine) sayPartial(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		e.partial.raise(1, func() { e.log.Warn("the scrape is partial", zap.Error(err)) })
+	default:
+		e.partial.clear(1, func(n uint64) { e.log.Info("scrapes are complete again", zap.Uint64("partial", n)) })
+	}
+}
+
+// dump reads the sockets of every network namespace into its table.
+func (e *Engine) dump(ctx context.Context) error {
+	defer e.telemetry.phase(e.selector, metadata.AttributePhaseDump)()
+	err := errors.Join(e.dumpOwn(ctx), e.dumpOthers(ctx))
+	if src := e.selector.Current(); src != nil {
+		var seen int64
+		for sp := range e.spaces() {
+			for _, n := range sp.states {
+				seen += n
+			}
+		}
+		e.telemetry.sockets(src.Name(), seen)
+	}
+	return err
+}
+
+// dumpOwn reads the collector's own network namespace. If the source is lost it
+// goes on with the next one.
+func (e *Engine) dumpOwn(ctx context.Context) error {
+	for {
+		src := e.selector.Current()
+		if src == nil {
+			e.own.complete = false
+			return errors.New("no source of TCP sockets is open")
+		}
+		ended, err := e.dumpFrom(ctx, e.own, src)
+		switch {
+		case ended:
+			e.selector.Succeeded()
+			return err
+		case ctx.Err() != nil:
+			return err
+		case !e.selector.Failed(ctx, time.Now(), err):
+			return err
+		}
+	}
+}
+
+// dumpFrom makes one dump, and another if the kernel says that it was
+// interrupted. ended reports that it came to its end, save for those sockets that
+// the error says could not be read.
+func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (ended bool, err error) {
+	sp.complete = false
+	visit := func(socket *tcp.Socket) error { return e.visit(sp, socket) }
+	if n, ok := src.(source.Narrower); ok {
+		if err := n.Narrow(e.narrow, e.needs.States); err != nil {
+			return false, fmt.Errorf("source %s: %w", src.Name(), err)
+		}
+	}
+	moving, now := e.moving(sp, src), time.Now()
+	for range maxDumps {
+		sp.states = tcp.States{}
+		if moving != nil {
+			sp.table.BeginMoved(now)
+			_, err = moving.Moved(ctx, visit)
+		} else {
+			sp.table.Begin(now)
+			err = src.Sockets(ctx, visit)
+		}
+		if !errors.Is(err, source.ErrInterrupted) {
+			break
+		}
+		now = time.Now()
+	}
+	e.drain(sp)
+	var partial *source.PartialError
+	result := table.CutShort
+	switch {
+	case source.Whole(err):
+		result = table.Complete
+	case errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial):
+		result = table.Partial
+	}
+	sp.complete = result != table.CutShort
+	if sp.complete {
+		sp.read = true
+		sp.dumps++
+	}
+	sp.table.End(result)
+	switch {
+	case result != table.Complete:
+		sp.reconciled = time.Time{}
+	case moving == nil:
+		sp.reconciled = now
+	default:
+		// Those that it left out, and those that it had, which the table has, too.
+		sp.states[tcp.Established] += int64(sp.table.Established())
+	}
+	sp.counted = e.needs.States || e.narrow == nil
+	e.telemetry.sourceErrors(src.Name(), err)
+	if result == table.Complete {
+		return true, nil
+	}
+	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
+}
+
+// reconcileEvery is how often all sockets are read where a source can leave out
+// those that have not changed: what it cannot see to have changed (owners, names of
+// algorithms), and ends of which no notice came, are learned then.
+const reconcileEvery = 5 * time.Minute
+
+// moving returns the source if its next dump may leave out connections that have
+// not changed: their ends are noticed, no notice was lost since all were read, and
+// nobody wants the times of each that go on by themselves.
+func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
+	incremental, ok := src.(source.Incremental)
+	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || time.Since(sp.reconciled) >= reconcileEvery {
+		return nil
+	}
+	return incremental
+}
+
+// visit counts a socket and, if it is wanted, takes it into the table. What is
+// filtered out costs neither a place there nor a look for its process. Nor does
+// a socket that was never connected, which FreeBSD lists, too.
+func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
+	wanted := e.cfg.Filter.Match(socket)
+	if !wanted || !sp.table.Moving() || socket.State != tcp.Established {
+		sp.states[socket.State]++ // else the table counts it
+	}
+	switch {
+	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
+	case !e.needs.Sockets && socket.State != tcp.Listen:
+	case wanted:
+		sp.table.Observe(socket)
+	case socket.State == tcp.Listen:
+		sp.table.Listening(socket.Local)
+	}
+	return nil
+}

@@ -1,0 +1,332 @@
+package otlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// MetricsConfig says what metrics are written, and when.
+type MetricsConfig struct {
+	metadata.MetricsBuilderConfig
+	// Connections, Groups and System are disabled where their Every is 0.
+	Connections ConnectionsConfig
+	Groups      GroupsConfig
+	System      SystemConfig
+	// Boot is when the host was started.
+	Boot time.Time
+
+	Receiver  receiver.Settings
+	Next      consumer.Metrics
+	Telemetry *metadata.TelemetryBuilder
+}
+
+// ConnectionsConfig says which connections get series of their own.
+type ConnectionsConfig struct {
+	Every     int64 // ticks
+	Limit     int   // 0: all
+	OrderBy   table.Order
+	BatchSize int
+}
+
+// GroupsConfig says how connections are grouped.
+type GroupsConfig struct {
+	Every int64 // ticks
+	group.Config
+	// RTTBounds, in seconds, are the buckets of times; without them, all histograms
+	// are exponential.
+	RTTBounds []float64
+}
+
+// SystemConfig says how often the host's own numbers are written.
+type SystemConfig struct {
+	Every int64 // ticks
+}
+
+// Metrics writes the metrics of each scrape to a pipeline. It is a view of an
+// engine, and listens to it with its groups.
+type Metrics struct {
+	cfg       MetricsConfig
+	writer    *Writer
+	obsreport *receiverhelper.ObsReport
+	groups    *group.Set  // nil if disabled
+	ends      *group.Ends // nil if nobody asks
+	detailed  bool
+
+	connectionsTier, groupsTier, systemTier tier
+	due                                     due // at the tick under way
+	kept                                    []*table.Connection
+}
+
+// due is what is written at a tick.
+type due struct{ connections, groups, system bool }
+
+// NewMetrics returns a view that is not attached yet.
+func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
+	obsreport, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{ReceiverID: cfg.Receiver.ID, ReceiverCreateSettings: cfg.Receiver})
+	if err != nil {
+		return nil, fmt.Errorf("report on metrics: %w", err)
+	}
+	m := &Metrics{
+		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
+		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
+	}
+	m.detailed = cfg.Connections.Every > 0
+	if cfg.Groups.Every > 0 {
+		config := cfg.Groups.Config
+		config.Distributions = m.writer.Group(config.By, cfg.Groups.RTTBounds)
+		m.detailed = m.detailed || slices.ContainsFunc(config.Distributions, func(d group.Distribution) bool { return d.Detailed })
+		m.groups = group.NewSet(config, now)
+		if m.writer.WantsEnds() {
+			m.ends = group.NewEnds(now, cfg.Groups.RTTBounds)
+		}
+	}
+	return m, nil
+}
+
+// Detailed reports whether the view wants all that is known of each connection.
+func (m *Metrics) Detailed() bool { return m.detailed }
+
+// AwaitsProcesses reports whether groups want a connection's process before they
+// count it.
+func (m *Metrics) AwaitsProcesses() bool {
+	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfProcess)
+}
+
+// Listeners are what is to hear of connections.
+func (m *Metrics) Listeners() (all []event.Listener) {
+	if m.groups != nil {
+		all = append(all, m.groups)
+	}
+	if m.ends != nil {
+		all = append(all, m.ends)
+	}
+	return all
+}
+
+// Needs implements engine.View.
+func (m *Metrics) Needs(tick int64) engine.Needs {
+	m.due = due{
+		connections: m.connectionsTier.isDue(tick),
+		groups:      m.groupsTier.isDue(tick),
+		system:      m.systemTier.isDue(tick),
+	}
+	return engine.Needs{
+		Sockets:   m.due.connections || m.due.groups,
+		Listeners: m.due.system && m.wantsListeners(),
+		States:    m.due.system && m.cfg.Metrics.SystemNetworkConnectionCount.Enabled,
+		Counters:  m.due.system,
+	}
+}
+
+func (m *Metrics) wantsListeners() bool {
+	return m.cfg.Metrics.TCPListenerQueueUsage.Enabled || m.cfg.Metrics.TCPListenerQueueLimit.Enabled
+}
+
+// Scrape implements engine.View.
+func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
+	m.connectionsTier.done(s.Tick, m.due.connections)
+	m.groupsTier.done(s.Tick, m.due.groups)
+	m.systemTier.done(s.Tick, m.due.system)
+	m.writer.place = s.Place
+	var sends []func(context.Context) error
+	if m.due.groups {
+		sends = append(sends, m.sendAll("groups", m.writeGroups(s)))
+	}
+	if m.due.connections {
+		sends = append(sends, m.sendConnections(s))
+	}
+	if m.due.system {
+		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
+	}
+	return func(ctx context.Context) error {
+		var errs []error
+		for _, send := range sends {
+			errs = append(errs, send(ctx))
+		}
+		return errors.Join(errs...)
+	}
+}
+
+func (m *Metrics) writeGroups(s *engine.Scrape) []pmetric.Metrics {
+	defer m.phase(s, metadata.AttributePhaseGroup)()
+	m.groups.Collect(s.Now)
+	ctx := context.Background()
+	m.cfg.Telemetry.ReceiverTcpstatsGroups.Record(ctx, int64(m.groups.Len()))
+	m.cfg.Telemetry.ReceiverTcpstatsOverflowedConnections.Record(ctx, m.groups.Overflowed())
+	batches := m.writer.Groups(m.groups, s.Complete, s.Now)
+	m.groups.End(s.Complete)
+	return batches
+}
+
+// namespacesAtOnce is how many namespaces a batch has: some 2000 points.
+const namespacesAtOnce = 50
+
+func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
+	defer m.phase(s, metadata.AttributePhaseSystem)()
+	if m.wantsListeners() {
+		for c := range s.Connections() {
+			if c.State == tcp.Listen {
+				m.writer.AddListener(c)
+			}
+		}
+	}
+	n := 0
+	for space := range s.Spaces() {
+		switch {
+		case n == 0:
+			md := m.writer.System(space.Counters, space.States, s.Now)
+			if m.ends != nil {
+				m.writer.Ends(md, m.ends, s.Now)
+			}
+			batches = append(batches, md)
+		case n%namespacesAtOnce == 1:
+			batches = append(batches, pmetric.NewMetrics())
+			fallthrough
+		default:
+			m.writer.Namespace(batches[len(batches)-1], space.Place, space.Start, space.Counters, space.States, s.Now)
+		}
+		n++
+	}
+	return batches
+}
+
+// sendAll sends batches that have been built. One that is refused does not cost
+// the others.
+func (m *Metrics) sendAll(what string, batches []pmetric.Metrics) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var errs []error
+		for i, md := range batches {
+			batches[i] = pmetric.Metrics{} // what was taken need not be kept
+			if err := m.consume(ctx, md); err != nil {
+				errs = append(errs, fmt.Errorf("hand %s to the pipeline: %w", what, err))
+			}
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// sendConnections selects the connections that are written. They are built a
+// batch at a time, when the pipeline has taken the one before: all of them at once
+// would take some kilobytes each.
+func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error {
+	stop := m.phase(s, metadata.AttributePhaseSelect)
+	kept, left := table.Top(m.kept[:0], s.Connections(), m.cfg.Connections.OrderBy, m.cfg.Connections.Limit, func(c *table.Connection) bool {
+		return c.State != tcp.Listen
+	})
+	m.writer.SortByHolder(kept)
+	ids := make([]tcp.Identity, len(kept))
+	for i, c := range kept {
+		ids[i] = c.ID
+	}
+	clear(kept)
+	m.kept = kept
+	stop()
+	m.dropped(metadata.AttributeReasonLimit, left)
+
+	return func(ctx context.Context) error {
+		defer m.phase(s, metadata.AttributePhaseWrite)()
+		var errs []error
+		for chunk := range slices.Chunk(ids, m.cfg.Connections.BatchSize) {
+			md, connections := m.buildConnections(s, chunk)
+			err := m.consume(ctx, md)
+			if err == nil {
+				ids = ids[len(chunk):]
+				continue
+			}
+			errs = append(errs, fmt.Errorf("hand connections to the pipeline: %w", err))
+			if !consumererror.IsPermanent(err) {
+				// The pipeline takes no more now: do not press.
+				break
+			}
+			// Something in this batch: the next may pass.
+			m.dropped(metadata.AttributeReasonPipeline, connections)
+			ids = ids[len(chunk):]
+		}
+		m.dropped(metadata.AttributeReasonPipeline, len(ids))
+		return errors.Join(errs...)
+	}
+}
+
+// buildConnections builds a batch of those of the connections that are still
+// there.
+func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pmetric.Metrics, connections int) {
+	s.Later(func(find func(tcp.Identity) *table.Connection) {
+		m.kept = m.kept[:0]
+		for _, id := range ids {
+			if c := find(id); c != nil && c.Details != nil {
+				m.kept = append(m.kept, c)
+			}
+		}
+		connections = len(m.kept)
+		md = m.writer.Connections(m.kept, s.Now)
+		clear(m.kept)
+	})
+	return md, connections
+}
+
+// consume hands a batch to the pipeline and waits until it took it.
+func (m *Metrics) consume(ctx context.Context, md pmetric.Metrics) error {
+	points := md.DataPointCount()
+	if points == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	op := m.obsreport.StartMetricsOp(ctx)
+	err := m.cfg.Next.ConsumeMetrics(op, md)
+	m.obsreport.EndMetricsOp(op, metadata.Type.String(), points, err)
+	return err
+}
+
+func (m *Metrics) dropped(reason metadata.AttributeReason, connections int) {
+	if connections > 0 {
+		m.cfg.Telemetry.ReceiverTcpstatsDroppedSeries.Add(context.Background(), int64(connections),
+			metric.WithAttributes(attribute.String("reason", reason.String())))
+	}
+}
+
+// phase measures a part of the work on a scrape, from now to the call of what it
+// returns.
+func (m *Metrics) phase(s *engine.Scrape, phase metadata.AttributePhase) (stop func()) {
+	began, source := time.Now(), s.Source
+	return func() {
+		m.cfg.Telemetry.ReceiverTcpstatsScrapeDuration.Record(context.Background(), time.Since(began).Seconds(),
+			metric.WithAttributes(attribute.String("source", source), attribute.String("phase", phase.String())))
+	}
+}
+
+// tier is something that is written at every so many ticks.
+type tier struct {
+	every int64 // ticks; 0: never
+	last  int64 // the period in which it was written last, from 1
+}
+
+// isDue reports whether the tick, counted from 0, is the first of a period.
+// Periods whose first tick was missed are due at a later one.
+func (t *tier) isDue(tick int64) bool { return t.every > 0 && tick/t.every+1 != t.last }
+
+// done notes that it was written at a tick.
+func (t *tier) done(tick int64, written bool) {
+	if written {
+		t.last = tick/t.every + 1
+	}
+}

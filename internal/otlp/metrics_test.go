@@ -1,0 +1,31 @@
+package otlp
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTiers(t *testing.T) {
+	var got []int64
+	every := tier{every: 6}
+	for tick := range int64(20) {
+		due := every.isDue(tick)
+		if tick == 6 || tick == 7 { // missed: the pipeline blocked
+			continue
+		}
+		every.done(tick, due)
+		if due {
+			got = append(got, tick)
+		}
+	}
+	assert.Equal(t, []int64{0, 8, 12, 18}, got)
+
+	always := tier{every: 1}
+	never := tier{}
+	for tick := range int64(5) {
+		assert.True(t, always.isDue(tick))
+		always.done(tick, true)
+		assert.False(t, never.isDue(tick))
+	}
+}

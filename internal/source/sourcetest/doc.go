@@ -1,0 +1,3 @@
+// Package sourcetest tests that a source does what package source promises of it,
+// and makes what such tests need. Each source's own tests call [Run].
+package sourcetest
