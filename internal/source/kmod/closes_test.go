@@ -70,6 +70,14 @@ func TestDrain(t *testing.T) {
 	assert.True(t, isPartial(err), "%v", err)
 	assert.Equal(t, 3, n, "one that cannot be read costs no other")
 
+	// Who has had enough gets the rest the next time.
+	_, err = w.Write(oneRead(t))
+	require.NoError(t, err)
+	stop := errors.New("stop")
+	_, err = c.Drain(func(*tcp.Notice) error { return stop })
+	assert.Equal(t, stop, err)
+	assert.Equal(t, 1, drain(t, c))
+
 	_, err = w.Write([]byte("text"))
 	require.NoError(t, err)
 	_, err = c.Drain(func(*tcp.Notice) error { return nil })
@@ -85,6 +93,7 @@ func TestWaitWaits(t *testing.T) {
 		t.Fatalf("there was nothing: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
+	assert.Zero(t, drain(t, c), "and does not keep out who does not wait")
 	_, err := w.Write(oneRead(t))
 	require.NoError(t, err)
 	require.NoError(t, <-done)
@@ -97,6 +106,7 @@ func TestCloseEndsWaiting(t *testing.T) {
 	go func() { done <- c.Wait() }()
 	time.Sleep(20 * time.Millisecond)
 	require.NoError(t, c.Close())
+	require.NoError(t, c.Close(), "more calls than one do nothing")
 	require.ErrorIs(t, <-done, os.ErrClosed)
 	require.ErrorIs(t, c.Wait(), os.ErrClosed)
 	_, err := c.Drain(func(*tcp.Notice) error { return nil })

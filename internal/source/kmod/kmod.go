@@ -135,7 +135,7 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 // Close implements source.Source. Of a device whose module was unloaded there is
 // nothing left to close.
 func (s *Source) Close() error {
-	if err := s.file.Close(); err != nil && !gone(err) {
+	if err := s.file.Close(); err != nil && !gone(err) && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil
