@@ -127,7 +127,11 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 		return s.wrong(err)
 	}
 	if w.trailer.Syncache > 0 {
-		err = errors.Join(err, s.Embryos(ctx, w.trailer.Syncache, visit))
+		embryos := s.Embryos(ctx, w.trailer.Syncache, visit)
+		if err == nil {
+			return embryos
+		}
+		err = errors.Join(err, embryos)
 	}
 	return err
 }
