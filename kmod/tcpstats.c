@@ -165,6 +165,7 @@ tcpstats_load(void)
 	int error;
 
 	tcpstats_guard = lim_alloc();
+	tcpstats_ends_load();
 	error = tcpstats_check_kernel();
 	if (error == 0)
 		error = tcpstats_endsdev_load();

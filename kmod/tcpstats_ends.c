@@ -49,12 +49,12 @@ struct tcpstats_life {
 	struct tcpstats_process tl_last;
 };
 
-/* Outlives the sysctl, which outlives tcpstats_ends_unload(). */
 static struct sx tcpstats_ends_sx;
 SX_SYSINIT(tcpstats_ends, &tcpstats_ends_sx, "tcpstats ends");
 static u_int	tcpstats_ends_users;	/* readers, and the sysctl */
 static bool	tcpstats_ends_dying;	/* the module goes */
 static int	tcpstats_ends_always;	/* what the sysctl was set to */
+static struct sysctl_ctx_list tcpstats_ends_oids;
 
 static int	tcpstats_ends_hook(int32_t type, int32_t id, void *udata,
 		    void *ctx, void *item, struct osd *osd);
@@ -508,9 +508,6 @@ tcpstats_ends_sysctl(SYSCTL_HANDLER_ARGS)
 		return (EOPNOTSUPP);
 	return (tcpstats_ends_set(always));
 }
-SYSCTL_PROC(_net_inet_tcp_tcpstats, OID_AUTO, ends,
-    CTLTYPE_INT | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0, tcpstats_ends_sysctl,
-    "I", "Follow connections to their ends also while nobody reads them");
 
 /*
  * Whether the kernel has the hooks: options TCP_HHOOK, which is in GENERIC.
@@ -528,10 +525,27 @@ tcpstats_ends_supported(void)
 	return (hhh != NULL);
 }
 
+/*
+ * The sysctl is a dynamic one: the kernel waits for the handlers of these, which
+ * sleep here, and of no others, before a module goes.
+ */
+void
+tcpstats_ends_load(void)
+{
+
+	sysctl_ctx_init(&tcpstats_ends_oids);
+	SYSCTL_ADD_PROC(&tcpstats_ends_oids,
+	    SYSCTL_STATIC_CHILDREN(_net_inet_tcp_tcpstats), OID_AUTO, "ends",
+	    CTLTYPE_INT | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0,
+	    tcpstats_ends_sysctl, "I",
+	    "Follow connections to their ends also while nobody reads them");
+}
+
 void
 tcpstats_ends_unload(void)
 {
 
+	sysctl_ctx_free(&tcpstats_ends_oids);
 	sx_xlock(&tcpstats_ends_sx);
 	tcpstats_ends_dying = true;
 	sx_xunlock(&tcpstats_ends_sx);

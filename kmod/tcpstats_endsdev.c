@@ -350,10 +350,10 @@ tcpstats_ends_detach(struct knote *kn)
 }
 
 /*
- * Called while the device is destroyed, until nobody is in it any more.
+ * Wake all who wait: the device goes.
  */
 static void
-tcpstats_ends_purge(struct cdev *dev __unused)
+tcpstats_ends_wake(void)
 {
 	struct tcpstats_reader *er;
 
@@ -367,6 +367,16 @@ tcpstats_ends_purge(struct cdev *dev __unused)
 	mtx_unlock(&tcpstats_ends_mtx);
 }
 
+/*
+ * Called while the device is destroyed, until nobody is in it any more.
+ */
+static void
+tcpstats_ends_purge(struct cdev *dev __unused)
+{
+
+	tcpstats_ends_wake();
+}
+
 static void
 tcpstats_ends_close(void *arg)
 {
@@ -378,7 +388,11 @@ tcpstats_ends_close(void *arg)
 	mtx_unlock(&tcpstats_ends_mtx);
 	tcpstats_ends_release();
 	seldrain(&er->er_sel);
-	knlist_clear(&er->er_sel.si_note, 0);
+	/*
+	 * Not knlist_clear(9), which leaves knotes in their kqueues that refer
+	 * to tcpstats_ends_filter.
+	 */
+	knlist_delete(&er->er_sel.si_note, curthread, 0);
 	knlist_destroy(&er->er_sel.si_note);
 	sx_destroy(&er->er_lock);
 	crfree(er->er_cred);
@@ -447,6 +461,14 @@ void
 tcpstats_endsdev_unload(void)
 {
 
-	if (tcpstats_ends_dev != NULL)
-		destroy_dev(tcpstats_ends_dev);
+	if (tcpstats_ends_dev == NULL)
+		return;
+	/*
+	 * kevent(2) gives the end of file to those who wait in it before their
+	 * knotes go, if they get to run in the meantime.
+	 */
+	tcpstats_ends_wake();
+	if (tcpstats_ends_readers != 0)
+		pause("tcpend", MAX(hz / 10, 1));
+	destroy_dev(tcpstats_ends_dev);
 }

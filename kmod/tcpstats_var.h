@@ -190,6 +190,7 @@ struct tcpstats_life;
 bool	tcpstats_ends_supported(void);
 int	tcpstats_ends_hold(void);
 void	tcpstats_ends_release(void);
+void	tcpstats_ends_load(void);
 void	tcpstats_ends_unload(void);
 void	tcpstats_ends_fill(struct tcpstats_end *te,
 	    const struct tcpstats_life *tl, struct inpcb *inp);

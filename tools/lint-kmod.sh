@@ -37,7 +37,7 @@ else
 	echo "skipped: no mandoc (apt install mandoc)"
 fi
 
-echo "== tcpstats.c"
+echo "== tcpstats*.c"
 if [ -z "${SYSDIR:-}" ]; then
 	echo "skipped: no SYSDIR=/usr/src/sys, the sources of a FreeBSD kernel"
 	exit $status
@@ -63,12 +63,14 @@ for options in "SMP INET6 VIMAGE" "SMP INET6 VIMAGE INVARIANTS INVARIANT_SUPPORT
 		[ -d "$SYSDIR/$machine/include" ] || { echo "skipped: no $machine in $SYSDIR"; continue; }
 		echo "$machine: $options"
 		# -Wno-…: what the kernel's own headers do.
-		"$CLANG" --target="${rest%%:*}-unknown-freebsd" "${rest#*:}" -fsyntax-only -std=gnu99 -O2 \
-			-D_KERNEL -DKLD_MODULE -DHAVE_KERNEL_OPTION_HEADERS -nostdinc -ffreestanding -fno-common \
-			-include "$tmp/opt/opt_global.h" -I"$tmp/opt" -I. -I"$SYSDIR" -I"$SYSDIR/contrib/ck/include" \
-			-Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wshadow -Wwrite-strings \
-			-Wno-unused-parameter -Wno-sign-compare -Wno-pointer-sign -Wno-address-of-packed-member -Wno-unknown-pragmas \
-			-D__printf__=__freebsd_kprintf__ -Werror tcpstats.c || bad
+		for file in tcpstats*.c; do
+			"$CLANG" --target="${rest%%:*}-unknown-freebsd" "${rest#*:}" -fsyntax-only -std=gnu99 -O2 \
+				-D_KERNEL -DKLD_MODULE -DHAVE_KERNEL_OPTION_HEADERS -nostdinc -ffreestanding -fno-common \
+				-include "$tmp/opt/opt_global.h" -I"$tmp/opt" -I. -I"$SYSDIR" -I"$SYSDIR/contrib/ck/include" \
+				-Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wshadow -Wwrite-strings \
+				-Wno-unused-parameter -Wno-sign-compare -Wno-pointer-sign -Wno-address-of-packed-member -Wno-unknown-pragmas \
+				-D__printf__=__freebsd_kprintf__ -Werror "$file" || bad
+		done
 	done
 done
 exit $status

@@ -44,6 +44,12 @@ func (k *kinfo) name() string {
 	return tcp.Name(name, commLen-1)
 }
 
+// isOf reports whether the process is the one that a source saw, by comm, which is
+// all that a source of FreeBSD sees of the name of a program.
+func (k *kinfo) isOf(h *tcp.Holder, _ string) bool {
+	return k.start == h.Started.Microseconds() && k.name() == h.Executable
+}
+
 // maxUptime keeps starting times inside time.Duration.
 const maxUptime = int64(1<<63-1) / int64(time.Microsecond)
 

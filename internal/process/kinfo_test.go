@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 func TestKinfo(t *testing.T) {
@@ -31,6 +33,20 @@ func TestKinfo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A process that a source saw is known by its start and by comm, which is cut.
+func TestKinfoIsOf(t *testing.T) {
+	k := kinfo{start: 5_000_001}
+	copy(k.comm[:], "a-name-of-19-bytes-")
+	seen := tcp.Holder{Started: 5*time.Second + 1900*time.Nanosecond, Executable: "a-name-of-19-bytes-", IsComm: true}
+	assert.True(t, k.isOf(&seen, "a-name-of-19-bytes-and-more"))
+	other := seen
+	other.Started += time.Microsecond
+	assert.False(t, k.isOf(&other, "a-name-of-19-bytes-and-more"), "another process")
+	other = seen
+	other.Executable = "sh"
+	assert.False(t, k.isOf(&other, "a-name-of-19-bytes-and-more"), "it ran another program then")
 }
 
 // The same process is the same, whatever the clock was set to.

@@ -121,3 +121,9 @@ func parseBootTime(stat []byte) (time.Time, error) {
 	}
 	return time.Time{}, errBootTime
 }
+
+// isOf reports whether the process is the one that a source saw. executable is the
+// name of its program's file.
+func (s *procStamp) isOf(h *tcp.Holder, executable string) bool {
+	return s.start == uint64(max(h.Started, 0)/tick) && (h.IsComm || executable == h.Executable)
+}

@@ -4,8 +4,11 @@
 #
 #     boot.sh KERNEL FOLDER [SECONDS]
 #
-# KERNEL is an amd64 kernel that can be booted through PVH, with virtio_blk and FFS
-# in it. FOLDER becomes the root file system; its /sbin/init runs. After SECONDS, an
+# KERNEL is an amd64 kernel with virtio_blk and FFS in it, which qemu boots through
+# PVH. Kernels that know PVH only from Xen do not boot here: the notes of Xen must be
+# in a loaded segment (13 has them outside), early delays must be the i8254's instead
+# of Xen's clock's (xen_pvh_init_ops in x86/xen/pv.c of 15), and the memory map must
+# come from start_info instead of Xen (13). FOLDER becomes the root file system; its /sbin/init runs. After SECONDS, an
 # hour by default, qemu is stopped, and this fails.
 set -eu
 
@@ -32,7 +35,7 @@ timeout "$seconds" qemu-system-x86_64 \
 	-drive if=none,id=root,file="$tmp/root.img",format=raw,cache=unsafe \
 	-device virtio-blk-pci,drive=root \
 	-kernel "$kernel" \
-	-append "vfs.root.mountfrom=ufs:/dev/vtbd0 console=comconsole kern.poweroff_on_panic=1 kern.panic_reboot_wait_time=0" \
+	-append "vfs.root.mountfrom=ufs:/dev/vtbd0 console=comconsole hw.uart.console=io:0x3f8 kern.poweroff_on_panic=1 kern.panic_reboot_wait_time=0" \
 	</dev/null &
 qemu=$!
 trap 'kill "$qemu"; exit 1' HUP INT TERM

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ var death = regexp.MustCompile(`^(panic: |Fatal trap|Fatal double fault)`)
 // console is a guest's console.
 type console struct {
 	lines  *bufio.Scanner
-	record io.Writer // gets all of it
+	record io.Writer // gets it up to the end of the last job
 	over   bool      // there is no further job
 	dying  bool      // the kernel has panicked
 	hung   *time.Timer
@@ -47,8 +48,11 @@ func (c *console) next(t *testing.T) (job.Line, bool) {
 	default:
 		c.hung.Reset(hangs)
 	}
-	if _, err := io.WriteString(c.record, strings.TrimRight(line, "\r")+"\n"); err != nil {
-		t.Fatal(err)
+	// A debug kernel complains about its own unmounting.
+	if !c.over {
+		if _, err := io.WriteString(c.record, strings.TrimRight(line, "\r")+"\n"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return job.Parse(line), true
 }
@@ -113,29 +117,70 @@ func (c *console) job(t *testing.T) {
 	skips(t, output)
 }
 
-var skipped = regexp.MustCompile(`^ *--- SKIP: (\S+)`)
-
-// skips makes the tests skipped in the guest such of this test, with the reason,
-// which is what each said last.
+// skips makes the tests skipped in the guest such of this test, with the reason.
 func skips(t *testing.T, output []string) {
-	for i, line := range output {
-		m := skipped.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		why := "it does not say why"
-		// With -test.v the reason stands before the verdict, or right after it.
-		for _, near := range []int{i - 1, i + 1} {
-			if near >= 0 && near < len(output) && reason.MatchString(output[near]) {
-				why = reason.ReplaceAllString(output[near], "")
-				break
-			}
-		}
-		t.Run(m[1], func(t *testing.T) { t.Skip(why) })
+	for _, s := range skipped(output) {
+		t.Run(s.test, func(t *testing.T) { t.Skip(s.why) })
 	}
 }
 
-var reason = regexp.MustCompile(`^ +\S+\.go:\d+: `)
+type skip struct{ test, why string }
+
+var (
+	speaks  = regexp.MustCompile(`^=== (?:RUN|CONT|NAME) +(\S+)`)
+	verdict = regexp.MustCompile(`^ *--- SKIP: (\S+)`)
+	reason  = regexp.MustCompile(`^ +\S+\.go:\d+: `)
+)
+
+// skipped finds the tests that were skipped, with what each said last. With
+// -test.v that stands after the line that says who speaks, and the verdict of a
+// test within another one much later, or it follows the verdict.
+func skipped(output []string) (all []skip) {
+	said := map[string]string{}
+	current := ""
+	for i, line := range output {
+		if m := speaks.FindStringSubmatch(line); m != nil {
+			current = m[1]
+		} else if reason.MatchString(line) {
+			said[current] = reason.ReplaceAllString(line, "")
+		} else if m := verdict.FindStringSubmatch(line); m != nil {
+			s := skip{m[1], said[m[1]]}
+			if s.why == "" && i+1 < len(output) && reason.MatchString(output[i+1]) {
+				s.why = reason.ReplaceAllString(output[i+1], "")
+			}
+			if s.why == "" {
+				s.why = "it does not say why"
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func TestSkipped(t *testing.T) {
+	output := []string{
+		"=== RUN   TestA",
+		"    a_test.go:1: alone",
+		"--- SKIP: TestA (0.00s)",
+		"=== RUN   TestB",
+		"=== RUN   TestB/one",
+		"    b_test.go:2: nested",
+		"=== RUN   TestB/two",
+		"    b_test.go:3: said, not skipped",
+		"=== NAME  TestB",
+		"    b_test.go:4: the whole says something, too",
+		"--- PASS: TestB (0.00s)",
+		"    --- SKIP: TestB/one (0.00s)",
+		"    --- PASS: TestB/two (0.00s)",
+		"--- SKIP: TestC (0.00s)",
+		"    c_test.go:5: after the verdict",
+		"--- SKIP: TestD (0.00s)",
+	}
+	want := []skip{{"TestA", "alone"}, {"TestB/one", "nested"}, {"TestC", "after the verdict"}, {"TestD", "it does not say why"}}
+	if got := skipped(output); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
 
 func TestConsole(t *testing.T) {
 	for _, line := range []string{

@@ -98,6 +98,9 @@ func (g *guest) files(system string) map[string]string {
 // endToEnd makes a job of the tests of the distribution, with the module if there is
 // one.
 func (g *guest) endToEnd() {
+	if !g.want.MatchString("e2e") {
+		return
+	}
 	const binary = tests + "/e2e"
 	g.compile(repository+"/internal/e2e", binary, "test", "-c", ".")
 	g.run(repository, tool("MAKE", "make"), "--no-print-directory", "cross/freebsd/amd64")

@@ -2,6 +2,8 @@ package freebsd
 
 import (
 	"bufio"
+	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +43,14 @@ func TestKernel(t *testing.T) {
 	g.endToEnd()
 	g.finish()
 
-	record, err := os.Create(filepath.Join(build(t), "console.txt"))
+	// Each kernel has its own, so that several can run at once.
+	path, err := filepath.Abs(kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := fnv.New32a()
+	_, _ = of.Write([]byte(path))
+	record, err := os.Create(filepath.Join(build(t), fmt.Sprintf("console-%08x.txt", of.Sum32())))
 	if err != nil {
 		t.Fatal(err)
 	}

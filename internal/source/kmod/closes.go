@@ -31,10 +31,11 @@ type closes struct {
 	conn syscall.RawConn
 
 	// Each made once, so that a read costs no allocation.
-	poll, read func(fd uintptr) (done bool)
-	events     int16 // that poll found
-	n          int   // bytes, and
-	err        error // error of read
+	poll   func(fd uintptr) (done bool)
+	read   func(fd uintptr)
+	events int16 // that poll found
+	n      int   // bytes, and
+	err    error // error of read
 
 	dec *EndDecoder
 	buf []byte
@@ -69,10 +70,10 @@ func newCloses(file *os.File) (*closes, error) {
 		c.events = fds[0].Revents
 		return true
 	}
-	c.read = func(fd uintptr) bool {
+	c.read = func(fd uintptr) {
 		for {
 			if c.n, c.err = unix.Read(int(fd), c.buf); !errors.Is(c.err, unix.EINTR) {
-				return true
+				return
 			}
 		}
 	}
@@ -106,40 +107,48 @@ func (c *closes) Wait() error {
 func (c *closes) Drain(visit func(*tcp.Notice) error) (lost uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var partial error
+	c.dec.losses.Reset()
 	for {
-		err := c.conn.Read(c.read)
 		select {
 		case <-c.stopped:
 			return lost, os.ErrClosed
 		default:
 		}
-		switch {
-		case err != nil:
+		if err := c.dec.next(visit); err != nil {
+			return lost, err
+		}
+		// Not by RawConn.Read, which a Wait that waits would keep out.
+		if err := c.conn.Control(c.read); err != nil {
+			select {
+			case <-c.stopped:
+				return lost, os.ErrClosed
+			default:
+			}
 			return lost, fmt.Errorf("read ends of connections: %w", err)
+		}
+		switch {
 		case errors.Is(c.err, unix.EAGAIN):
-			return lost, partial
+			return lost, c.dec.losses.Err()
 		case c.err != nil:
 			return lost, advice(fmt.Errorf("read ends of connections: %w", c.err))
 		}
-		more, err := c.dec.Read(c.buf[:c.n], visit)
+		more, err := c.dec.begin(c.buf[:c.n])
 		lost += more
-		switch {
-		case err == nil:
-		case isPartial(err):
-			partial = errors.Join(partial, err)
-		case errors.Is(err, errLayout) || errors.Is(err, errTruncated):
+		if err != nil {
 			return lost, fmt.Errorf("read %s: %w", c.file.Name(), err)
-		default:
-			return lost, err
 		}
 	}
 }
 
 // Close implements source.CloseStream.
-func (c *closes) Close() error {
-	c.once.Do(func() { close(c.stopped) })
-	if err := c.file.Close(); err != nil && !gone(err) {
+func (c *closes) Close() (err error) {
+	c.once.Do(func() {
+		close(c.stopped)
+		if err = c.file.Close(); gone(err) {
+			err = nil
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("close ends of connections: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package kmod
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -17,6 +19,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 )
 
 // A test runs itself again as a child, which becomes somebody else and says what
@@ -45,6 +49,8 @@ type report struct {
 	Inherited  int           // records through a descriptor of the parent's
 	Records    []seen
 	Trailer    Trailer
+	Confined   bool
+	Ends       int // of connections that it saw
 }
 
 type seen struct {
@@ -54,6 +60,13 @@ type seen struct {
 
 func child(kind string) (r report) {
 	runtime.LockOSThread()
+	if strings.Contains(kind, "-ends") {
+		r, err := endsInJail(kind)
+		if err != nil {
+			r.Err = err.Error()
+		}
+		return r
+	}
 	err := func() error {
 		switch kind {
 		case "jail", "vnet":
@@ -98,6 +111,11 @@ func child(kind string) (r report) {
 		if err != nil {
 			return err
 		}
+		src, err := Factory().Open(context.Background())
+		if err != nil {
+			return err
+		}
+		r.Confined = src.(source.Confined).Confined()
 		r.HeaderVnet, r.HeaderJail, r.Trailer = s.header.u32(atHeaderVnet), s.header.u32(atHeaderJail), s.trailer
 		for _, rec := range s.records {
 			r.Records = append(r.Records, seen{rec.endpoints()[0].String(), rec.u32(atUID), rec.u32(atJail), rec.u32(atVnet)})
@@ -173,6 +191,7 @@ func TestJail(t *testing.T) {
 	assert.Zero(t, r.HeaderVnet, "it has the host's")
 	assert.Equal(t, []seen{{r.Listener, 0, r.Jail, 0}}, r.Records)
 	assert.NotZero(t, r.Trailer.Withheld)
+	assert.True(t, r.Confined, "its counters are those of the host")
 	assert.Greater(t, r.Inherited, 1, "a descriptor shows what the one who opened it may see")
 
 	mine := walkOnce(t)
@@ -196,6 +215,7 @@ func TestVnet(t *testing.T) {
 	assert.Equal(t, r.Jail, r.HeaderVnet)
 	assert.Equal(t, []seen{{r.Listener, 0, r.Jail, r.Jail}}, r.Records)
 	assert.Zero(t, r.Trailer.Withheld, "the host's are of another vnet")
+	assert.False(t, r.Confined, "so are its counters")
 
 	for _, rec := range walkOnce(t).records {
 		assert.Zero(t, rec.u32(atVnet), "without asking only one's own")

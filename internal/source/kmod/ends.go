@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -26,6 +25,10 @@ type EndDecoder struct {
 	holders map[holderKey]*tcp.Holder
 	losses  source.Losses
 	lost    uint64 // as of the last read, since the device was opened
+
+	// Of the last read.
+	header endsHeader
+	left   []byte // ends that are yet to be visited
 }
 
 type holderKey struct {
@@ -77,27 +80,45 @@ func parseEndsHeader(b []byte) (h endsHeader, err error) {
 // Read visits the ends that one read returned. It returns how many more were lost
 // since the last one.
 func (d *EndDecoder) Read(b []byte, visit func(*tcp.Notice) error) (lost uint64, err error) {
+	d.losses.Reset()
+	if lost, err = d.begin(b); err != nil {
+		return lost, err
+	}
+	if err := d.next(visit); err != nil {
+		return lost, err
+	}
+	return lost, d.losses.Err()
+}
+
+// begin takes what one read returned, for next to visit, and returns how many ends
+// were lost since the last one.
+func (d *EndDecoder) begin(b []byte) (lost uint64, err error) {
 	h, err := parseEndsHeader(b)
 	if err != nil {
 		return 0, err
 	}
-	d.vnet = h.vnet
 	lost = h.lost - min(d.lost, h.lost)
-	d.lost = h.lost
-	d.losses.Reset()
+	d.lost, d.vnet, d.header = h.lost, h.vnet, h
 	if uint64(len(b)) < uint64(h.headerLen)+uint64(h.count)*uint64(h.endLen) {
 		return lost, fmt.Errorf("%d bytes for %d ends: %w", len(b), h.count, errTruncated)
 	}
-	b = b[h.headerLen:]
-	for range h.count {
-		if err := d.end(&h, b[:h.endLen]); err != nil {
+	d.left = b[h.headerLen : h.headerLen+int(h.count)*h.endLen]
+	return lost, nil
+}
+
+// next visits what is left of the last read. After an error of visit the rest stays
+// for the next call.
+func (d *EndDecoder) next(visit func(*tcp.Notice) error) error {
+	for len(d.left) > 0 {
+		b := d.left[:d.header.endLen]
+		d.left = d.left[d.header.endLen:]
+		if err := d.end(&d.header, b); err != nil {
 			d.losses.Decode(err)
 		} else if err := visit(&d.notice); err != nil {
-			return lost, err
+			return err
 		}
-		b = b[h.endLen:]
 	}
-	return lost, d.losses.Err()
+	return nil
 }
 
 // end decodes one end into d.notice.
@@ -184,8 +205,8 @@ func (d *EndDecoder) holder(b []byte) *tcp.Holder {
 		PID:        int32(key.pid),
 		UID:        key.uid,
 		Started:    time.Duration(min(key.started, math.MaxInt64)),
-		Executable: strings.ToValidUTF8(string(name), "\uFFFD"),
-		IsComm:     len(name) >= commLen-1,
+		Executable: tcp.Name(name, commLen-1),
+		IsComm:     len(name) >= commLen-1, // the file's name may be longer
 	}
 	d.holders[key] = h
 	return h

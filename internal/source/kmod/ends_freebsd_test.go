@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -256,7 +257,7 @@ func exact(t *testing.T, network, address string, n int) {
 					return
 				}
 				v := life{
-					how: ways[i%len(ways)], up: 1 + rand.IntN(20000), down: rand.IntN(20000),
+					how: ways[i%len(ways)], up: 1 + rand.IntN(20000), down: 1 + rand.IntN(20000),
 					client: endpoints{client.LocalAddr(), client.RemoteAddr()},
 					server: endpoints{server.LocalAddr(), server.RemoteAddr()},
 				}
@@ -395,6 +396,20 @@ func TestEndsOfOlderConnections(t *testing.T) {
 	require.Len(t, all, 1)
 	assert.Equal(t, tcp.Client, all[0].Role)
 	c.stop()
+
+	// The process of an end is the one that the processes say it is.
+	require.NotNil(t, all[0].Holder)
+	resolver, err := process.NewResolver(process.Options{})
+	require.NoError(t, err)
+	defer resolver.Close()
+	p := resolver.Seen(time.Now(), all[0].Holder)
+	assert.Equal(t, int32(os.Getpid()), p.PID)
+	assert.Equal(t, int32(os.Getppid()), p.ParentPID, "it is still there: all is known of it")
+	ended := *all[0].Holder
+	ended.Started -= time.Second
+	p = resolver.Seen(time.Now(), &ended)
+	assert.Zero(t, p.ParentPID, "another one of that number, of which nothing else is known")
+	assert.Equal(t, ended.Executable, p.Executable)
 }
 
 // Attempts that fail end, too.

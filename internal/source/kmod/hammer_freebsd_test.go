@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // hammerTime is how long each of the tests below goes on.
@@ -270,4 +272,107 @@ func TestUnloadWhileHammered(t *testing.T) {
 	assert.Greater(t, unloads, 10)
 	_, err = takeWalk(openDevice(t), bufferLen)
 	require.NoError(t, err)
+}
+
+// Ends of all kinds while readers come, stop reading and die, the sysctl goes on
+// and off, and the module goes and comes.
+func TestHammerEnds(t *testing.T) {
+	path := module(t)
+	w := &workers{t: t, until: time.Now().Add(hammerTime(t))}
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		require.NoError(t, err)
+		serve(t, l)
+		w.start("churn "+address, 5, func() error { return churn(l) })
+	}
+	for range 50 {
+		pair(t, "tcp", "127.0.0.1:0", nil)
+	}
+	var seen, lost, readers, unloads atomic.Int64
+	w.start("read ends", 3, func() error {
+		c, err := openCloses(deviceEnds)
+		if err != nil {
+			time.Sleep(time.Millisecond)
+			return nil // between unload and load
+		}
+		readers.Add(1)
+		for range rand.IntN(20) {
+			if rand.IntN(2) == 0 {
+				time.AfterFunc(time.Second, func() { _ = c.Close() }) // even if nothing comes
+				if err := c.Wait(); err != nil {
+					break // the module is gone
+				}
+			}
+			missed, err := c.Drain(func(n *tcp.Notice) error {
+				seen.Add(1)
+				if n.State != tcp.Closed || !n.Local.IsValid() {
+					return errors.New("a notice without a socket")
+				}
+				return nil
+			})
+			lost.Add(int64(missed))
+			if err != nil {
+				if !gone(err) && !errors.Is(err, os.ErrClosed) {
+					_ = c.Close()
+					return err
+				}
+				break
+			}
+		}
+		_ = c.Close()
+		return nil
+	})
+	w.start("open and never read", 1, func() error {
+		f, err := os.Open(deviceEnds)
+		if err != nil {
+			time.Sleep(time.Millisecond)
+			return nil
+		}
+		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+		_ = f.Close() // EIO where the module is gone
+		return nil
+	})
+	w.start("sysctl", 1, func() error {
+		_ = writeSysctl("net.inet.tcp.tcpstats.ends", []byte{byte(rand.IntN(2)), 0, 0, 0})
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
+		return nil
+	})
+	w.start("walk", 1, func() error {
+		if f, err := os.Open(Device); err == nil {
+			_, _ = takeWalk(f, bufferLen)
+			_ = f.Close()
+		}
+		return nil
+	})
+	if _, err := unix.Sysctl("net.inet.tcp.functions_default"); err == nil {
+		w.start("stack", 1, func() error {
+			stack := []string{"freebsd\x00", "rack\x00"}[rand.IntN(2)]
+			_ = writeSysctl("net.inet.tcp.functions_default", []byte(stack)) // not there everywhere
+			time.Sleep(20 * time.Millisecond)
+			return nil
+		})
+		defer func() { _ = writeSysctl("net.inet.tcp.functions_default", []byte("freebsd\x00")) }()
+	}
+	w.start("vnets", 1, func() error {
+		r, err := spawn("vnet-ends-hammer")
+		if err == nil && r.Err != "" && !strings.Contains(r.Err, "jail_set") {
+			err = errors.New(r.Err)
+		}
+		return err
+	})
+	for time.Now().Before(w.until) {
+		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
+		id, err := kldfind(path)
+		require.NoError(t, err)
+		if err := kldunload(id, true); err != nil {
+			require.ErrorIs(t, err, unix.EBUSY)
+			continue
+		}
+		unloads.Add(1)
+		require.NoError(t, kldload(path))
+	}
+	w.group.Wait()
+	t.Logf("%d readers saw %d ends and lost %d; unloaded %d times", readers.Load(), seen.Load(), lost.Load(), unloads.Load())
+	assert.Positive(t, seen.Load())
+	assert.Positive(t, unloads.Load())
 }

@@ -127,7 +127,11 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 		return s.wrong(err)
 	}
 	if w.trailer.Syncache > 0 {
-		err = errors.Join(err, s.Embryos(ctx, w.trailer.Syncache, visit))
+		embryos := s.Embryos(ctx, w.trailer.Syncache, visit)
+		if err == nil {
+			return embryos
+		}
+		err = errors.Join(err, embryos)
 	}
 	return err
 }
@@ -135,7 +139,7 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 // Close implements source.Source. Of a device whose module was unloaded there is
 // nothing left to close.
 func (s *Source) Close() error {
-	if err := s.file.Close(); err != nil && !gone(err) {
+	if err := s.file.Close(); err != nil && !gone(err) && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil

@@ -127,6 +127,7 @@ func TestFallback(t *testing.T) {
 	require.NoError(t, kldload(path))
 	require.True(t, selector.TryBetter(ctx, now.Add(3*time.Hour)))
 	require.NoError(t, selector.Current().Sockets(ctx, visit))
+	selector.Succeeded()
 
 	var lines []string
 	for _, e := range logs.TakeAll() {

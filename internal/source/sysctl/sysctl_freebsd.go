@@ -79,7 +79,15 @@ func (s *Source) Sockets(ctx context.Context, visit func(*tcp.Socket) error) err
 	if err != nil {
 		return fmt.Errorf("list TCP sockets: %w", err)
 	}
-	err = s.dec.List(list, visit)
+	// An error of visit is the caller's, whatever it is.
+	var stopped error
+	err = s.dec.List(list, func(sock *tcp.Socket) error {
+		stopped = visit(sock)
+		return stopped
+	})
+	if stopped != nil {
+		return stopped
+	}
 	if partial := (*source.PartialError)(nil); err != nil && !errors.As(err, &partial) {
 		return fmt.Errorf("list TCP sockets: %w", err)
 	}

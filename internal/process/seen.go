@@ -1,3 +1,5 @@
+//go:build linux || freebsd
+
 package process
 
 import (
@@ -13,10 +15,7 @@ const maxSeen = 4096
 // Seen returns the process that a source saw with a socket. Of one that has ended
 // only what the source saw is known: no parent, command, date or cgroup.
 func (r *Resolver) Seen(now time.Time, h *tcp.Holder) *Process {
-	start := uint64(max(h.Started, 0) / tick)
-	is := func(k *known) bool {
-		return k != nil && k.stamp.start == start && (h.IsComm || k.process.Executable == h.Executable)
-	}
+	is := func(k *known) bool { return k != nil && k.stamp.isOf(h, k.process.Executable) }
 	if k := r.known[h.PID]; is(k) {
 		return k.process
 	}

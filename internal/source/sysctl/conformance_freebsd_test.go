@@ -1,0 +1,11 @@
+package sysctl
+
+import (
+	"testing"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/source/sourcetest"
+)
+
+func TestConformance(t *testing.T) {
+	sourcetest.Run(t, Factory(), sourcetest.Options{})
+}
