@@ -47,7 +47,15 @@ type ProcessConfig struct {
 	Attribution bool `mapstructure:"attribution"`
 	// RefreshInterval is the least time between two walks over all processes.
 	RefreshInterval time.Duration `mapstructure:"refresh_interval"`
+	// Attributes says where the attributes of processes go: resource or data_point.
+	Attributes string `mapstructure:"attributes"`
 }
+
+// The places where attributes of processes go.
+const (
+	onResource  = "resource"
+	onDataPoint = "data_point"
+)
 
 // ConnectionsConfig says which connections get series of their own.
 type ConnectionsConfig struct {
@@ -115,7 +123,7 @@ func createDefaultConfig() *Config {
 		InitialDelay:       time.Second,
 		Source:             source.Auto,
 		NetworkNamespaces:  hostNamespace,
-		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second},
+		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second, Attributes: onResource},
 		Connections: ConnectionsConfig{
 			Limit:     1000,
 			OrderBy:   table.ByIO.String(),

@@ -44,7 +44,7 @@ func TestEveryOption(t *testing.T) {
 	want.Timeout = 2 * time.Second
 	want.Source = "sock_diag"
 	want.Require = []string{"rtt", "bytes"}
-	want.Process.RefreshInterval = 30 * time.Second
+	want.Process.RefreshInterval, want.Process.Attributes = 30*time.Second, "data_point"
 	want.Filter = FilterConfig{
 		States:      []string{"established", "close_wait"},
 		LocalPorts:  []any{443, "8000-8999"},
@@ -93,6 +93,7 @@ func TestBadConfigurations(t *testing.T) {
 		"short timeout":  {func(c *Config) { c.Timeout = 1 }, `timeout: got 1ns, takes 1ms or more, or 0s for no limit`},
 		"nothing to do": {func(c *Config) { c.Groups.Enabled, c.System.Enabled = false, false },
 			`connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least`},
+		"attributes":        {func(c *Config) { c.Process.Attributes = "both" }, `process::attributes: got "both", takes one of resource, data_point`},
 		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process::refresh_interval: got -1s, takes 0s or more`},
 		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections::limit: got -1, takes a number of connections, or 0 for all of them`},
 		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections::batch_size: got 0, takes a number of connections from 1 up`},

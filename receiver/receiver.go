@@ -134,6 +134,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
+		ProcessOnPoints:      c.Process.Attributes == onDataPoint,
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,

@@ -32,6 +32,7 @@ func (c *Config) Validate() error {
 	errs := []error{
 		c.validateTimes(),
 		notNegative("process::refresh_interval", c.Process.RefreshInterval),
+		c.validateAttributes(),
 		c.validateFilter(),
 		c.validateConnections(),
 		c.validateGroups(),
@@ -57,6 +58,13 @@ func (c *Config) validateTimes() error {
 	}
 	errs = append(errs, notNegative("initial_delay", c.InitialDelay))
 	return errors.Join(errs...)
+}
+
+func (c *Config) validateAttributes() error {
+	if a := c.Process.Attributes; a != onResource && a != onDataPoint {
+		return fmt.Errorf("process::attributes: got %q, takes one of %s, %s", a, onResource, onDataPoint)
+	}
+	return nil
 }
 
 func (c *Config) validateFilter() error {

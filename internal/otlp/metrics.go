@@ -30,6 +30,9 @@ type MetricsConfig struct {
 	Connections ConnectionsConfig
 	Groups      GroupsConfig
 	System      SystemConfig
+	// ProcessOnPoints puts what is known of the process of a connection or listener on
+	// each of its points, not on a resource of its own.
+	ProcessOnPoints bool
 	// Boot is when the host was started.
 	Boot time.Time
 
@@ -93,6 +96,7 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
+	m.writer.processOnPoints = cfg.ProcessOnPoints
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config

@@ -30,6 +30,11 @@ type Writer struct {
 	groups      groupWriter
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
+	under       destination
+
+	// processOnPoints puts what is known of a process on each point of its
+	// connections and listeners, not on a resource of its own.
+	processOnPoints bool
 
 	listeners listeners
 	locate    func(namespace uint64) netns.Place // where sockets of a namespace are
