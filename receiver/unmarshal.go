@@ -32,6 +32,7 @@ import (
 //
 // The conversion itself is left to confmap, one section at a time.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	c.recordsSet = c.recordsSet || conf.Get("records") != nil
 	return decode(conf, reflect.ValueOf(c), "")
 }
 
