@@ -230,11 +230,13 @@ func BenchmarkRecord(b *testing.B) {
 	for i := range batch {
 		batch[i] = fullRecord()
 		batch[i].ID.Cookie = uint64(i) << 32
-		p := *batch[i].Process
-		batch[i].Process = &p
-	}
-	for i := range batch {
-		batch[i].Process = batch[i%5].Process
+		if i < 5 {
+			p := *batch[i].Process
+			p.PID = int32(i)
+			batch[i].Process = &p
+		} else {
+			batch[i].Process = batch[i-5].Process
+		}
 	}
 	w := recordWriter()
 	b.ReportAllocs()
