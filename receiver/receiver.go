@@ -112,7 +112,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		observe.Detailed = r.view.Detailed()
 	}
 	if r.nextLogs != nil {
-		observe.Prompt = true
+		observe.Prompt = false
 		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
 	}
 	e := engine.New(observe)

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"golang.org/x/sys/unix"
 
@@ -22,12 +24,16 @@ import (
 )
 
 // liveRecords is a receiver of a real source in a logs pipeline, without a clock.
-func liveRecords(t testing.TB, factory source.Factory, cfg *Config) (s *steps, sink *refusingLogs) {
+func liveRecords(t testing.TB, factory source.Factory, cfg *Config) (s *steps, sink *refusingLogs, lost func() bool) {
 	t.Helper()
 	cfg.Require = []string{"closes", "bytes"}
 	sink = &refusingLogs{}
-	r := newTCPStats(cfg, receivertest.NewNopSettings(metadata.Type), &refusing{}, []source.Factory{factory})
-	r.nextLogs, r.logsSet = sink, r.set
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, telemetry.Shutdown(context.Background())) })
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	r := newTCPStats(cfg, set, &refusing{}, []source.Factory{factory})
+	r.nextLogs, r.logsSet = sink, set
 	e, err := r.newEngine()
 	require.NoError(t, err)
 	if err := e.Open(t.Context()); err != nil {
@@ -40,7 +46,10 @@ func liveRecords(t testing.TB, factory source.Factory, cfg *Config) (s *steps, s
 		assert.NoError(t, s.close())
 	})
 	require.NoError(t, s.scrape())
-	return s, sink
+	return s, sink, func() bool {
+		_, err := telemetry.GetMetric("otelcol_receiver_tcpstats_events_lost")
+		return err == nil
+	}
 }
 
 // ofServer returns the records of connections to a port.
@@ -75,7 +84,7 @@ func testEveryRecord(t *testing.T, factory source.Factory, cfg *Config) {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s, sink := liveRecords(t, factory, cfg)
+	s, sink, lost := liveRecords(t, factory, cfg)
 	clients := make(map[int64]*exec.Cmd)
 	for range processes {
 		self, err := os.Executable()
@@ -116,6 +125,9 @@ func testEveryRecord(t *testing.T, factory source.Factory, cfg *Config) {
 	}
 	require.NoError(t, s.scrape())
 	time.Sleep(300 * time.Millisecond) // one too many would be in a batch by now
+	if lost() {
+		t.Skip("the kernel dropped notices, as it may on a busy host, and without CAP_NET_ADMIN (sysctl net.core.rmem_max)")
+	}
 	all := ofServer(sink, port)
 	require.Len(t, all, n)
 	t.Logf("%d records, %.0f a second", n, n/took.Seconds())
@@ -214,7 +226,7 @@ func TestWhyConnectionsEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listenWithoutMPTCP(t)
-			s, sink := liveRecords(t, bpf.Factory(), recordsConfig())
+			s, sink, _ := liveRecords(t, bpf.Factory(), recordsConfig())
 			client, err := net.Dial("tcp", l.Addr().String())
 			require.NoError(t, err)
 			server, err := l.Accept()
@@ -245,7 +257,7 @@ func TestWhyConnectionsEnded(t *testing.T) {
 		l := listenWithoutMPTCP(t)
 		port := l.Addr().(*net.TCPAddr).Port
 		require.NoError(t, l.Close())
-		s, sink := liveRecords(t, bpf.Factory(), recordsConfig())
+		s, sink, _ := liveRecords(t, bpf.Factory(), recordsConfig())
 		_, err := net.Dial("tcp", l.Addr().String())
 		require.ErrorIs(t, err, unix.ECONNREFUSED)
 		require.Eventually(t, func() bool {
@@ -261,7 +273,7 @@ func TestWhyConnectionsEnded(t *testing.T) {
 	t.Run("aborted in the accept queue", func(t *testing.T) {
 		l := listenWithoutMPTCP(t)
 		port := l.Addr().(*net.TCPAddr).Port
-		s, sink := liveRecords(t, bpf.Factory(), recordsConfig())
+		s, sink, _ := liveRecords(t, bpf.Factory(), recordsConfig())
 		client, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
