@@ -8,6 +8,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -37,6 +38,8 @@ type Config struct {
 	Connections ConnectionsConfig `mapstructure:"connections"`
 	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
+	Records     RecordsConfig     `mapstructure:"records"`
+	recordsSet  bool              // the user has written something there
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -116,6 +119,22 @@ type SystemConfig struct {
 	Interval time.Duration `mapstructure:"interval"`
 }
 
+// RecordsConfig says which records of connections are written, where the receiver
+// stands in a logs pipeline.
+type RecordsConfig struct {
+	// Events are what there is a record of: start, progress, end, failure.
+	Events []string `mapstructure:"events"`
+	// ProgressInterval is the time between two records of a connection that lives;
+	// 0: every scrape.
+	ProgressInterval time.Duration `mapstructure:"progress_interval"`
+	// Limit is how many records are written in a second; 0: all.
+	Limit int `mapstructure:"limit"`
+	// MinDuration leaves out connections that lived shorter and ended well.
+	MinDuration time.Duration `mapstructure:"min_duration"`
+	// CommunityID writes network.community_id.
+	CommunityID bool `mapstructure:"community_id"`
+}
+
 // createDefaultConfig holds all defaults.
 func createDefaultConfig() *Config {
 	return &Config{
@@ -141,7 +160,13 @@ func createDefaultConfig() *Config {
 				50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
 			},
 		},
-		System:               SystemConfig{Enabled: true},
+		System: SystemConfig{Enabled: true},
+		Records: RecordsConfig{
+			Events:           []string{record.End.String(), record.Failure.String()},
+			ProgressInterval: 5 * time.Minute,
+			Limit:            1000,
+			CommunityID:      true,
+		},
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }
@@ -198,6 +223,27 @@ func (c *GroupsConfig) by() ([]group.Attribute, error) {
 			errs = append(errs, fmt.Errorf("groups::by: got %q twice, takes each attribute once", name))
 		}
 		all = append(all, a)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (c *RecordsConfig) kinds() (record.Kinds, error) {
+	var (
+		all  record.Kinds
+		errs []error
+	)
+	for _, name := range c.Events {
+		k, err := record.ParseKind(name)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("records::events: %w", err))
+		case all.Has(k):
+			errs = append(errs, fmt.Errorf("records::events: got %q twice, takes each event once", name))
+		}
+		all = all.With(k)
+	}
+	if len(c.Events) == 0 {
+		errs = append(errs, errors.New("records::events: got none, takes at least one of start, progress, end, failure"))
 	}
 	return all, errors.Join(errs...)
 }

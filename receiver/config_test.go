@@ -63,6 +63,8 @@ func TestEveryOption(t *testing.T) {
 		RTTBuckets: []time.Duration{time.Millisecond, 10 * time.Millisecond},
 	}
 	want.System = SystemConfig{Interval: 60 * time.Second}
+	want.Records = RecordsConfig{Events: []string{"start", "progress", "end"}, ProgressInterval: time.Minute, Limit: 5, MinDuration: 2 * time.Second}
+	want.recordsSet = true
 	want.Metrics.TCPConnectionRtt.Enabled = false
 	want.Metrics.SystemNetworkTCPOrphanCount.Enabled = true
 	want.ResourceAttributes.ProcessPid.Enabled = false
@@ -117,6 +119,13 @@ func TestBadConfigurations(t *testing.T) {
 		"expression":        {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter::executables::include: got "/(", takes a regular expression between two slashes`},
 		"bad expression":    {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter::executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
 		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter::executables::exclude: got "", takes a name, or a regular expression between slashes`},
+		"record event":      {func(c *Config) { c.Records.Events = []string{"end", "close"} }, `records::events: got "close", takes one of start, progress, end, failure`},
+		"event twice":       {func(c *Config) { c.Records.Events = []string{"end", "end"} }, `records::events: got "end" twice, takes each event once`},
+		"no events":         {func(c *Config) { c.Records.Events = nil }, `records::events: got none, takes at least one of start, progress, end, failure`},
+		"record limit":      {func(c *Config) { c.Records.Limit = -1 }, `records::limit: got -1, takes a number of records a second, or 0 for all of them`},
+		"short records":     {func(c *Config) { c.Records.MinDuration = -1 }, `records::min_duration: got -1ns, takes 0s or more`},
+		"progress":          {func(c *Config) { c.Records.ProgressInterval = -1 }, `records::progress_interval: got -1ns, takes 0s or more`},
+		"progress between":  {func(c *Config) { c.Records.Events, c.Records.ProgressInterval = []string{"progress"}, 15*time.Second }, `records::progress_interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
 		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
@@ -177,4 +186,34 @@ func TestExecutables(t *testing.T) {
 		assert.Equal(t, want, e.match(name), name)
 	}
 	assert.True(t, parse(nil, []string{"nginx"}).match(""), "a socket without an owner is not nginx's")
+}
+
+// Whoever wants records alone says so by the section, since a configuration does not
+// know in which pipelines it stands.
+func TestRecordsAlone(t *testing.T) {
+	for text, want := range map[string]bool{
+		"records: {}":                  true,
+		"records: {limit: 5}":          true,
+		"records: null":                false,
+		"records: {limit: }":           false,
+		"records: {events: [failure]}": true,
+		"collection_interval: 5s":      false,
+	} {
+		conf, err := confmap.NewRetrievedFromYAML([]byte("{connections: {enabled: false}, groups: {enabled: false}, system: {enabled: false}, " + text + "}"))
+		require.NoError(t, err)
+		section, err := conf.AsConf()
+		require.NoError(t, err)
+		cfg := createDefaultConfig()
+		require.NoError(t, section.Unmarshal(cfg))
+		err = confmap.Validate(cfg)
+		if want {
+			assert.NoError(t, err, text)
+		} else {
+			assert.ErrorContains(t, err, "for records alone, write a section records", text)
+		}
+	}
+	// An interval of what nobody asks for is no mistake.
+	cfg := createDefaultConfig()
+	cfg.CollectionInterval, cfg.Records.ProgressInterval = 7*time.Second, 5*time.Minute
+	assert.NoError(t, confmap.Validate(cfg))
 }

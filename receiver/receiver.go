@@ -22,7 +22,8 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 )
 
-// tcpStats is the running receiver: an engine, and what makes metrics of it.
+// tcpStats is the running receiver: an engine, and what makes metrics and records of
+// it.
 //
 // It does not use the collector's scraper controller, which takes all metrics
 // of a scrape as one batch: a hundred thousand connections are far more than
@@ -30,11 +31,15 @@ import (
 type tcpStats struct {
 	cfg       *Config
 	set       receiver.Settings
-	next      consumer.Metrics
+	next      consumer.Metrics // nil: it stands in no metrics pipeline
+	nextLogs  consumer.Logs    // nil: it stands in no logs pipeline
+	logsSet   receiver.Settings
 	factories []source.Factory
 
 	telemetry *metadata.TelemetryBuilder
 	engine    *engine.Engine
+	view      *otlp.Metrics // nil without metrics
+	records   *records      // nil without logs
 }
 
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
@@ -60,6 +65,11 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	r.engine = e
+	if r.records != nil {
+		r.records.start()
+	} else if r.cfg.recordsSet {
+		r.set.Logger.Warn("records are configured, but nobody reads them: the receiver stands in no logs pipeline (add it to the receivers of one under service::pipelines)")
+	}
 	return nil
 }
 
@@ -69,8 +79,11 @@ func (r *tcpStats) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	err := r.engine.Shutdown(ctx)
+	if r.records != nil {
+		err = errors.Join(err, r.records.end(ctx))
+	}
 	r.telemetry.Shutdown()
-	r.engine = nil
+	r.engine, r.view, r.records = nil, nil, nil
 	return err
 }
 
@@ -86,25 +99,37 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if r.telemetry, err = metadata.NewTelemetryBuilder(r.set.TelemetrySettings); err != nil {
 		return nil, err
 	}
-	observe, errObserve := r.cfg.engine()
-	write, errWrite := r.cfg.metrics()
-	if err := errors.Join(errObserve, errWrite); err != nil {
-		return nil, err
-	}
-	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
-	view, err := otlp.NewMetrics(write, now)
+	observe, err := r.cfg.engine()
 	if err != nil {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
-	observe.Detailed, observe.AwaitProcesses = view.Detailed(), view.AwaitsProcesses() || observe.Wanted != nil
-	observe.Follow = view.Follows()
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
-	e := engine.New(observe)
-	for _, l := range view.Listeners() {
-		e.Listen(l)
+	if r.next != nil {
+		if r.view, err = r.newMetrics(boot, now); err != nil {
+			return nil, err
+		}
+		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
+		observe.AwaitProcesses = r.view.AwaitsProcesses()
 	}
-	e.AddView(view)
+	if r.nextLogs != nil {
+		observe.Prompt = true
+		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
+	}
+	observe.AwaitProcesses = observe.AwaitProcesses || observe.Wanted != nil || r.nextLogs != nil
+	e := engine.New(observe)
+	if r.view != nil {
+		for _, l := range r.view.Listeners() {
+			e.Listen(l)
+		}
+		e.AddView(r.view)
+	}
+	if r.nextLogs != nil {
+		if r.records, err = r.newRecords(e); err != nil {
+			return nil, err
+		}
+		r.records.listen(e)
+	}
 	return e, nil
 }
 

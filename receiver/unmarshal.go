@@ -32,7 +32,22 @@ import (
 //
 // The conversion itself is left to confmap, one section at a time.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	c.recordsSet = c.recordsSet || says(conf.Get("records"))
 	return decode(conf, reflect.ValueOf(c), "")
+}
+
+// says reports whether a section is there and more than empty values. `{}` is.
+func says(section any) bool {
+	values, ok := section.(map[string]any)
+	if !ok || len(values) == 0 {
+		return ok
+	}
+	for _, value := range values {
+		if value != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // decode sets the struct that into points to from a section, or returns an error for

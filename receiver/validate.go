@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 )
@@ -38,9 +39,10 @@ func (c *Config) Validate() error {
 		c.validateGroups(),
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
+		c.validateRecords(),
 	}
-	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled {
-		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise"))
+	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.recordsSet {
+		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise (for records alone, write a section records)"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -115,6 +117,21 @@ func (c *Config) validateGroups() error {
 	if len(g.RTTBuckets) == 0 && g.Histogram == explicit {
 		errs = append(errs, fmt.Errorf("groups::rtt_buckets: got none, takes at least one with groups::histogram: %s", explicit))
 	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateRecords() error {
+	kinds, err := c.Records.kinds()
+	errs := []error{err}
+	if kinds.Has(record.Progress) {
+		errs = append(errs, c.multiple("records::progress_interval", c.Records.ProgressInterval))
+	} else {
+		errs = append(errs, notNegative("records::progress_interval", c.Records.ProgressInterval))
+	}
+	if c.Records.Limit < 0 {
+		errs = append(errs, fmt.Errorf("records::limit: got %d, takes a number of records a second, or 0 for all of them", c.Records.Limit))
+	}
+	errs = append(errs, notNegative("records::min_duration", c.Records.MinDuration))
 	return errors.Join(errs...)
 }
 

@@ -161,6 +161,29 @@ func (e *Engine) drain(sp *space) {
 	}
 }
 
+// promptInterval is how often notices are counted with Config.Prompt.
+const promptInterval = time.Second
+
+// prompt returns a channel that has a value whenever notices are to be counted
+// between scrapes, nil where that is not asked for or scrapes come as often.
+func (e *Engine) prompt() (due <-chan time.Time, stop func()) {
+	if !e.cfg.Prompt || e.cfg.Interval <= promptInterval {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(promptInterval)
+	return ticker.C, ticker.Stop
+}
+
+// Drain counts the notices of closes that the sources have by now.
+func (e *Engine) Drain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for sp := range e.spaces() {
+		e.drain(sp)
+		e.countCloses(sp)
+	}
+}
+
 // countCloses gives the table the notices that have come. e.mu is held.
 func (e *Engine) countCloses(sp *space) {
 	if sp.watch == nil || !sp.table.Begun() {

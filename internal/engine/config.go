@@ -35,6 +35,9 @@ type Config struct {
 	// of the executable, "" where none is known. nil: all are wanted.
 	Filter source.Filter
 	Wanted func(executable string) bool
+	// Prompt counts notices of closes once a second, for listeners that pass ends on.
+	// Without it they are counted with each scrape, and when many have come.
+	Prompt bool
 	// Detailed remembers all that is known of each connection.
 	Detailed bool
 	// Follow are the counters whose growth is reported beside what everybody wants.

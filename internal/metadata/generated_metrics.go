@@ -287,6 +287,36 @@ var MapAttributeReason = map[string]AttributeReason{
 	"pipeline": AttributeReasonPipeline,
 }
 
+// AttributeRecordReason specifies the value record.reason attribute.
+type AttributeRecordReason int
+
+const (
+	_ AttributeRecordReason = iota
+	AttributeRecordReasonLimit
+	AttributeRecordReasonQueue
+	AttributeRecordReasonPipeline
+)
+
+// String returns the string representation of the AttributeRecordReason.
+func (av AttributeRecordReason) String() string {
+	switch av {
+	case AttributeRecordReasonLimit:
+		return "limit"
+	case AttributeRecordReasonQueue:
+		return "queue"
+	case AttributeRecordReasonPipeline:
+		return "pipeline"
+	}
+	return ""
+}
+
+// MapAttributeRecordReason is a helper map of string to AttributeRecordReason attribute value.
+var MapAttributeRecordReason = map[string]AttributeRecordReason{
+	"limit":    AttributeRecordReasonLimit,
+	"queue":    AttributeRecordReasonQueue,
+	"pipeline": AttributeRecordReasonPipeline,
+}
+
 // AttributeTCPEndCause specifies the value tcp.end.cause attribute.
 type AttributeTCPEndCause int
 

@@ -44,6 +44,22 @@ func bare(state tcp.State) func(*tcp.Socket) {
 	return func(s *tcp.Socket) { *s = tcp.Socket{ID: s.ID, Local: s.Local, Peer: s.Peer, State: state} }
 }
 
+// What the end says of a connection is what was counted of it, though a sample had
+// the peer's FIN among the bytes before the state told of it.
+func TestAnEndSaysWhatWasCounted(t *testing.T) {
+	for _, details := range []bool{false, true} {
+		w := newWatched(func(o *Options) { o.Detailed = details })
+		w.scrape(0)
+		w.scrape(10, socket(1, sent(777), received(101), inState(tcp.FinWait2)))
+		w.notice(11, final(1, 777, 101, 779, client))
+		if assert.Len(t, w.ends, 1) {
+			assert.EqualValues(t, 100, w.ends[0].BytesReceived)
+			assert.EqualValues(t, 100, w.ends[0].Last.BytesReceived)
+			assert.EqualValues(t, 100, w.sum.BytesReceived)
+		}
+	}
+}
+
 // A connection that sends 777 bytes and receives 100 is counted once and in
 // full, whatever the dumps and the notice show of it and in whatever order.
 func TestNoticesAndDumps(t *testing.T) {

@@ -62,6 +62,9 @@ func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
+	if last && s.Has(tcp.FieldBytesReceived) {
+		s.BytesReceived = counted // without a FIN that an earlier sample may have had in it
+	}
 	c.unreported.Add(grew)
 	t.grow(c, s)
 	c.known |= s.Fields
