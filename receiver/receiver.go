@@ -91,6 +91,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if err := errors.Join(errObserve, errWrite); err != nil {
 		return nil, err
 	}
+	write.Beneath = readBeneath
 	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
 	view, err := otlp.NewMetrics(write, now)
 	if err != nil {
