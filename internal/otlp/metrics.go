@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
@@ -33,6 +34,8 @@ type MetricsConfig struct {
 	// ProcessOnPoints puts what is known of the process of a connection or listener on
 	// each of its points, not on a resource of its own.
 	ProcessOnPoints bool
+	// Beneath reads what the host counts beneath TCP.
+	Beneath func() (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
 
@@ -81,6 +84,8 @@ type Metrics struct {
 	written                                 written
 	// spaces are the other namespaces that were written last, by inode.
 	spaces map[uint64]lastSpace
+	// wantsBeneath: a metric of what lies beneath TCP is enabled.
+	wantsBeneath, beneathFailed bool
 }
 
 // due is what is written at a tick.
@@ -97,6 +102,7 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
 	m.writer.processOnPoints = cfg.ProcessOnPoints
+	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config
@@ -167,6 +173,9 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	}
 	if m.due.system {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
+		if m.wantsBeneath {
+			sends = append(sends, m.sendBeneath)
+		}
 	}
 	return func(ctx context.Context) error {
 		var errs []error
