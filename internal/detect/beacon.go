@@ -29,6 +29,11 @@ const (
 	// hours of the histogram, and of the window that is looked at.
 	hours    = 24
 	observed = hours * time.Hour
+	// leastRegular is how regular the intervals must be, whatever the other scores:
+	// jitter of half the interval has 0.75, and people have less than 0.5.
+	leastRegular = 0.66
+	// missedBeats is after how many missed beats a beacon has ceased.
+	missedBeats = 3
 	// idealRun is how many hours in a row count as the whole day (RITA: 12).
 	idealRun = 12
 	// fewSubjects is from how many programs or hosts on it can be said that many of
@@ -69,7 +74,8 @@ type pair struct {
 	scored  int64          // when the pair was looked at
 	hourly  [hours]uint16  // beats in each hour of the day
 	hourOf  [hours]int32   // which hour that was, since 1970
-	quiet   time.Time
+	known   hush
+	every   time.Duration // the median interval, once it is known
 	process *process.Process
 }
 
@@ -149,7 +155,7 @@ func (b *beacons) ended(e *end) {
 	}
 	p.process = e.Process
 	p.add(at, newBeat(at, e.BytesSent))
-	if int(p.n) < b.cfg.Connections || e.at.Before(p.quiet) || at-p.scored < scoreEvery.Milliseconds() && int(p.n) > b.cfg.Connections ||
+	if int(p.n) < b.cfg.Connections || p.known.quiet(b.report.cfg, e.at, missedBeats*p.every) || at-p.scored < scoreEvery.Milliseconds() && int(p.n) > b.cfg.Connections ||
 		at-p.first < b.cfg.MinDuration.Milliseconds() {
 		return
 	}
@@ -175,7 +181,7 @@ func (b *beacons) judge(e *end, p *pair, users few) {
 			score -= commonPenalty
 		}
 	}
-	if score < b.cfg.Score {
+	if score < b.cfg.Score || intervals < leastRegular {
 		return
 	}
 	every := time.Duration(b.median(p, n)) * time.Millisecond
@@ -194,7 +200,7 @@ func (b *beacons) judge(e *end, p *pair, users few) {
 		},
 		Peers: []string{endpoint(e.Peer)}, At: e.at, First: first, Last: last,
 	}
-	p.quiet = b.report.find(&f)
+	p.known, p.every = b.report.find(&f), every
 }
 
 // intervals scores the times between beats, and their sizes.

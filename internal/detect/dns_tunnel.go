@@ -42,7 +42,7 @@ type domain struct {
 	queries, data uint32 // data: of names that are long or random
 	length        uint64 // of all names together
 	connected     bool   // to an address that it was resolved to
-	quiet         time.Time
+	known         hush
 	examples      [event.MaxExamples]string
 	process       *process.Process
 }
@@ -77,7 +77,11 @@ func (t *tunnels) queried(q *query) {
 	key := t.report.hash.text(registered)
 	d, isNew := t.domains.get(key)
 	if isNew || q.At.Sub(d.first) > t.cfg.Window {
-		*d = domain{first: q.At}
+		known := d.known
+		if isNew {
+			known = hush{}
+		}
+		*d = domain{first: q.At, known: known}
 	}
 	for _, a := range q.Answers {
 		if a.IsValid() && !a.IsUnspecified() {
@@ -102,7 +106,7 @@ func (t *tunnels) queried(q *query) {
 	if !d.connected {
 		threshold /= 2 // nobody wants its addresses
 	}
-	if n <= threshold || float64(d.data) < dataShare*float64(d.queries) || q.At.Before(d.quiet) {
+	if n <= threshold || float64(d.data) < dataShare*float64(d.queries) || d.known.quiet(t.report.cfg, q.At, 0) {
 		return
 	}
 	length := float64(d.length) / float64(d.queries)
@@ -123,7 +127,7 @@ func (t *tunnels) queried(q *query) {
 			f.Peers = append(f.Peers, example)
 		}
 	}
-	d.quiet = t.report.find(&f)
+	d.known = t.report.find(&f)
 }
 
 // registeredDomain is the public suffix of a name and one label more; "" if the name

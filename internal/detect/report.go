@@ -29,14 +29,32 @@ type reported struct {
 	on, told bool
 }
 
-// find reports something that happened. It returns until when more of the same
-// would be suppressed: callers need not ask before.
-func (r *reporter) find(f *event.Finding) (quietUntil time.Time) {
+// remind is after what time something that has never ceased is reported again.
+const remind = 24 * time.Hour
+
+// find reports something that happened, and returns since when it is known.
+func (r *reporter) find(f *event.Finding) hush {
 	entry := r.remember(f)
 	if r.tell(entry, f) {
 		r.sink(f)
 	}
-	return entry.at.Add(r.cfg.Suppress)
+	return hush{known: entry.at, last: f.At}
+}
+
+// hush keeps quiet about something that is known: until Config.Suppress after it was
+// last seen, so that what goes on is one finding, and remind at most.
+type hush struct{ known, last time.Time }
+
+// quiet reports whether nothing need be reported of what is seen now. idle is how long
+// it may be not seen and still go on.
+func (h *hush) quiet(cfg *Config, at time.Time, idle time.Duration) bool {
+	if h.known.IsZero() || at.Sub(h.known) >= max(remind, cfg.Suppress) || at.Sub(h.last) >= max(idle, cfg.Suppress) {
+		return false
+	}
+	if at.After(h.last) {
+		h.last = at
+	}
+	return true
 }
 
 // raise reports that a state began; over that it is over.

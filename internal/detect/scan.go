@@ -26,9 +26,9 @@ type scans struct {
 	cfg    *ScanConfig
 	report *reporter
 	rule   string
-	// quiet has until when a scanner is known already: nothing is remembered of it
-	// until then.
-	quiet  lru[time.Time]
+	// known are the scanners that were found: nothing is remembered of what they try
+	// while they go on.
+	known  lru[hush]
 	byPort lru[tries] // the hosts that a scanner tried on one port
 	byHost lru[tries] // the ports that a scanner tried of one host
 }
@@ -46,11 +46,11 @@ type attempt struct {
 func newScans(rule string, cfg *ScanConfig, report *reporter) scans {
 	return scans{
 		cfg: cfg, report: report, rule: rule,
-		quiet: newLRU[time.Time](maxScanners), byPort: newLRU[tries](maxByPort), byHost: newLRU[tries](maxByHost),
+		known: newLRU[hush](maxScanners), byPort: newLRU[tries](maxByPort), byHost: newLRU[tries](maxByHost),
 	}
 }
 
-func (s *scans) evicted() uint64 { return s.quiet.evicted + s.byPort.evicted + s.byHost.evicted }
+func (s *scans) evicted() uint64 { return s.known.evicted + s.byPort.evicted + s.byHost.evicted }
 
 func (s *scans) portKey(scanner uint64, port uint16) uint64 {
 	return s.report.hash.pair(pairKey{who: scanner, port: port})
@@ -58,7 +58,7 @@ func (s *scans) portKey(scanner uint64, port uint16) uint64 {
 
 // failed takes an attempt that came to nothing.
 func (s *scans) failed(a *attempt) {
-	if until := s.quiet.find(a.whoHash); until != nil && a.at.Before(*until) {
+	if known := s.known.find(a.whoHash); known != nil && known.quiet(s.report.cfg, a.at, 0) {
 		return
 	}
 	addr := s.report.hash.pair(pairKey{addr: a.to.Addr()})
@@ -115,8 +115,10 @@ func (s *scans) found(a *attempt, t *tries, first time.Time, what string, window
 		Evidence: append(evidence, number("window", window.Seconds())),
 		Peers:    t.strings(), At: a.at, First: first, Last: a.at,
 	}
-	quiet, _ := s.quiet.get(a.whoHash)
-	*quiet = s.report.find(&f)
+	known, _ := s.known.get(a.whoHash)
+	*known = s.report.find(&f)
+	// Whoever goes on is found again by what it tries from then on.
+	t.reset(a.at, cap(t.tried))
 }
 
 // clock is a time for people.

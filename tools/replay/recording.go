@@ -31,6 +31,8 @@ type moment struct {
 	index   int
 }
 
+const dnsPort = 53
+
 // conn is a line of conn.log.
 type conn struct {
 	start            time.Time
@@ -38,6 +40,7 @@ type conn struct {
 	orig, resp       netip.AddrPort
 	sent, received   uint64 // by the originator
 	established      bool
+	continued        bool // it was open before: Zeek saw no handshake
 	failure          tcp.Failure
 	cause            tcp.Cause
 	origLocal, local bool // the originator is local, one of both is
@@ -71,7 +74,11 @@ func (r *recording) conn(get row) error {
 	if c.received, err = parseCount(get("resp_bytes")); err != nil {
 		return fmt.Errorf("resp_bytes: %w", err)
 	}
-	c.established, c.failure, c.cause = outcome(get("conn_state"), get("history"))
+	history := get("history")
+	c.established, c.failure, c.cause = outcome(get("conn_state"), history)
+	// Zeek begins a new line for a connection that was idle for minutes. The receiver
+	// sees one connection, which opened once.
+	c.continued = history != "" && !strings.ContainsAny(history, "SsHh")
 	c.origLocal = r.isLocal(c.orig.Addr(), get("local_orig"))
 	c.local = c.origLocal || r.isLocal(c.resp.Addr(), get("local_resp"))
 	if label := get("label"); label != "" {
@@ -141,8 +148,8 @@ func (r *recording) query(get row) error {
 	if err != nil {
 		return fmt.Errorf("id.resp_h: %w", err)
 	}
-	if !r.isLocal(orig.Addr(), get("local_orig")) || resp.Addr().IsMulticast() {
-		return nil
+	if !r.isLocal(orig.Addr(), get("local_orig")) || resp.Port() != dnsPort {
+		return nil // such as those of multicast DNS and NetBIOS, which nobody has to answer
 	}
 	q := detect.Query{At: at, Local: orig.Addr(), Resolver: resp, Name: name}
 	for text := range strings.SplitSeq(get("answers"), ",") {
@@ -202,13 +209,16 @@ func (c *conn) play(to *detect.Detectors, cookie uint64) {
 	}
 	delta := event.Delta{BytesSent: it.BytesSent, BytesReceived: it.BytesReceived}
 	to.Progress(&event.Progress{Connection: &it, Delta: delta, Was: event.NoState, Is: tcp.Established, First: true})
+	defer to.Progress(&event.Progress{Connection: &it, Was: tcp.Established, Is: event.NoState, Gone: true})
+	if c.continued {
+		return
+	}
 	if c.established {
 		to.Opened(&event.Opened{Connection: &it, At: c.start})
 	}
 	to.Ended(&event.Ended{
 		Connection: &it, Established: c.established, Failure: c.failure, Cause: c.cause, At: end, Exact: true, Start: c.start,
 	})
-	to.Progress(&event.Progress{Connection: &it, Was: tcp.Established, Is: event.NoState, Gone: true})
 }
 
 // maxTime is the latest time of a log, in seconds: the year 2262, the last that fits
