@@ -29,9 +29,9 @@ const (
 	// hours of the histogram, and of the window that is looked at.
 	hours    = 24
 	observed = hours * time.Hour
-	// leastRegular is how regular the intervals must be, whatever the other scores:
-	// jitter of half the interval has 0.75, and people have less than 0.5.
-	leastRegular = 0.66
+	// leastAlike is how alike the intervals must be, whatever the scores: 1 - MAD/median.
+	// Jitter of half the interval has 0.75, and what comes by chance has 0.3.
+	leastAlike = 0.6
 	// missedBeats is after how many missed beats a beacon has ceased.
 	missedBeats = 3
 	// idealRun is how many hours in a row count as the whole day (RITA: 12).
@@ -40,7 +40,7 @@ const (
 	// them talk to a peer; common is the share, commonPenalty what the score loses.
 	fewSubjects   = 4
 	common        = 0.5
-	commonPenalty = 0.15
+	commonPenalty = 0.25
 )
 
 // beacons finds programs that connect to the same peer regularly.
@@ -52,6 +52,7 @@ type beacons struct {
 	pairs      lru[pair]
 	// Who talks to each peer, and who talks at all.
 	popularity lru[few]
+	rhythms    lru[rhythms]
 	talkers    few
 
 	values, scratch [maxBeats]uint32 // for the score
@@ -104,10 +105,13 @@ func newBeacons(cfg *BeaconConfig, report *reporter) *beacons {
 	return &beacons{
 		cfg: cfg, report: report,
 		candidates: newLRU[candidate](maxCandidates), pairs: newLRU[pair](maxPairs), popularity: newLRU[few](maxCandidates),
+		rhythms: newLRU[rhythms](maxPairs),
 	}
 }
 
-func (b *beacons) evicted() uint64 { return b.candidates.evicted + b.pairs.evicted }
+func (b *beacons) evicted() uint64 {
+	return b.candidates.evicted + b.pairs.evicted + b.popularity.evicted + b.rhythms.evicted
+}
 
 func (b *beacons) ended(e *end) {
 	if b.began.IsZero() || e.start.Before(b.began) {
@@ -171,7 +175,7 @@ func (b *beacons) isOutside(a netip.Addr) bool {
 // judge reports a pair if it is a beacon.
 func (b *beacons) judge(e *end, p *pair, users few) {
 	n := int(min(p.n, maxBeats))
-	intervals, sizes := b.intervals(p, n)
+	intervals, alike, sizes := b.intervals(p, n)
 	hist, dur := b.day(p)
 	score := (intervals + sizes + hist + dur) / 4
 	prevalence := 0.0
@@ -181,11 +185,16 @@ func (b *beacons) judge(e *end, p *pair, users few) {
 			score -= commonPenalty
 		}
 	}
-	if score < b.cfg.Score || intervals < leastRegular {
+	if score < b.cfg.Score || alike < leastAlike {
 		return
 	}
 	every := time.Duration(b.median(p, n)) * time.Millisecond
 	first, last := time.UnixMilli(p.first), time.UnixMilli(p.last)
+	key := b.report.hash.pair(pairKey{who: e.whoHash, port: e.Peer.Port()})
+	if known := b.sameRhythm(key, every, e.at); known != nil {
+		p.known, p.every = *known, every
+		return
+	}
 	f := event.Finding{
 		Rule: "beacon", Category: event.CommandAndControl, Process: p.process,
 		Subject: e.who.String() + " to " + endpoint(e.Peer),
@@ -201,16 +210,56 @@ func (b *beacons) judge(e *end, p *pair, users few) {
 		Peers: []string{endpoint(e.Peer)}, At: e.at, First: first, Last: last,
 	}
 	p.known, p.every = b.report.find(&f), every
+	b.remember(key, every, p.known)
+}
+
+// rhythms are the intervals of the latest beacons of a program on a port.
+type rhythms struct {
+	n   int
+	all [4]rhythm
+}
+
+type rhythm struct {
+	every time.Duration
+	known hush
+}
+
+// sameRhythm returns what is known of a beacon of the same program on the same port
+// with the same interval, to another address: a service with several is one finding.
+// It returns nil if there is none that goes on.
+func (b *beacons) sameRhythm(key uint64, every time.Duration, at time.Time) *hush {
+	of := b.rhythms.find(key)
+	if of == nil {
+		return nil
+	}
+	for i := range of.all {
+		one := &of.all[i]
+		if (one.every-every).Abs() <= every/10 && one.known.quiet(b.report.cfg, at, missedBeats*every) {
+			b.report.suppressed++
+			return &one.known
+		}
+	}
+	return nil
+}
+
+func (b *beacons) remember(key uint64, every time.Duration, known hush) {
+	of, isNew := b.rhythms.get(key)
+	if isNew {
+		*of = rhythms{}
+	}
+	of.all[of.n%len(of.all)] = rhythm{every, known}
+	of.n++
 }
 
 // intervals scores the times between beats, and their sizes.
-func (b *beacons) intervals(p *pair, n int) (intervals, sizes float64) {
+func (b *beacons) intervals(p *pair, n int) (intervals, alike, sizes float64) {
 	b.gaps(p, n)
-	intervals = regularity(b.values[:n-1], b.scratch[:])
+	intervals, alike = regularity(b.values[:n-1], b.scratch[:])
 	for i := range n {
 		b.values[i] = p.beats[i].size
 	}
-	return intervals, regularity(b.values[:n], b.scratch[:])
+	sizes, _ = regularity(b.values[:n], b.scratch[:])
+	return intervals, alike, sizes
 }
 
 // median is the median of the times between beats, in ms.

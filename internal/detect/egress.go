@@ -128,9 +128,9 @@ func (g *egress) judge(s *service, now time.Time) {
 	}
 	slices.Sort(g.scratch[:n])
 	mad := middle(g.scratch[:n])
-	// 1.4826 MAD is the standard deviation of normal values; six of them are none of
-	// chance.
-	threshold := 1000 * max(float64(g.cfg.Factor)*median, median+6*1.4826*mad, most)
+	// 1.4826 MAD is the standard deviation of normal values; six of them are no chance.
+	// A backup that grows is no news: it must be twice the most ever.
+	threshold := 1000 * max(float64(g.cfg.Factor)*median, median+6*1.4826*mad, 2*most)
 	if float64(s.bytes) <= threshold {
 		return
 	}

@@ -10,11 +10,11 @@ import (
 // and of how much of the day the connections span.
 
 // regularity is how alike values are, 1 for equal ones: the mean of 1 - |Bowley's
-// skewness| and of 1 - MAD/median. It sorts values, and uses scratch, which is as
-// long.
-func regularity(values, scratch []uint32) float64 {
+// skewness| and of alike, 1 - MAD/median. It sorts values, and uses scratch, which is
+// as long.
+func regularity(values, scratch []uint32) (score, alike float64) {
 	if len(values) < 3 {
-		return 0
+		return 0, 0
 	}
 	slices.Sort(values)
 	median := middle(values)
@@ -28,11 +28,10 @@ func regularity(values, scratch []uint32) float64 {
 		scratch[i] = uint32(math.Abs(float64(v) - median))
 	}
 	slices.Sort(scratch[:len(values)])
-	mad := 0.0
 	if median > 0 {
-		mad = max(0, 1-middle(scratch[:len(values)])/median)
+		alike = max(0, 1-middle(scratch[:len(values)])/median)
 	}
-	return (1 - math.Abs(skew) + mad) / 2
+	return (1 - math.Abs(skew) + alike) / 2, alike
 }
 
 // middle is the median of sorted values.
