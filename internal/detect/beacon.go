@@ -34,8 +34,8 @@ const (
 	leastAlike = 0.6
 	// missedBeats is after how many missed beats a beacon has ceased.
 	missedBeats = 3
-	// idealRun is how many hours in a row count as the whole day (RITA: 12).
-	idealRun = 12
+	// enough is the share of what was observed that counts as all of it.
+	enough = 0.5
 	// fewSubjects is from how many programs or hosts on it can be said that many of
 	// them talk to a peer; common is the share, commonPenalty what the score loses.
 	fewSubjects   = 4
@@ -50,7 +50,7 @@ type beacons struct {
 	began      time.Time
 	candidates lru[candidate]
 	pairs      lru[pair]
-	// Who talks to each peer, and who talks at all.
+	// Who talks to each peer again and again, and who to any.
 	popularity lru[few]
 	rhythms    lru[rhythms]
 	talkers    few
@@ -104,7 +104,7 @@ func (p *pair) add(at int64, one beat) {
 func newBeacons(cfg *BeaconConfig, report *reporter) *beacons {
 	return &beacons{
 		cfg: cfg, report: report,
-		candidates: newLRU[candidate](maxCandidates), pairs: newLRU[pair](maxPairs), popularity: newLRU[few](maxCandidates),
+		candidates: newLRU[candidate](maxCandidates), pairs: newLRU[pair](maxPairs), popularity: newLRU[few](2 * maxPairs),
 		rhythms: newLRU[rhythms](maxPairs),
 	}
 }
@@ -120,14 +120,6 @@ func (b *beacons) ended(e *end) {
 	if e.Role == tcp.Server || !b.isOutside(e.Peer.Addr()) {
 		return
 	}
-	peer := b.report.hash.pair(pairKey{addr: e.Peer.Addr()})
-	users, isNew := b.popularity.get(peer)
-	if isNew {
-		*users = 0
-	}
-	users.add(e.whoHash)
-	b.talkers.add(e.whoHash)
-
 	key := b.report.hash.pair(pairKey{who: e.whoHash, addr: e.Peer.Addr(), port: e.Peer.Port()})
 	at := e.start.UnixMilli()
 	p := b.pairs.find(key)
@@ -154,6 +146,7 @@ func (b *beacons) ended(e *end) {
 			p.add(c.first+int64(earlier.at-uint32(c.first)), earlier)
 		}
 		*c = candidate{}
+		b.count(e)
 	} else if at-p.last < beatGap.Milliseconds() {
 		return // the same beat, or one that ended out of order
 	}
@@ -164,7 +157,17 @@ func (b *beacons) ended(e *end) {
 		return
 	}
 	p.scored = at
-	b.judge(e, p, *users)
+	b.judge(e, p)
+}
+
+// count notes who talks to a peer again and again.
+func (b *beacons) count(e *end) {
+	users, isNew := b.popularity.get(b.report.hash.pair(pairKey{addr: e.Peer.Addr()}))
+	if isNew {
+		*users = 0
+	}
+	users.add(e.whoHash)
+	b.talkers.add(e.whoHash)
 }
 
 // isOutside reports whether a peer is somewhere else than at home.
@@ -173,14 +176,16 @@ func (b *beacons) isOutside(a netip.Addr) bool {
 }
 
 // judge reports a pair if it is a beacon.
-func (b *beacons) judge(e *end, p *pair, users few) {
+func (b *beacons) judge(e *end, p *pair) {
 	n := int(min(p.n, maxBeats))
 	intervals, alike, sizes := b.intervals(p, n)
 	hist, dur := b.day(p)
 	score := (intervals + sizes + hist + dur) / 4
 	prevalence := 0.0
 	if total := b.talkers.count(); total >= fewSubjects {
-		prevalence = min(1, users.count()/total)
+		if users := b.popularity.find(b.report.hash.pair(pairKey{addr: e.Peer.Addr()})); users != nil {
+			prevalence = min(1, users.count()/total)
+		}
 		if prevalence >= common {
 			score -= commonPenalty
 		}
@@ -278,40 +283,36 @@ func (b *beacons) gaps(p *pair, n int) {
 	}
 }
 
-// day scores how even the beats are over the hours that were observed of the last
-// 24, and how much of these they span.
+// day scores how even the beats are over the hours since the first of them, and how
+// much these are of what was observed, of the last 24 hours: half of that is enough, as
+// 12 hours are in RITA.
 func (b *beacons) day(p *pair) (histogram, duration float64) {
+	const ms = int64(time.Hour / time.Millisecond)
 	end := p.last
 	start := max(b.began.UnixMilli(), end-observed.Milliseconds())
-	const ms = int64(time.Hour / time.Millisecond)
+	first := max(p.first, start)
 	var rates [hours + 1]float64
-	n, run, longest := 0, 0, 0
-	for hour := start / ms; hour <= end/ms && n < len(rates); hour++ {
-		// The first and the last hour may not be whole: one that hardly began says
-		// nothing.
-		share := float64(min(end, (hour+1)*ms)-max(start, hour*ms)) / float64(ms)
+	n := 0
+	for hour := first / ms; hour <= end/ms && n < len(rates); hour++ {
+		// The first and the last hour are not whole: one that hardly began says nothing.
+		share := float64(min(end, (hour+1)*ms)-max(first, hour*ms)) / float64(ms)
+		if share < 0.25 && first/ms != end/ms {
+			continue
+		}
 		count := 0.0
 		if slot := hour % hours; int64(p.hourOf[slot]) == hour {
 			count = float64(p.hourly[slot])
 		}
-		if count > 0 {
-			run++
-			longest = max(longest, run)
-		} else {
-			run = 0
-		}
-		if share >= 0.25 || start/ms == end/ms {
-			rates[n] = count / max(share, 1e-9)
-			n++
-		}
+		rates[n] = count / max(share, 1e-9)
+		n++
 	}
 	if n > 0 {
 		histogram = evenness(rates[:n])
 	}
 	if end > start {
-		duration = min(1, float64(end-max(p.first, start))/float64(end-start))
+		duration = min(1, float64(end-first)/(enough*float64(end-start)))
 	}
-	return histogram, max(duration, min(1, float64(longest)/idealRun))
+	return histogram, duration
 }
 
 func round(v float64) float64 { return math.Round(v*1000) / 1000 }

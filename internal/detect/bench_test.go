@@ -23,6 +23,8 @@ type crowd struct {
 	processes []*process.Process
 	peers     []netip.AddrPort
 	c         event.Connection
+	p         event.Progress
+	e         event.Ended
 }
 
 const crowdRate = 10_000 // ends a second
@@ -49,15 +51,15 @@ func (c *crowd) next() {
 		c.c.Role = tcp.Server
 	}
 	c.c.BytesSent = uint64(c.rnd.IntN(100000))
-	p := event.Progress{Connection: &c.c, Delta: event.Delta{BytesSent: c.c.BytesSent}, Was: event.NoState, Is: tcp.Established, First: true}
-	c.Progress(&p)
-	e := event.Ended{Connection: &c.c, Established: n%10 > 0, Failure: tcp.NoFailure, At: c.at, Start: c.at.Add(-time.Millisecond)}
-	if !e.Established {
-		e.Failure = tcp.Refused
+	c.p = event.Progress{Connection: &c.c, Delta: event.Delta{BytesSent: c.c.BytesSent}, Was: event.NoState, Is: tcp.Established, First: true}
+	c.Progress(&c.p)
+	c.e = event.Ended{Connection: &c.c, Established: n%10 > 0, Failure: tcp.NoFailure, At: c.at, Start: c.at.Add(-time.Millisecond)}
+	if !c.e.Established {
+		c.e.Failure = tcp.Refused
 	}
-	c.Ended(&e)
-	p = event.Progress{Connection: &c.c, Was: tcp.Established, Is: event.NoState, Gone: true}
-	c.Progress(&p)
+	c.Ended(&c.e)
+	c.p = event.Progress{Connection: &c.c, Was: tcp.Established, Is: event.NoState, Gone: true}
+	c.Progress(&c.p)
 }
 
 // BenchmarkEvents is the cost of one event, of three that a connection has.

@@ -78,7 +78,7 @@ func TestLRU(t *testing.T) {
 }
 
 func TestDistinct(t *testing.T) {
-	h := newHasher()
+	var h hasher
 	for _, n := range []int{0, 1, 10, 60, 100} {
 		var f few
 		var m many

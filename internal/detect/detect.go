@@ -18,6 +18,8 @@ type Detectors struct {
 	hash         hasher
 	ignoredPeers []netip.Prefix
 	now          time.Time // of the latest event
+	end          end       // reused: what is handed to an interface escapes
+	query        query
 	all          []detector
 	progressers  []progresser
 	enders       []ender
@@ -116,7 +118,7 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 	if err := cfg.Check("detect"); err != nil {
 		return nil, err
 	}
-	d := &Detectors{hash: newHasher()}
+	d := &Detectors{}
 	var err error
 	if d.ignoredPeers, err = parsePrefixes(cfg.Ignore.PeerCIDRs); err != nil {
 		return nil, err
@@ -197,14 +199,16 @@ func (d *Detectors) Ended(e *event.Ended) {
 	if len(d.enders) == 0 || d.ignores(e.Peer.Addr()) {
 		return
 	}
-	it := end{Ended: e, who: whoOf(e.Connection), at: at, start: e.Start}
+	it := &d.end
+	*it = end{Ended: e, who: whoOf(e.Connection), at: at, start: e.Start}
 	if it.start.IsZero() {
 		it.start = at
 	}
 	it.whoHash = d.hash.who(it.who)
 	for _, one := range d.enders {
-		one.ended(&it)
+		one.ended(it)
 	}
+	*it = end{}
 }
 
 // Attempted takes an attempt that met no socket.
@@ -224,14 +228,16 @@ func (d *Detectors) Queried(q *Query) {
 	if len(d.queriers) == 0 {
 		return
 	}
-	it := query{Query: q, who: who{addr: q.Local, namespace: q.Namespace}}
+	it := &d.query
+	*it = query{Query: q, who: who{addr: q.Local, namespace: q.Namespace}}
 	if p := q.Process; p != nil && p.Executable != "" {
 		it.who = who{executable: p.Executable, container: p.ContainerID, namespace: q.Namespace}
 	}
 	it.whoHash = d.hash.who(it.who)
 	for _, one := range d.queriers {
-		one.queried(&it)
+		one.queried(it)
 	}
+	*it = query{}
 }
 
 // Scraped takes a finished scrape.

@@ -55,7 +55,7 @@ func (t *tunnels) evicted() uint64 { return t.domains.evicted + t.answers.evicte
 
 // ended notes that a name was resolved in order to connect.
 func (t *tunnels) ended(e *end) {
-	if e.Role == tcp.Server {
+	if e.Role == tcp.Server || len(t.answers.index) == 0 {
 		return
 	}
 	if key := t.answers.find(t.answerKey(e.Peer.Addr())); key != nil {

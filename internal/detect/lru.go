@@ -1,8 +1,8 @@
 package detect
 
 // lru is a table of a bounded number of entries, of which the least recently used
-// is evicted. Keys are 64-bit hashes with a random seed: among 100,000 entries, the
-// chance that any two collide is below 1 in 10^9.
+// is evicted. Keys are 64-bit hashes: among 100,000 entries, the chance that any two
+// collide is below 1 in 10^9.
 type lru[V any] struct {
 	index   map[uint64]int32
 	entries []lruEntry[V]

@@ -2,7 +2,6 @@ package detect
 
 import (
 	"fmt"
-	"hash/maphash"
 	"net/netip"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -44,20 +43,3 @@ func describe(w who, p *process.Process) string {
 	}
 	return w.String()
 }
-
-// hasher makes the keys of the tables.
-type hasher struct{ seed maphash.Seed }
-
-func newHasher() hasher { return hasher{maphash.MakeSeed()} }
-
-// pairKey is what most keys are made of.
-type pairKey struct {
-	who  uint64
-	addr netip.Addr
-	port uint16
-	kind uint8 // tells apart keys of one table
-}
-
-func (h hasher) who(w who) uint64      { return maphash.Comparable(h.seed, w) }
-func (h hasher) pair(k pairKey) uint64 { return maphash.Comparable(h.seed, k) }
-func (h hasher) text(s string) uint64  { return maphash.String(h.seed, s) }
