@@ -34,8 +34,9 @@ const (
 	leastAlike = 0.6
 	// missedBeats is after how many missed beats a beacon has ceased.
 	missedBeats = 3
-	// enough is the share of what was observed that counts as all of it.
-	enough = 0.5
+	// enough is the share of what was observed that counts as all of it: what lasts but
+	// an hour or two of a day, as a long download in pieces, is no beacon.
+	enough = 0.75
 	// fewSubjects is from how many programs or hosts on it can be said that many of
 	// them talk to a peer; common is the share, commonPenalty what the score loses.
 	fewSubjects   = 4
@@ -284,8 +285,8 @@ func (b *beacons) gaps(p *pair, n int) {
 }
 
 // day scores how even the beats are over the hours since the first of them, and how
-// much these are of what was observed, of the last 24 hours: half of that is enough, as
-// 12 hours are in RITA.
+// much these are of what was observed, of the last 24 hours: most of it is enough. (In
+// RITA, 12 hours of 24 are.)
 func (b *beacons) day(p *pair) (histogram, duration float64) {
 	const ms = int64(time.Hour / time.Millisecond)
 	end := p.last
