@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
@@ -97,14 +98,27 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
-	observe.Detailed = view.Detailed()
+	found, err := newFindings(r.cfg.Detect, r.found)
+	if err != nil {
+		return nil, err
+	}
+	observe.Detailed = view.Detailed() || found != nil && found.Detailed()
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	e := engine.New(observe)
 	for _, l := range view.Listeners() {
 		e.Listen(l)
 	}
 	e.AddView(view)
+	if found != nil {
+		e.Listen(found)
+		e.AddView(found)
+	}
 	return e, nil
+}
+
+// found writes a finding to the collector's own log.
+func (r *tcpStats) found(f *event.Finding) {
+	r.set.Logger.Warn(f.Body, zap.String("security_rule.name", f.Rule), zap.String("tcp.finding.id", f.ID), zap.Bool("ended", f.Ended))
 }
 
 // engine is what the configuration says of observing. Validate has refused all

@@ -93,7 +93,7 @@ type Scrape struct {
 
 // Space is a network namespace in a scrape.
 type Space struct {
-	// Namespace is as in tcp.Identity; 0 for the host's own. Name is for people.
+	// Namespace is as in tcp.Identity, and 0 for the host's own. Name is for people.
 	Namespace uint64
 	Name      string
 	Counters  tcp.Counters
@@ -102,6 +102,20 @@ type Space struct {
 	// Tracked is how many connections the kernel's connection tracking has, and
 	// TrackedLimit how many it can have; 0: it is not known, or there is none.
 	Tracked, TrackedLimit uint64
+}
+
+// space returns a namespace by that of a connection's identity; nil if there is none.
+// Connections of the host's own namespace may have its inode.
+func (s *Scrape) space(namespace uint64) (found *Space) {
+	for i := range s.Spaces {
+		switch s.Spaces[i].Namespace {
+		case namespace:
+			return &s.Spaces[i]
+		case 0:
+			found = &s.Spaces[i]
+		}
+	}
+	return found
 }
 
 // Stats are the detectors' own numbers.

@@ -94,10 +94,6 @@ func (l *newListeners) see(s *Scrape, c *event.Connection) {
 
 // isEphemeral reports whether the kernel gives a port to whoever asks for none.
 func (s *Scrape) isEphemeral(namespace uint64, port uint16) bool {
-	for i := range s.Spaces {
-		if sp := &s.Spaces[i]; sp.Namespace == namespace {
-			return sp.LastPort != 0 && port >= sp.FirstPort && port <= sp.LastPort
-		}
-	}
-	return false
+	sp := s.space(namespace)
+	return sp != nil && sp.LastPort != 0 && port >= sp.FirstPort && port <= sp.LastPort
 }

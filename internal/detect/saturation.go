@@ -264,10 +264,8 @@ func (s *saturations) judgeTuple(t *tuple, sc *Scrape) {
 
 // ephemeral is how many ephemeral ports a namespace has; 0 if that is not known.
 func (s *Scrape) ephemeral(namespace uint64) int {
-	for i := range s.Spaces {
-		if sp := &s.Spaces[i]; sp.Namespace == namespace && sp.LastPort > sp.FirstPort {
-			return int(sp.LastPort) - int(sp.FirstPort) + 1
-		}
+	if sp := s.space(namespace); sp != nil && sp.LastPort > sp.FirstPort {
+		return int(sp.LastPort) - int(sp.FirstPort) + 1
 	}
 	return 0
 }
