@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/go.mod tools/lint/go.mod tools/distribution/newer/go.mod tools/peers/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -80,8 +80,8 @@ help: ## Show this list
 
 # The sources of the distribution. ocb takes what the manifest lists and looks up
 # the versions of all that these need.
-_build/main.go: builder-config.yaml go.mod tools/go.mod tools/go.sum
-	$(GO) tool -modfile=tools/go.mod builder --config builder-config.yaml --skip-compilation
+_build/main.go: builder-config.yaml go.mod tools/distribution/go.mod tools/distribution/go.sum
+	$(GO) tool -modfile=tools/distribution/go.mod builder --config builder-config.yaml --skip-compilation
 
 # Go knows best what is out of date, and links only then.
 .PHONY: FORCE

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/record"
@@ -40,6 +41,7 @@ type Config struct {
 	System      SystemConfig      `mapstructure:"system"`
 	Records     RecordsConfig     `mapstructure:"records"`
 	recordsSet  bool              // the user has written something there
+	Detect      detect.Config     `mapstructure:"detect"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -167,6 +169,7 @@ func createDefaultConfig() *Config {
 			Limit:            1000,
 			CommunityID:      true,
 		},
+		Detect:               detect.Default(),
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }

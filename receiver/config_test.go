@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -65,6 +66,21 @@ func TestEveryOption(t *testing.T) {
 	want.System = SystemConfig{Interval: 60 * time.Second}
 	want.Records = RecordsConfig{Events: []string{"start", "progress", "end"}, ProgressInterval: time.Minute, Limit: 5, MinDuration: 2 * time.Second}
 	want.recordsSet = true
+	want.Detect = detect.Config{
+		Enabled:  []string{"scan", "saturation"},
+		Ignore:   detect.IgnoreConfig{PeerCIDRs: []string{"10.0.0.0/8"}, Executables: []string{"nmap"}},
+		Suppress: 2 * time.Hour,
+		Scan:     detect.ScanConfig{Hosts: 30, Ports: 20, Window: 10 * time.Minute, SlowWindow: 12 * time.Hour},
+		Beacon:   detect.BeaconConfig{Connections: 30, Score: 0.9, MinDuration: 10 * time.Minute, PrivatePeers: true},
+		DNSTunnel: detect.DNSTunnelConfig{
+			Subdomains: 200, Window: 12 * time.Hour, Length: 30,
+		},
+		Egress:      detect.EgressConfig{Factor: 20, Bytes: 1_000_000, Learn: 48 * time.Hour},
+		EgressDrift: detect.EgressDriftConfig{Learn: 48 * time.Hour, Destinations: 16},
+		Listener:    detect.ListenerConfig{Learn: 2 * time.Hour, Memory: 48 * time.Hour},
+		Stall:       detect.StallConfig{Scrapes: 5, Retransmits: 0.1, RTTFactor: 4},
+		Saturation:  detect.SaturationConfig{Usage: 0.9, CloseWait: 200, LostAnswers: 0.25},
+	}
 	want.Metrics.TCPConnectionRtt.Enabled = false
 	want.Metrics.SystemNetworkTCPOrphanCount.Enabled = true
 	want.ResourceAttributes.ProcessPid.Enabled = false
@@ -112,6 +128,8 @@ func TestBadConfigurations(t *testing.T) {
 		"histogram":         {func(c *Config) { c.Groups.Histogram = "linear" }, `groups::histogram: got "linear", takes explicit or exponential`},
 		"buckets that fall": {func(c *Config) { c.Groups.RTTBuckets = []time.Duration{2, 1} }, `groups::rtt_buckets: got [2ns 1ns], takes durations above 0s that rise`},
 		"no buckets":        {func(c *Config) { c.Groups.RTTBuckets = nil }, `groups::rtt_buckets: got none, takes at least one with groups::histogram: explicit`},
+		"detector":          {func(c *Config) { c.Detect.Enabled = []string{"scans"} }, `detect::enabled: got "scans", takes any of scan, beacon,`},
+		"share of a limit":  {func(c *Config) { c.Detect.Saturation.Usage = 80 }, `detect::saturation::usage: got 80, takes a number above 0 and up to 1`},
 		"state":             {func(c *Config) { c.Filter.States = []string{"open"} }, `filter::states: got "open", takes one of closed, listen,`},
 		"port":              {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter::local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
 		"port of no type":   {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter::peer_ports: got "true", takes a port`},

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
@@ -104,6 +105,10 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
+	found, err := newFindings(r.cfg.Detect, r.found)
+	if err != nil {
+		return nil, err
+	}
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	if r.next != nil {
 		if r.view, err = r.newMetrics(boot, now); err != nil {
@@ -116,7 +121,8 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		observe.Prompt = true
 		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
 	}
-	observe.AwaitProcesses = observe.AwaitProcesses || observe.Wanted != nil || r.nextLogs != nil
+	observe.Detailed = observe.Detailed || found != nil && found.Detailed()
+	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || observe.Wanted != nil || r.nextLogs != nil
 	e := engine.New(observe)
 	if r.view != nil {
 		for _, l := range r.view.Listeners() {
@@ -130,7 +136,16 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		}
 		r.records.listen(e)
 	}
+	if found != nil {
+		e.Listen(found)
+		e.AddView(found)
+	}
 	return e, nil
+}
+
+// found writes a finding to the collector's own log.
+func (r *tcpStats) found(f *event.Finding) {
+	r.set.Logger.Warn(f.Body, zap.String("security_rule.name", f.Rule), zap.String("tcp.finding.id", f.ID), zap.Bool("ended", f.Ended))
 }
 
 // engine is what the configuration says of observing. Validate has refused all

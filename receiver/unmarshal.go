@@ -111,6 +111,9 @@ func misfit(path string, value any, typ reflect.Type, text bool) error {
 		fits = isText && err == nil
 	case typ.Kind() == reflect.Bool:
 		_, fits = value.(bool)
+	case typ.Kind() == reflect.Float64:
+		v := reflect.ValueOf(value)
+		fits = v.CanInt() || v.CanUint() || v.CanFloat()
 	case typ.Kind() == reflect.Int:
 		return misfitInt(path, value, typ)
 	case typ.Kind() == reflect.String:

@@ -40,6 +40,7 @@ func (c *Config) Validate() error {
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
 		c.validateRecords(),
+		c.Detect.Check("detect"),
 	}
 	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.recordsSet {
 		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise (for records alone, write a section records)"))

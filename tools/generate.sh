@@ -13,8 +13,9 @@ trap 'rm -f "$tmp/tcpstatsreceiver"; rmdir "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 ln -s "$root" "$tmp/tcpstatsreceiver"
 
-# From tools/, whose go.mod pins mdatagen apart from what the receiver is built of.
-cd "$root/tools"
+# From tools/distribution, whose go.mod pins mdatagen apart from what the receiver is
+# built of.
+cd "$root/tools/distribution"
 go tool mdatagen "$tmp/tcpstatsreceiver/metadata.yaml"
 
 # mdatagen writes for its owner's eyes only; let others read, as in a fresh clone.
@@ -57,7 +58,7 @@ fi
 for program in $programs; do
 	# Kernels before 5.9 have no iterators, and all since 5.1 know the third version of
 	# the instructions.
-	(cd "$root/tools" && GOPACKAGE=bpf go tool bpf2go -output-dir ../internal/source/bpf -cc "$cc" -strip "$strip" -target bpfel -tags linux \
-		-cflags '-O2 -Wall -Wextra -Werror -mcpu=v3' "$program" "../internal/source/bpf/program/$program.bpf.c")
+	(cd "$root/tools/distribution" && GOPACKAGE=bpf go tool bpf2go -output-dir ../../internal/source/bpf -cc "$cc" -strip "$strip" -target bpfel -tags linux \
+		-cflags '-O2 -Wall -Wextra -Werror -mcpu=v3' "$program" "../../internal/source/bpf/program/$program.bpf.c")
 done
 sum >$sums

@@ -37,7 +37,7 @@ OTELCOL_TCPSTATS=$root/_build/otelcol-tcpstats
 export OTELCOL_TCPSTATS
 
 step "tests of this distribution, its examples, and other people's distributions"
-(cd tools && sh gotest.sh -count=1 ./...)
+(cd tools/distribution && sh ../gotest.sh -count=1 ./...)
 
 if [ "$("$GO" env GOOS)" = linux ]; then
 	step "tests of the bench that compares it with others"
