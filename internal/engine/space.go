@@ -49,7 +49,7 @@ type space struct {
 	// selector's source reads.
 	namespace *netns.Namespace
 	source    source.Source // nil until it opens
-	cookie    uint64 // what tells it from others of its inode; 0: not known
+	cookie    uint64        // what tells it from others of its inode; 0: not known
 	place     netns.Place
 	sandboxed bool // the place's container is the sandbox of a pod
 	emptied   bool // it has no processes any more
