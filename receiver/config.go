@@ -37,6 +37,7 @@ type Config struct {
 	Connections ConnectionsConfig `mapstructure:"connections"`
 	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
+	Page        PageConfig        `mapstructure:"page"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -134,6 +135,7 @@ func createDefaultConfig() *Config {
 			},
 		},
 		System:               SystemConfig{Enabled: true},
+		Page:                 createDefaultPageConfig(),
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }

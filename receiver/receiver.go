@@ -17,6 +17,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
+	"github.com/netpulse/tcpstatsreceiver/internal/page"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -35,6 +36,7 @@ type tcpStats struct {
 
 	telemetry *metadata.TelemetryBuilder
 	engine    *engine.Engine
+	page      *page.Page // nil: none
 }
 
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
@@ -60,6 +62,11 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	r.engine = e
+	if r.page != nil {
+		if err := r.page.Start(ctx, host); err != nil {
+			return errors.Join(err, r.Shutdown(ctx))
+		}
+	}
 	return nil
 }
 
@@ -68,9 +75,13 @@ func (r *tcpStats) Shutdown(ctx context.Context) error {
 	if r.engine == nil {
 		return nil
 	}
-	err := r.engine.Shutdown(ctx)
+	var err error
+	if r.page != nil {
+		err = r.page.Shutdown(ctx)
+	}
+	err = errors.Join(err, r.engine.Shutdown(ctx))
 	r.telemetry.Shutdown()
-	r.engine = nil
+	r.engine, r.page = nil, nil
 	return err
 }
 
@@ -97,13 +108,18 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
-	observe.Detailed = view.Detailed()
+	r.page = r.newPage()
+	observe.Detailed = view.Detailed() || r.page != nil
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	e := engine.New(observe)
 	for _, l := range view.Listeners() {
 		e.Listen(l)
 	}
 	e.AddView(view)
+	if r.page != nil {
+		e.Listen(r.page)
+		e.AddView(r.page)
+	}
 	return e, nil
 }
 

@@ -37,9 +37,10 @@ func (c *Config) Validate() error {
 		c.validateGroups(),
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
+		c.Page.validate(),
 	}
-	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled {
-		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise"))
+	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.Page.enabled() {
+		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least, or a page::endpoint: there is nothing to do otherwise"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
