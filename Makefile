@@ -32,8 +32,8 @@ LINK = CGO_ENABLED=0 $(GO) build -C _build -mod=mod -trimpath -ldflags='-s -w'
 build: $(DISTRIBUTION) ## Build the distribution: _build/otelcol-tcpstats
 
 .PHONY: run
-run: build ## Build and run: console, and Prometheus on http://127.0.0.1:8889/metrics
-	$(DISTRIBUTION) --config examples/run.yaml
+run: build ## Build and run: the live page on http://127.0.0.1:8890/
+	@sh tools/run.sh $(DISTRIBUTION) examples/run.yaml
 
 ##@ Develop
 

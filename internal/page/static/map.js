@@ -46,9 +46,10 @@ export function draw(svg, rows) {
   const yl = place(l), yr = place(r);
   const nodes = [];
   const shown = [...edges.values()].filter((e) => yl.has(e.from) && yr.has(e.to)).sort((a, b) => a.io - b.io);
+  const widest = Math.max(1, ...shown.map((e) => e.io));
   for (const e of shown) {
     const y1 = yl.get(e.from), y2 = yr.get(e.to), x1 = boxWidth, x2 = width - boxWidth, mid = (x1 + x2) / 2;
-    const path = el('path', { d: `M${x1} ${y1}C${mid} ${y1} ${mid} ${y2} ${x2} ${y2}`, 'stroke-width': (1 + Math.min(9, Math.log10(1 + e.io) * 1.25)).toFixed(1) });
+    const path = el('path', { d: `M${x1} ${y1}C${mid} ${y1} ${mid} ${y2} ${x2} ${y2}`, 'stroke-width': (1.2 + 9 * Math.sqrt(e.io / widest)).toFixed(1) });
     const part = again(e), rtt = e.rtts ? e.rtt / e.rtts : null;
     path.setAttribute('class', part > 0.01 ? 'edge lossy' : rtt > 100_000 ? 'edge slow' : 'edge');
     path.append(title(`${e.from} and ${e.to}: ${format.count(e.n)} connections, ${format.rate(e.io)}, RTT ${format.time(rtt)}, ${format.percent(part)} retransmitted`));

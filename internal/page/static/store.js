@@ -7,8 +7,9 @@ const sparkLength = 60;
 
 // Spark is a ring of the last values.
 export class Spark {
-  constructor() { this.values = new Float32Array(sparkLength); this.next = 0; this.any = false; }
+  constructor() { this.values = new Float32Array(sparkLength); this.next = 0; this.filled = 0; this.any = false; }
   push(v) {
+    this.filled = Math.min(sparkLength, this.filled + 1);
     this.values[this.next] = v;
     this.next = (this.next + 1) % sparkLength;
     this.any ||= v > 0;

@@ -315,11 +315,12 @@ function sparkline(canvas, spark) {
   for (let i = 0; i < n; i++) most = Math.max(most, spark.values[i]);
   const style = getComputedStyle(canvas);
   g.beginPath();
-  for (let i = 0; i < n; i++) g.lineTo(i * w / (n - 1), h - 1.5 - spark.at(i) / most * (h - 3));
+  const first = n - spark.filled;
+  for (let i = first; i < n; i++) g.lineTo(i * w / (n - 1), h - 1.5 - spark.at(i) / most * (h - 3));
   g.strokeStyle = style.color;
   g.lineWidth = 1.3;
   g.stroke();
-  g.lineTo(w, h); g.lineTo(0, h); g.closePath();
+  g.lineTo(w, h); g.lineTo(first * w / (n - 1), h); g.closePath();
   g.globalAlpha = 0.13;
   g.fillStyle = style.color;
   g.fill();
