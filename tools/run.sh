@@ -18,6 +18,7 @@ mkfifo -m 600 "$fifo" || exit 1
 		}
 		$2 == "info" || $2 == "debug" { next }
 		$2 == "warn" { print "warning: " $4 " " $5; fflush(); next }
+		$2 == "error" && $4 ~ /^Failed to start component/ { next } # it is said again at the end
 		{ print; fflush() }
 	' <"$fifo"
 ) &

@@ -185,8 +185,9 @@ func (p *Page) local() bool {
 func remedy(err error, endpoint string) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		_, port, _ := net.SplitHostPort(endpoint)
-		return fmt.Sprintf(" (another program has port %s: set page::endpoint to a free one, such as 127.0.0.1:0, or stop that program)", port)
+		host, port, _ := net.SplitHostPort(endpoint)
+		next, _ := strconv.Atoi(port)
+		return fmt.Sprintf(" (another program has port %s: set page::endpoint to a free one, such as %s, or stop that program)", port, net.JoinHostPort(host, strconv.Itoa(next+1)))
 	case errors.Is(err, syscall.EACCES):
 		return " (set page::endpoint to a port from 1024 up, or to a folder that this user may write to)"
 	}
