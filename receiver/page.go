@@ -60,11 +60,6 @@ func (c *PageConfig) validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("page::transport: got %q, takes tcp, tcp4, tcp6 or unix", c.Transport))
 	}
-	if c.TLS.HasValue() {
-		if err := c.TLS.Get().Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("page::tls: %w", err))
-		}
-	}
 	if c.Auth.HasValue() && c.Auth.Get().AuthenticatorID.Type().String() == "" {
 		errs = append(errs, errors.New("page::auth::authenticator: got nothing, takes the name of an extension"))
 	}
