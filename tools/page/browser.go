@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os/exec"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -34,4 +35,9 @@ func newBrowser(ctx context.Context) (context.Context, context.CancelFunc, error
 		return nil, nil, err
 	}
 	return browser, func() { closeBrowser(); closeAllocator() }, nil
+}
+
+// media makes the page light or dark.
+func media(scheme string) chromedp.Action {
+	return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}})
 }

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -91,7 +90,7 @@ func screenshots(collector, out string, warm time.Duration) error {
 		tab, closeTab := chromedp.NewContext(browser)
 		actions := []chromedp.Action{
 			chromedp.EmulateViewport(p.width, p.height),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+			media(scheme),
 			chromedp.Navigate(s.url() + p.query),
 			chromedp.WaitVisible(`#rows .row`, chromedp.ByQuery),
 		}
