@@ -86,13 +86,15 @@ func newRig(tb testing.TB, sockets ...tcp.Socket) *rig {
 	return r
 }
 
-func newEngine(tb testing.TB, s *scripted) *engine.Engine {
+func newEngine(tb testing.TB, s *scripted) *engine.Engine { return newEngineOf(tb, s, true) }
+
+func newEngineOf(tb testing.TB, s *scripted, detailed bool) *engine.Engine {
 	telemetry := componenttest.NewNopTelemetrySettings()
 	builder, err := metadata.NewTelemetryBuilder(telemetry)
 	require.NoError(tb, err)
 	tb.Cleanup(builder.Shutdown)
 	return engine.New(engine.Config{
-		Interval: time.Second, Detailed: true, Boot: time.Now(), Logger: telemetry.Logger, Telemetry: builder, Source: source.Choice{Name: source.Auto},
+		Interval: time.Second, Detailed: detailed, Boot: time.Now(), Logger: telemetry.Logger, Telemetry: builder, Source: source.Choice{Name: source.Auto},
 		Factories: []source.Factory{{Name: "scripted", Capabilities: source.RTT | source.Bytes, Open: func(context.Context) (source.Source, error) { return s, nil }}},
 	})
 }

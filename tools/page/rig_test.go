@@ -122,7 +122,7 @@ func page(t *testing.T, query string) *tab {
 func (p *tab) js(expression string) any {
 	p.t.Helper()
 	var text string
-	require.NoError(p.t, chromedp.Run(p.ctx, chromedp.Evaluate(`JSON.stringify((() => { return `+expression+` ?? null; })())`, &text)), expression)
+	require.NoError(p.t, chromedp.Run(p.ctx, chromedp.Evaluate(`JSON.stringify((`+expression+`) ?? null)`, &text)), expression)
 	var value any
 	require.NoError(p.t, json.Unmarshal([]byte(text), &value))
 	return value

@@ -118,19 +118,24 @@ export class Detail {
     }
   }
 
+  // limited shows what held the sender back. How long a connection is open is known
+  // of those that were seen to open; of the others only the time with something to
+  // send is.
   limited(all) {
-    const has = all.busy_us != null && all.age_us > 0;
-    $('limited').hidden = !has;
-    if (!has) return;
+    const open = all.age_us ?? (all.is_new ? (Date.now() - Date.parse(all.first_seen)) * 1e3 : null);
+    const busy = all.busy_us;
+    $('limited').hidden = busy == null || !(open > 0 || busy > 0);
+    if ($('limited').hidden) return;
     const receiver = all.limited_by_receiver_us ?? 0, buffer = all.limited_by_send_buffer_us ?? 0;
-    const whole = Math.max(all.age_us, all.busy_us);
+    const whole = Math.max(open ?? 0, busy);
     const parts = [
-      ['network', Math.max(0, all.busy_us - receiver - buffer), 'by the network'], ['receiver', receiver, 'by the peer’s window'],
-      ['buffer', buffer, 'by the send buffer'], ['idle', Math.max(0, whole - all.busy_us), 'idle'],
+      ['network', Math.max(0, busy - receiver - buffer), 'by the network'], ['receiver', receiver, 'by the peer’s window'],
+      ['buffer', buffer, 'by the send buffer'], ['idle', whole - busy, 'idle'],
     ];
     const bar = $('limited-bar');
     if (!bar.children.length) for (const [name] of parts) { const i = document.createElement('i'); i.className = name; bar.append(i); }
     parts.forEach(([, v], i) => { bar.children[i].style.flexGrow = v / whole; });
-    $('limited-text').textContent = `open for ${format.duration(all.age_us / 1e6)} · limited ` + parts.filter(([name, v]) => name === 'idle' || v / whole >= 0.005).map(([, v, text]) => `${text} ${(100 * v / whole).toFixed(0)} %`).join(' · ');
+    const shares = parts.filter(([, v]) => v / whole >= 0.005).map(([, v, text]) => `${text} ${(100 * v / whole).toFixed(0)} %`).join(' · ');
+    $('limited-text').textContent = (open != null ? `open for ${format.duration(open / 1e6)}` : `${format.duration(busy / 1e6)} with something to send`) + ` · limited ${shares}`;
   }
 }
