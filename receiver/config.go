@@ -42,6 +42,7 @@ type Config struct {
 	Records     RecordsConfig     `mapstructure:"records"`
 	recordsSet  bool              // the user has written something there
 	Detect      detect.Config     `mapstructure:"detect"`
+	Page        PageConfig        `mapstructure:"page"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -170,6 +171,7 @@ func createDefaultConfig() *Config {
 			CommunityID:      true,
 		},
 		Detect:               detect.Default(),
+		Page:                 createDefaultPageConfig(),
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }

@@ -81,6 +81,13 @@ func TestEveryOption(t *testing.T) {
 		Stall:       detect.StallConfig{Scrapes: 5, Retransmits: 0.1, RTTFactor: 4},
 		Saturation:  detect.SaturationConfig{Usage: 0.9, CloseWait: 200, LostAnswers: 0.25},
 	}
+	want.Page.Endpoint, want.Page.Transport, want.Page.History = "/run/tcpstats/page.sock", "unix", time.Hour
+	require.True(t, cfg.Page.TLS.HasValue())
+	assert.Equal(t, "/etc/ssl/page.crt", cfg.Page.TLS.Get().CertFile)
+	want.Page.TLS = cfg.Page.TLS
+	require.True(t, cfg.Page.Auth.HasValue())
+	assert.Equal(t, "basicauth", cfg.Page.Auth.Get().AuthenticatorID.String())
+	want.Page.Auth = cfg.Page.Auth
 	want.Metrics.TCPConnectionRtt.Enabled = false
 	want.Metrics.SystemNetworkTCPOrphanCount.Enabled = true
 	want.ResourceAttributes.ProcessPid.Enabled = false
@@ -148,6 +155,10 @@ func TestBadConfigurations(t *testing.T) {
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
 			`connections::limit: got -1, takes a number of connections, or 0 for all of them; connections::batch_size: got 0,`},
+		"page's port":        {func(c *Config) { c.Page.Endpoint = "127.0.0.1" }, `page::endpoint: got "127.0.0.1", takes an address and a port, such as 127.0.0.1:8890`},
+		"page's port's name": {func(c *Config) { c.Page.Endpoint = "127.0.0.1:http" }, `page::endpoint: got "127.0.0.1:http", takes an address and a port`},
+		"page's transport":   {func(c *Config) { c.Page.Endpoint, c.Page.Transport = "x", "udp" }, `page::transport: got "udp", takes tcp, tcp4, tcp6 or unix`},
+		"page's history":     {func(c *Config) { c.Page.History = 0 }, `page::history: got 0s, takes more than 0s and at most 24h0m0s`},
 		"require":            {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
 		"source":             {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
 		"network_namespaces": {func(c *Config) { c.NetworkNamespaces = "pods" }, `network_namespaces: got "pods", takes host or all`},

@@ -18,6 +18,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
+	"github.com/netpulse/tcpstatsreceiver/internal/page"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -41,6 +42,7 @@ type tcpStats struct {
 	engine    *engine.Engine
 	view      *otlp.Metrics // nil without metrics
 	records   *records      // nil without logs
+	page      *page.Page    // nil: none
 }
 
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
@@ -66,10 +68,16 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	r.engine = e
-	if r.records != nil {
+	switch {
+	case r.records != nil:
 		r.records.start()
-	} else if r.cfg.recordsSet {
+	case r.cfg.recordsSet:
 		r.set.Logger.Warn("records are configured, but nobody reads them: the receiver stands in no logs pipeline (add it to the receivers of one under service::pipelines)")
+	}
+	if r.page != nil {
+		if err := r.page.Start(ctx, host); err != nil {
+			return errors.Join(err, r.Shutdown(ctx))
+		}
 	}
 	return nil
 }
@@ -79,12 +87,16 @@ func (r *tcpStats) Shutdown(ctx context.Context) error {
 	if r.engine == nil {
 		return nil
 	}
-	err := r.engine.Shutdown(ctx)
+	var err error
+	if r.page != nil {
+		err = r.page.Shutdown(ctx)
+	}
+	err = errors.Join(err, r.engine.Shutdown(ctx))
 	if r.records != nil {
 		err = errors.Join(err, r.records.end(ctx))
 	}
 	r.telemetry.Shutdown()
-	r.engine, r.view, r.records = nil, nil, nil
+	r.engine, r.view, r.records, r.page = nil, nil, nil, nil
 	return err
 }
 
@@ -121,8 +133,9 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		observe.Prompt = true
 		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
 	}
-	observe.Detailed = observe.Detailed || found != nil && found.Detailed()
-	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || observe.Wanted != nil || r.nextLogs != nil
+	r.page = r.newPage()
+	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
+	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
 	e := engine.New(observe)
 	if r.view != nil {
 		for _, l := range r.view.Listeners() {
@@ -139,6 +152,10 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if found != nil {
 		e.Listen(found)
 		e.AddView(found)
+	}
+	if r.page != nil {
+		e.Listen(r.page)
+		e.AddView(r.page)
 	}
 	return e, nil
 }

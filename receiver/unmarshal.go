@@ -65,6 +65,8 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 		case !known:
 			errs = append(errs, unknown(path, key, fields))
 		case value == nil: // the default stays
+		case decodesItself(field):
+			continue // the library does it
 		case field.Kind() == reflect.Struct:
 			if _, ok := value.(map[string]any); !ok {
 				errs = append(errs, wrong(at, value, takes(field.Type())))
@@ -98,6 +100,13 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// decodesItself reports whether a field has its own way to be decoded, as sections of
+// the collector's own have that may be left out.
+func decodesItself(field reflect.Value) bool {
+	_, able := field.Addr().Interface().(confmap.Unmarshaler)
+	return able && (field.Kind() != reflect.Struct || len(fieldsOf(field)) == 0)
 }
 
 // misfit returns an error if a value is not what the type takes. text says that values

@@ -41,9 +41,10 @@ func (c *Config) Validate() error {
 		c.validateSource(),
 		c.validateRecords(),
 		c.Detect.Check("detect"),
+		c.Page.validate(),
 	}
-	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.recordsSet {
-		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise (for records alone, write a section records)"))
+	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.recordsSet && len(c.Detect.Enabled) == 0 && !c.Page.enabled() {
+		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least, a section records, detect::enabled or page::endpoint: there is nothing to do otherwise"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))

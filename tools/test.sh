@@ -46,6 +46,9 @@ else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
 
+step "tests of the live page in a browser"
+(cd tools/page && sh "$root/tools/gotest.sh" -count=1 ./...)
+
 if [ -f internal/e2e/go.mod ]; then
 	step "end-to-end tests"
 	(cd internal/e2e && sh "$root/tools/gotest.sh" -count=1 ./...)

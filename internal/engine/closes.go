@@ -233,6 +233,7 @@ func (e *Engine) sayLost(sp *space, lost uint64) {
 	now := time.Now()
 	if lost > 0 {
 		sp.lostAt, sp.reconciled = now, time.Time{}
+		e.noticesLost += lost
 		e.telemetry.eventsLost(sp.sourceName(e), lost)
 		sp.lost.raise(lost, func() {
 			e.log.Warn("notices of closes are lost: more connections end than can be counted, and those that no scrape saw are missing",

@@ -42,14 +42,17 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 
-	claims  []process.Claim // reused
-	needs   Needs           // of this scrape
-	ports   ports           // reused: those of the dump under way
-	denied  alarm           // some sockets have no owner for want of permission
-	walks   alarm           // the walk over processes does not complete
-	partial alarm           // scrapes are not complete
-	late    alarm           // ticks were missed
-	refused alarm           // a pipeline refuses what it is handed
+	claims []process.Claim // reused
+	needs  Needs           // of this scrape
+	ports  ports           // reused: those of the dump under way
+	// noticesLost is how many notices of closes were lost in all.
+	noticesLost uint64
+
+	denied  alarm // some sockets have no owner for want of permission
+	walks   alarm // the walk over processes does not complete
+	partial alarm // scrapes are not complete
+	late    alarm // ticks were missed
+	refused alarm // a pipeline refuses what it is handed
 
 	stop context.CancelFunc // of the loop
 	done chan struct{}      // the loop has ended

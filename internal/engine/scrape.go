@@ -24,6 +24,7 @@ const maxDumps = 3
 func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	began := time.Now()
 	due, needs := e.due(tick)
 	needs.Sockets = needs.Sockets || len(e.listeners) > 0
 	if !needs.any() {
@@ -53,7 +54,11 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 		}
 	}
 	if ctx.Err() == nil {
-		built = e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
+		scrape := &Scrape{engine: e, Began: began, Now: time.Now(), Tick: tick, Complete: complete, Lost: e.noticesLost}
+		if src := e.selector.Current(); src != nil {
+			scrape.Source, scrape.Capabilities = src.Name(), src.Capabilities()
+		}
+		built = e.show(scrape, due)
 	}
 	if needs.Counters && len(e.listeners) > 0 {
 		e.reportUnseen(readCtx)

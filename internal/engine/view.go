@@ -11,6 +11,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -54,10 +55,15 @@ func (n Needs) or(m Needs) Needs {
 // is said of Later.
 type Scrape struct {
 	engine *Engine
-	Now    time.Time
-	Tick   int64
-	// Source is the name of the source in use, "" if there is none.
-	Source string
+	// Began is when the scrape began, Now when its dump was complete.
+	Began, Now time.Time
+	Tick       int64
+	// Source is the name of the source in use, "" if there is none, and
+	// Capabilities what it can do.
+	Source       string
+	Capabilities source.Capabilities
+	// Lost is how many notices of closes were lost since the engine was opened.
+	Lost uint64
 	// Complete reports that every namespace was read to its end: what was not seen
 	// is not there. Without it, nothing can be said of what is live.
 	Complete bool
@@ -112,7 +118,8 @@ func (s *Scrape) Find(id tcp.Identity) *table.Connection { return s.engine.find(
 
 // Later calls f under the engine's lock, when the scrape may be long over: views
 // that build piece by piece call it from what they send. find returns a
-// connection, nil if it is gone.
+// connection, nil if it is gone. f may iterate over Connections, too: it gets
+// those of the newest scrape.
 func (s *Scrape) Later(f func(find func(tcp.Identity) *table.Connection)) {
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
