@@ -238,7 +238,7 @@ func TestRecordsAlone(t *testing.T) {
 		if want {
 			assert.NoError(t, err, text)
 		} else {
-			assert.ErrorContains(t, err, "for records alone, write a section records", text)
+			assert.ErrorContains(t, err, "a section records, detect::enabled or page::endpoint", text)
 		}
 	}
 	// An interval of what nobody asks for is no mistake.

@@ -2,11 +2,16 @@ package receiver
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
+
+	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/page"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -38,6 +43,46 @@ func newFindings(cfg detect.Config, report func(*event.Finding)) (*findings, err
 	}
 	return &findings{Detectors: detectors, detailed: slices.Contains(cfg.Enabled, detect.Stall), limits: readLimits}, nil
 }
+
+// found passes a finding on: to the metrics, which count it, to the page, and to the
+// logs pipeline or, without one, to the collector's own log. It is called under the
+// engine's lock, and does not block.
+func (r *tcpStats) found(f *event.Finding) {
+	r.counted.Count(f)
+	if r.pageFindings != nil {
+		select {
+		case r.pageFindings <- pageFinding(f):
+		default: // nobody has read so many: the older ones say more
+		}
+	}
+	if l := r.findingsTo.Load(); l != nil {
+		l.found(f)
+		return
+	}
+	r.set.Logger.Warn(f.Body, zap.String("security_rule.name", f.Rule), zap.String("tcp.finding.id", f.ID), zap.Bool("tcp.finding.ended", f.Ended))
+}
+
+// pageFinding is a finding as the page shows it.
+func pageFinding(f *event.Finding) page.Finding {
+	severity := "warn"
+	if f.Severity == event.Error {
+		severity = "error"
+	}
+	var detail strings.Builder
+	for i, e := range f.Evidence {
+		if i > 0 {
+			detail.WriteString(", ")
+		}
+		fmt.Fprintf(&detail, "%s %g", e.Name, e.Value)
+		if e.HasThreshold {
+			fmt.Fprintf(&detail, " (threshold %g)", e.Threshold)
+		}
+	}
+	return page.Finding{Time: f.At, Rule: f.Rule, Severity: severity, Title: f.Body, Detail: detail.String()}
+}
+
+// maxFindings is how many findings wait for the logs pipeline.
+const maxFindings = 1000
 
 // Detailed reports whether the detectors want all that is known of each connection.
 func (f *findings) Detailed() bool { return f.detailed }

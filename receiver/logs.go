@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
@@ -15,6 +16,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -34,7 +36,14 @@ type records struct {
 	progress  *progressView // nil if nobody asks for progress
 	refused   bool          // the last batch was, and that was logged
 
-	stop, stopped chan struct{}
+	mu            sync.Mutex // guards ended, and that nothing is sent after it
+	ended         bool
+	findings      chan placedFinding
+	findingWriter *otlp.RecordWriter // of the goroutine that sends findings
+	place         func(namespace uint64) netns.Place
+	dropped       func(record.Reason, int)
+
+	stop, stopped, findingsStopped chan struct{}
 	// batches is the context of what the pipeline is handed.
 	batches context.Context
 	abandon context.CancelFunc
@@ -55,7 +64,10 @@ func (r *tcpStats) newRecords(e *engine.Engine) (*records, error) {
 		recorder: record.NewRecorder(cfg, queue, e.Place), queue: queue,
 		writer: otlp.NewRecordWriter(r.cfg.ResourceAttributes, r.logsSet, r.cfg.Records.CommunityID),
 		next:   r.nextLogs, obsreport: obsreport, log: r.logsSet.Logger,
-		stop: make(chan struct{}), stopped: make(chan struct{}),
+		findings:      make(chan placedFinding, maxFindings),
+		findingWriter: otlp.NewRecordWriter(r.cfg.ResourceAttributes, r.logsSet, false),
+		dropped:       countDropped(r.telemetry), place: e.Place,
+		stop: make(chan struct{}), stopped: make(chan struct{}), findingsStopped: make(chan struct{}),
 	}
 	if cfg.Kinds.Has(record.Progress) {
 		l.progress = &progressView{recorder: l.recorder, slack: r.cfg.CollectionInterval / 2}
@@ -112,7 +124,45 @@ func (l *records) listen(e *engine.Engine) {
 	}
 }
 
-func (l *records) start() { go l.run() }
+func (l *records) start() {
+	go l.run()
+	go l.runFindings()
+}
+
+// placedFinding is a finding, and where it was made.
+type placedFinding struct {
+	*event.Finding
+	at netns.Place
+}
+
+// found takes a finding, if there is room for it. It is called under the engine's
+// lock.
+func (l *records) found(f *event.Finding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		l.dropped(record.Refused, 1)
+		return
+	}
+	select {
+	case l.findings <- placedFinding{f, l.place(f.Namespace)}:
+	default:
+		l.dropped(record.Overflow, 1)
+	}
+}
+
+// runFindings hands findings to the pipeline until there will be no more.
+func (l *records) runFindings() {
+	defer close(l.findingsStopped)
+	for f := range l.findings {
+		err := l.consume(1, func(ctx context.Context) error {
+			return l.next.ConsumeLogs(ctx, l.findingWriter.Finding(f.Finding, f.at, time.Now()))
+		})
+		if err != nil {
+			l.dropped(record.Refused, 1)
+		}
+	}
+}
 
 // run hands batches to the pipeline until stop, and then what is left.
 func (l *records) run() {
@@ -132,12 +182,9 @@ func (l *records) run() {
 }
 
 func (l *records) send(batch []record.Record, dropped uint64) error {
-	if err := l.batches.Err(); err != nil {
-		return err
-	}
-	ctx := l.obsreport.StartLogsOp(l.batches)
-	err := l.next.ConsumeLogs(ctx, l.writer.Logs(batch, dropped))
-	l.obsreport.EndLogsOp(ctx, metadata.Type.String(), len(batch), err)
+	err := l.consume(len(batch), func(ctx context.Context) error {
+		return l.next.ConsumeLogs(ctx, l.writer.Logs(batch, dropped))
+	})
 	switch {
 	case err == nil && l.refused:
 		l.refused = false
@@ -146,6 +193,17 @@ func (l *records) send(batch []record.Record, dropped uint64) error {
 		l.refused = true
 		l.log.Warn("the pipeline refuses records: they are dropped, and counted in otelcol_receiver_tcpstats_dropped_records", zap.Error(err))
 	}
+	return err
+}
+
+// consume hands n records to the pipeline and waits until it took them.
+func (l *records) consume(n int, hand func(context.Context) error) error {
+	if err := l.batches.Err(); err != nil {
+		return err
+	}
+	ctx := l.obsreport.StartLogsOp(l.batches)
+	err := hand(ctx)
+	l.obsreport.EndLogsOp(ctx, metadata.Type.String(), n, err)
 	return err
 }
 
@@ -160,16 +218,26 @@ const (
 func (l *records) end(ctx context.Context) error {
 	l.queue.Close()
 	close(l.stop)
+	l.mu.Lock()
+	l.ended = true
+	close(l.findings)
+	l.mu.Unlock()
 	defer l.abandon()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-l.stopped
+		<-l.findingsStopped
+	}()
 	select {
-	case <-l.stopped:
+	case <-stopped:
 		return nil
 	case <-time.After(recordsGrace):
 	case <-ctx.Done():
 	}
 	l.abandon()
 	select {
-	case <-l.stopped:
+	case <-stopped:
 		return nil
 	case <-time.After(recordsAbandonGrace):
 		return errors.New("the logs pipeline has not given back the batch that it was handed, though its context has ended")
@@ -184,6 +252,7 @@ func (r *tcpStats) endLogs(ctx context.Context) error {
 	r.engine.Drain()
 	l := r.records
 	r.records = nil
+	r.findingsTo.Store(nil)
 	return l.end(ctx)
 }
 

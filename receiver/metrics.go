@@ -13,7 +13,7 @@ func (r *tcpStats) newMetrics(boot, now time.Time) (*otlp.Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	write.Beneath = readBeneath
+	write.Beneath, write.Findings = readBeneath, r.counted
 	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
 	return otlp.NewMetrics(write, now)
 }

@@ -78,8 +78,12 @@ func (r *tcpStats) newPage() *page.Page {
 	if !r.cfg.Page.enabled() {
 		return nil
 	}
+	if len(r.cfg.Detect.Enabled) > 0 {
+		r.pageFindings = make(chan page.Finding, maxFindings)
+	}
 	return page.New(page.Config{
-		Server: r.cfg.Page.server(), History: r.cfg.Page.History, Interval: r.cfg.CollectionInterval,
+		Findings: r.pageFindings,
+		Server:   r.cfg.Page.server(), History: r.cfg.Page.History, Interval: r.cfg.CollectionInterval,
 		Version: r.set.BuildInfo.Version, Telemetry: r.set.TelemetrySettings,
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -14,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
-	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
@@ -43,6 +43,12 @@ type tcpStats struct {
 	view      *otlp.Metrics // nil without metrics
 	records   *records      // nil without logs
 	page      *page.Page    // nil: none
+
+	// counted are the findings by rule, pageFindings those for the page, findingsTo
+	// where they become records; nil: nowhere.
+	counted      *otlp.Findings
+	pageFindings chan page.Finding
+	findingsTo   atomic.Pointer[records]
 }
 
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
@@ -121,6 +127,9 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found != nil {
+		r.counted = otlp.NewFindings(now)
+	}
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	if r.next != nil {
 		if r.view, err = r.newMetrics(boot, now); err != nil {
@@ -148,6 +157,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 			return nil, err
 		}
 		r.records.listen(e)
+		r.findingsTo.Store(r.records)
 	}
 	if found != nil {
 		e.Listen(found)
@@ -158,11 +168,6 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		e.AddView(r.page)
 	}
 	return e, nil
-}
-
-// found writes a finding to the collector's own log.
-func (r *tcpStats) found(f *event.Finding) {
-	r.set.Logger.Warn(f.Body, zap.String("security_rule.name", f.Rule), zap.String("tcp.finding.id", f.ID), zap.Bool("ended", f.Ended))
 }
 
 // engine is what the configuration says of observing. Validate has refused all

@@ -1847,6 +1847,26 @@ func (ms *TCPFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPFindingsMetricConfig provides config for the tcp.findings metric.
+type TCPFindingsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPFindingsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPHandshakeDurationMetricConfig provides config for the tcp.handshake.duration metric.
 type TCPHandshakeDurationMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -2221,6 +2241,7 @@ type MetricsConfig struct {
 	TCPDeliveryRate                          TCPDeliveryRateMetricConfig                          `mapstructure:"tcp.delivery_rate"`
 	TCPDuration                              TCPDurationMetricConfig                              `mapstructure:"tcp.duration"`
 	TCPFailures                              TCPFailuresMetricConfig                              `mapstructure:"tcp.failures"`
+	TCPFindings                              TCPFindingsMetricConfig                              `mapstructure:"tcp.findings"`
 	TCPHandshakeDuration                     TCPHandshakeDurationMetricConfig                     `mapstructure:"tcp.handshake.duration"`
 	TCPIo                                    TCPIoMetricConfig                                    `mapstructure:"tcp.io"`
 	TCPListenerDrops                         TCPListenerDropsMetricConfig                         `mapstructure:"tcp.listener.drops"`
@@ -2513,6 +2534,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: false,
 		},
 		TCPFailures: TCPFailuresMetricConfig{
+			Enabled: true,
+		},
+		TCPFindings: TCPFindingsMetricConfig{
 			Enabled: true,
 		},
 		TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{

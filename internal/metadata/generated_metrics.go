@@ -829,6 +829,10 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.failures",
 		Attributes: []string{"failure.error.type"},
 	},
+	TCPFindings: metricInfo{
+		Name:       "tcp.findings",
+		Attributes: []string{"security_rule.name"},
+	},
 	TCPHandshakeDuration: metricInfo{
 		Name: "tcp.handshake.duration",
 	},
@@ -973,6 +977,7 @@ type metricsInfo struct {
 	TCPDeliveryRate                          metricInfo
 	TCPDuration                              metricInfo
 	TCPFailures                              metricInfo
+	TCPFindings                              metricInfo
 	TCPHandshakeDuration                     metricInfo
 	TCPIo                                    metricInfo
 	TCPListenerDrops                         metricInfo
@@ -6004,6 +6009,60 @@ func newMetricTCPFailures(cfg TCPFailuresMetricConfig) metricTCPFailures {
 	return m
 }
 
+type metricTCPFindings struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPFindingsMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.findings metric with initial data.
+func (m *metricTCPFindings) init() {
+	m.data.SetName("tcp.findings")
+	m.data.SetDescription("Findings of the detectors that detect.enabled names, by rule.")
+	m.data.SetUnit("{finding}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPFindings) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, securityRuleNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("security_rule.name", securityRuleNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPFindings) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPFindings) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPFindings(cfg TCPFindingsMetricConfig) metricTCPFindings {
+	m := metricTCPFindings{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPHandshakeDuration struct {
 	data     pmetric.Metric                   // data buffer for generated metric.
 	config   TCPHandshakeDurationMetricConfig // metric config provided by user.
@@ -6849,6 +6908,7 @@ type MetricsBuilder struct {
 	metricTCPDeliveryRate                          metricTCPDeliveryRate
 	metricTCPDuration                              metricTCPDuration
 	metricTCPFailures                              metricTCPFailures
+	metricTCPFindings                              metricTCPFindings
 	metricTCPHandshakeDuration                     metricTCPHandshakeDuration
 	metricTCPIo                                    metricTCPIo
 	metricTCPListenerDrops                         metricTCPListenerDrops
@@ -6980,6 +7040,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPDeliveryRate:                          newMetricTCPDeliveryRate(mbc.Metrics.TCPDeliveryRate),
 		metricTCPDuration:                              newMetricTCPDuration(mbc.Metrics.TCPDuration),
 		metricTCPFailures:                              newMetricTCPFailures(mbc.Metrics.TCPFailures),
+		metricTCPFindings:                              newMetricTCPFindings(mbc.Metrics.TCPFindings),
 		metricTCPHandshakeDuration:                     newMetricTCPHandshakeDuration(mbc.Metrics.TCPHandshakeDuration),
 		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
 		metricTCPListenerDrops:                         newMetricTCPListenerDrops(mbc.Metrics.TCPListenerDrops),
@@ -7225,6 +7286,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPDeliveryRate.emit(ils.Metrics())
 	mb.metricTCPDuration.emit(ils.Metrics())
 	mb.metricTCPFailures.emit(ils.Metrics())
+	mb.metricTCPFindings.emit(ils.Metrics())
 	mb.metricTCPHandshakeDuration.emit(ils.Metrics())
 	mb.metricTCPIo.emit(ils.Metrics())
 	mb.metricTCPListenerDrops.emit(ils.Metrics())
@@ -7728,6 +7790,11 @@ func (mb *MetricsBuilder) RecordTCPDurationDataPoint(ts pcommon.Timestamp, val f
 // RecordTCPFailuresDataPoint adds a data point to tcp.failures metric.
 func (mb *MetricsBuilder) RecordTCPFailuresDataPoint(ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
 	mb.metricTCPFailures.recordDataPoint(mb.startTime, ts, val, failureErrorTypeAttributeValue)
+}
+
+// RecordTCPFindingsDataPoint adds a data point to tcp.findings metric.
+func (mb *MetricsBuilder) RecordTCPFindingsDataPoint(ts pcommon.Timestamp, val int64, securityRuleNameAttributeValue string) {
+	mb.metricTCPFindings.recordDataPoint(mb.startTime, ts, val, securityRuleNameAttributeValue)
 }
 
 // RecordTCPHandshakeDurationDataPoint adds a data point to tcp.handshake.duration metric.

@@ -344,6 +344,9 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTCPFailuresDataPoint(ts, 1, "failure.error.type-val")
 			defaultMetricsCount++
 			allMetricsCount++
+			mb.RecordTCPFindingsDataPoint(ts, 1, "security_rule.name-val")
+			defaultMetricsCount++
+			allMetricsCount++
 			mb.RecordTCPHandshakeDurationDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
@@ -2306,6 +2309,23 @@ func TestMetricsBuilder(t *testing.T) {
 					failureErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 					assert.True(t, ok)
 					assert.Equal(t, "failure.error.type-val", failureErrorTypeAttrVal.Str())
+				case "tcp.findings":
+					assert.False(t, validatedMetrics["tcp.findings"], "Found a duplicate in the metrics slice: tcp.findings")
+					validatedMetrics["tcp.findings"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Findings of the detectors that detect.enabled names, by rule.", mi.Description())
+					assert.Equal(t, "{finding}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					securityRuleNameAttrVal, ok := dp.Attributes().Get("security_rule.name")
+					assert.True(t, ok)
+					assert.Equal(t, "security_rule.name-val", securityRuleNameAttrVal.Str())
 				case "tcp.handshake.duration":
 					assert.False(t, validatedMetrics["tcp.handshake.duration"], "Found a duplicate in the metrics slice: tcp.handshake.duration")
 					validatedMetrics["tcp.handshake.duration"] = true

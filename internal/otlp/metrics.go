@@ -38,6 +38,8 @@ type MetricsConfig struct {
 	Beneath func() (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
+	// Findings are counted by whoever has them reported; nil: there are none.
+	Findings *Findings
 
 	Receiver  receiver.Settings
 	Next      consumer.Metrics
@@ -220,6 +222,9 @@ func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 	for space := range s.Spaces() {
 		if n == 0 {
 			md := m.writer.System(space.Counters, space.States, s.Now)
+			if m.cfg.Findings != nil {
+				m.writer.Findings(md, m.cfg.Findings, s.Now)
+			}
 			if m.ends != nil {
 				m.writer.Ends(md, m.ends, s.Now)
 			}

@@ -213,6 +213,9 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	for name := range names(w.Beneath(lower(), now)) {
 		got[name] = true
 	}
+	for name := range names(findings(w)) {
+		got[name] = true
+	}
 	for name := range names(ends(w, full())) {
 		got[name] = true
 	}
@@ -251,6 +254,23 @@ func TestBeneathOfAHostWithoutIt(t *testing.T) {
 		}
 		assert.True(t, wantsBeneath(&cfg.Metrics), name)
 	}
+}
+
+// findings writes that something was found.
+func findings(w *Writer) pmetric.Metrics {
+	all := NewFindings(began)
+	all.Count(&event.Finding{Rule: "scan.outbound"})
+	all.Count(&event.Finding{Rule: "saturation.accept_queue", Ended: true})
+	md := pmetric.NewMetrics()
+	w.Findings(md, all, now)
+	return md
+}
+
+func TestFindingsBeginWithNothing(t *testing.T) {
+	dps := findings(newWriter(everything())).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().DataPoints()
+	require.Equal(t, 2, dps.Len(), "the end of a state is no finding")
+	assert.Equal(t, [2]int64{0, 1}, [2]int64{dps.At(0).IntValue(), dps.At(1).IntValue()})
+	assert.Less(t, dps.At(0).Timestamp(), dps.At(1).Timestamp())
 }
 
 // ends writes how a connection ended, and another that was refused.

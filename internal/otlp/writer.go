@@ -122,6 +122,7 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPZeroWindowsDataPoint(0, 0)
 	mb.RecordTCPListenerDropsDataPoint(0, 0, transport, typ, "", 0)
 	mb.RecordTCPDeliveryRateDataPoint(0, 0)
+	mb.RecordTCPFindingsDataPoint(0, 0, "")
 	mb.RecordTCPIoDataPoint(0, 0, direction)
 	mb.RecordTCPRetransmitsDataPoint(0, 0)
 	mb.RecordTCPRttDataPoint(0, 0)
