@@ -48,7 +48,9 @@ func BenchmarkEnds(b *testing.B) {
 	notices := make([]tcp.Notice, atOnce)
 	prepare := func() {
 		for i := range notices {
-			id++
+			if id++; uint16(id) == 0 {
+				id++ // the peer's port, and one without a port is no connection
+			}
 			n := ended(established(id, 0), 1000, 2000)
 			n.Fields = 1<<tcp.NumFields - 1 // everything
 			n.SegmentsSent, n.CongestionControl, n.Cause, n.Handshake = 5, "cubic", tcp.LocalClose, time.Millisecond
