@@ -394,6 +394,21 @@ func TestSignalsShareOneReceiver(t *testing.T) {
 	}
 }
 
+// What was shut down is not started again with the other signal.
+func TestOneSignalAfterTheOther(t *testing.T) {
+	src := &closing{telling: telling{scripted: scripted{name: "a"}}}
+	metricsSink, logsSink := &refusing{}, &refusingLogs{}
+	_, inMetrics, inLogs := clockedPair(t, recordsConfig(), src, metricsSink, logsSink)
+	require.NoError(t, inMetrics.Start(context.Background(), componenttest.NewNopHost()))
+	require.NoError(t, inMetrics.Shutdown(context.Background()))
+	metricsSink.Reset()
+	require.NoError(t, inLogs.Start(context.Background(), componenttest.NewNopHost()))
+	assert.Eventually(t, func() bool { return logsSink.LogRecordCount() > 5 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, inLogs.Shutdown(context.Background()))
+	assert.Empty(t, metricsSink.AllMetrics())
+	assert.Equal(t, 2, src.scripted.closed)
+}
+
 func TestTwoReceiversShareNothing(t *testing.T) {
 	s := newSharing()
 	var faces []*face

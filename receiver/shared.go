@@ -122,6 +122,12 @@ func (f *face) Shutdown(ctx context.Context) error {
 	if f.started {
 		f.of.started--
 	}
+	// A later start of the other signal starts that one alone.
+	if f.signal == metrics {
+		f.of.next = nil
+	} else {
+		f.of.nextLogs = nil
+	}
 	switch {
 	case f.of.started == 0:
 		return f.of.tcpStats.Shutdown(ctx)

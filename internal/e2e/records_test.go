@@ -148,6 +148,39 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestTwoReceivers has two receivers of different names, of which each has an engine
+// and a filter of its own.
+func TestTwoReceivers(t *testing.T) {
+	server, client := startProcess(t, "e2e-server", 0), startProcess(t, "e2e-client", 0)
+	var listeners []*Held
+	for range 2 {
+		listeners = append(listeners, server.Listen(t, ListenArgs{At: loopback, Backlog: 4}))
+	}
+	filter := func(i int) string {
+		return every(quick, fmt.Sprintf("records: {limit: 0}, filter: {local_ports: [%d]}", listeners[i].Local.Port()))
+	}
+	paths := []string{public(t, "records-one.jsonl"), public(t, "records-two.jsonl")}
+	c := startCollectorWith(t, filter(0)+"\n  tcp_stats/two: "+filter(1), 0,
+		fileExporter(paths[0])+"\n"+strings.Replace(fileExporter(paths[1]), "file:", "file/two:", 1),
+		"{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}, logs: {receivers: [tcp_stats], exporters: [file]}, logs/two: {receivers: [tcp_stats/two], exporters: [file/two]}}")
+	c.Sink.Next(t)
+	for _, l := range listeners {
+		p := connect(t, client, l, ConnectArgs{})
+		p.talk(t, 10, 20, 0)
+		p.Client.ShutdownWrite(t)
+		p.Server.ReceiveEnd(t)
+		p.Server.Close(t)
+		p.Client.ReceiveEnd(t)
+		p.Client.Close(t)
+	}
+	for i, path := range paths {
+		c.await(t, "no record", func() bool { return len(readRecords(t, path)) > 0 })
+		all := readRecords(t, path)
+		require.Len(t, all, 1)
+		assert.Equal(t, int64(listeners[i].Local.Port()), all[0].attrs["network.local.port"])
+	}
+}
+
 // TestReloadOfRecordsLeaksNothing reconfigures a collector with both pipelines many
 // times.
 func TestReloadOfRecordsLeaksNothing(t *testing.T) {
