@@ -81,7 +81,8 @@ func TestLiveFindings(t *testing.T) {
 					}
 				}
 				return len(rules) >= 3
-			}, 10*time.Second, 200*time.Millisecond)
+				// A walk over the processes of a busy host may take some scrapes.
+			}, 25*time.Second, 200*time.Millisecond, "found: %v", rules)
 			for range 3 { // and quiet afterwards
 				require.NoError(t, s.scrape())
 			}
