@@ -16,15 +16,12 @@ import (
 func TestFindings(t *testing.T) {
 	cfg := testConfig()
 	cfg.Detect.Enabled = detect.Names()
-	cfg.Detect.Listener.Learn = 0
-	s := &scripted{name: "scripted", sockets: sample(1, tcp.Listen)}
-	s.sockets[0].Fields = s.sockets[0].Fields.With(tcp.FieldQueueLimit)
-	s.sockets[0].QueueLength, s.sockets[0].QueueLimit = 9, 9
+	s := &scripted{name: "scripted", sockets: sample(150, tcp.CloseWait)}
 	r := newRig(t, cfg, &refusing{}, s)
-	for range 4 {
+	for range 5 {
 		r.scrapeOnce(t)
 	}
-	s.sockets[0].QueueLength = 0
+	s.sockets = nil
 	r.scrapeOnce(t)
 	var found []string
 	for _, e := range r.logs.All() {
@@ -32,11 +29,11 @@ func TestFindings(t *testing.T) {
 			found = append(found, rule.(string))
 		}
 	}
-	assert.Equal(t, []string{"saturation.accept_queue", "listener", "saturation.accept_queue"}, found)
+	assert.Equal(t, []string{"saturation.close_wait", "saturation.close_wait"}, found)
 }
 
-// A connection that fails, and one that ends, reach the detectors with their times.
-func TestFindingsOfConnections(t *testing.T) {
+// The details of connections reach the detectors that want them.
+func TestFindingsOfDetails(t *testing.T) {
 	cfg := testConfig()
 	cfg.Detect.Enabled = []string{detect.Stall}
 	var found []*event.Finding

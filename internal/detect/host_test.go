@@ -61,6 +61,7 @@ func TestNewListeners(t *testing.T) {
 	for range 4 { // one that never is is reported nevertheless
 		next(listener(6666, nil, 0, 1))
 	}
+	next(listener(6666, nginx, 0, 1)) // and is the same when it is named at last
 	require.Len(t, r.found, 4)
 	assert.Equal(t, "192.0.2.10 on 192.0.2.10:6666", r.found[3].Subject)
 }

@@ -22,13 +22,15 @@ type newListeners struct {
 
 // listening is a listener that is or was there.
 type listening struct {
-	last    time.Time
-	unnamed uint8 // scrapes that have not found its program
+	last time.Time
+	// awaits is since when it is new and its program not known; zero if it is not
+	// awaited any more.
+	awaits time.Time
 }
 
-// patience is how many scrapes a listener without a program is not reported: the
-// program may be found by the next.
-const patience = 2
+// patience is how long a socket without a program is not reported: the next walk over
+// the processes may find it. Walks come every process::refresh_interval.
+const patience = 30 * time.Second
 
 func newNewListeners(cfg *ListenerConfig, report *reporter) *newListeners {
 	return &newListeners{cfg: cfg, report: report, seen: newLRU[listening](maxListeners)}
@@ -59,18 +61,34 @@ func (l *newListeners) see(s *Scrape, c *event.Connection) {
 	if s.isEphemeral(c.ID.Namespace, port) && w.executable != "" {
 		port = 0
 	}
-	last, isNew := l.seen.get(l.report.hash.pair(pairKey{who: l.report.hash.who(w), addr: c.Local.Addr(), port: port}))
-	if isNew {
-		*last = listening{last: s.At}
+	nobody := who{addr: c.Local.Addr(), namespace: c.ID.Namespace}
+	unnamed := l.report.hash.pair(pairKey{who: l.report.hash.who(nobody), addr: c.Local.Addr(), port: c.Local.Port()})
+	key := unnamed
+	if w.executable != "" {
+		key = l.report.hash.pair(pairKey{who: l.report.hash.who(w), addr: c.Local.Addr(), port: port})
 	}
-	known := !isNew && s.At.Sub(last.last) <= l.cfg.Memory && last.unnamed == 0
+	last, isNew := l.seen.get(key)
+	if isNew {
+		*last = listening{}
+	}
+	known := !last.last.IsZero() && s.At.Sub(last.last) <= l.cfg.Memory && last.awaits.IsZero()
 	learning := s.At.Sub(l.first) < l.cfg.Learn
-	if !known && !learning && c.Process == nil && last.unnamed < patience {
-		last.last = s.At
-		last.unnamed++
-		return
+	if !known && !learning && w.executable == "" {
+		if last.awaits.IsZero() {
+			last.awaits = s.At
+		}
+		if s.At.Sub(last.awaits) < patience {
+			last.last = s.At
+			return
+		}
 	}
 	*last = listening{last: s.At}
+	if !known && key != unnamed {
+		// It may have been reported, or learned, without a name.
+		if before := l.seen.find(unnamed); before != nil && before.awaits.IsZero() && s.At.Sub(before.last) <= l.cfg.Memory {
+			known = true
+		}
+	}
 	if known || learning {
 		return
 	}

@@ -45,7 +45,9 @@ type saturations struct {
 type queue struct {
 	full lasting
 	last uint32 // scrape
-	gone event.Finding
+	// awaits is since when the queue is full and its program not known.
+	awaits time.Time
+	gone   event.Finding // its end
 }
 
 // holder is a program and its connections in CLOSE_WAIT.
@@ -142,15 +144,23 @@ func (s *saturations) queue(c *event.Connection, at time.Time) {
 	if c.Details == nil || !c.Has(tcp.FieldQueueLength) || !c.Has(tcp.FieldQueueLimit) || c.Sample.QueueLimit == 0 {
 		return
 	}
-	w := whoOf(c)
-	w.addr = c.Local.Addr()
-	q, isNew := s.queues.get(s.report.hash.pair(pairKey{who: s.report.hash.who(w), addr: c.Local.Addr(), port: c.Local.Port()}))
+	q, isNew := s.queues.get(s.report.hash.pair(pairKey{who: c.ID.Cookie ^ c.ID.Namespace, addr: c.Local.Addr(), port: c.Local.Port()}))
 	if isNew {
 		*q = queue{}
 	}
 	q.last = s.scrape
 	length, limit := float64(c.Sample.QueueLength), float64(c.Sample.QueueLimit)
 	holds := length >= limit || q.full.on && length >= s.cfg.Usage*limit
+	if holds && c.Process == nil && !q.full.on {
+		if q.awaits.IsZero() {
+			q.awaits = at
+		}
+		if at.Sub(q.awaits) < patience {
+			return
+		}
+	} else if !holds {
+		q.awaits = time.Time{}
+	}
 	began, over := q.full.update(holds, 1, at)
 	if !began && !over {
 		return
