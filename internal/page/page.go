@@ -185,7 +185,10 @@ func (p *Page) local() bool {
 func remedy(err error, endpoint string) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		host, port, _ := net.SplitHostPort(endpoint)
+		host, port, err := net.SplitHostPort(endpoint)
+		if err != nil {
+			return " (remove the file if no collector serves it)"
+		}
 		next, _ := strconv.Atoi(port)
 		return fmt.Sprintf(" (another program has port %s: set page::endpoint to a free one, such as %s, or stop that program)", port, net.JoinHostPort(host, strconv.Itoa(next+1)))
 	case errors.Is(err, syscall.EACCES):

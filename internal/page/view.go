@@ -30,6 +30,7 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	if looking {
 		newest = take(s, elapsed)
 		newest.banner(p, s)
+		newest.point = point
 	}
 	p.mu.Lock()
 	p.scrape, p.rates, p.newest, p.tick = s, elapsed, newest, s.Tick
@@ -37,7 +38,6 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	if newest == nil {
 		return nil
 	}
-	newest.point = point
 	return func(context.Context) error {
 		p.flush()
 		p.publish(newest)

@@ -76,8 +76,9 @@ func screenshots(collector, out string, warm time.Duration) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	open := chromedp.Evaluate(`for (let i = 0; i < 2; i++) { const t = document.getElementById('tree'); t.focus(); t.dispatchEvent(new KeyboardEvent('keydown', {key: i ? 'ArrowRight' : 'Home'})); } 1`, nil)
-	choose := chromedp.Evaluate(`for (const key of ['ArrowDown', 'ArrowDown', 'Enter']) document.getElementById('tree').dispatchEvent(new KeyboardEvent('keydown', {key})); document.activeElement.blur(); 1`, nil)
+	// What reports reads: few connections, with much to see in each.
+	open := chromedp.Evaluate(`[...document.querySelectorAll('#rows .row:not([hidden])[data-kind=process]')].find(r => r.textContent.includes('reports'))?.click(); 1`, nil)
+	choose := chromedp.Evaluate(`(document.querySelector('#rows .row:not([hidden])[data-kind=row]') ?? document.querySelector('#rows .row')).click(); document.activeElement.blur(); 1`, nil)
 	for _, p := range []picture{
 		{name: "page-light.png", width: 1480, height: 1120, before: []chromedp.Action{open, choose}},
 		{name: "page-dark.png", width: 1480, height: 1120, dark: true, before: []chromedp.Action{open, choose}},

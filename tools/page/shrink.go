@@ -9,6 +9,13 @@ import (
 	"slices"
 )
 
+// weight is how much a colour is worth a place: one that means something, such as that
+// of a warning, is rare, but must not turn grey.
+func weight(c color.RGBA, count int) int {
+	low, high := min(c.R, c.G, c.B), max(c.R, c.G, c.B)
+	return count * (1 + int(high-low)/4)
+}
+
 // shrink writes a picture with at most 256 colours, those that it has most of: a page
 // has few but for the edges of its letters, and is a third as long so.
 func shrink(in []byte) ([]byte, error) {
@@ -39,7 +46,7 @@ func shrink(in []byte) ([]byte, error) {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b color.RGBA) int {
-		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B))
+		return cmp.Or(cmp.Compare(weight(b, count[b]), weight(a, count[a])), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B))
 	})
 	var palette color.Palette
 	for _, k := range keys[:min(256, len(keys))] {

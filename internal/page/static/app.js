@@ -150,7 +150,7 @@ function listeners() {
   while (list.children.length > all.length) list.lastChild.remove();
   all.forEach((l, i) => {
     const [name, where, meter, fill] = list.children[i].children;
-    name.textContent = l.process || 'no process known';
+    name.textContent = l.process || 'no process';
     where.textContent = format.endpoint(l.address, l.port) + (l.n > 1 ? ` × ${l.n}` : '');
     const part = l.limit ? Math.min(1, l.length / l.limit) : 0;
     meter.ariaLabel = `Accept queue of ${l.process || 'port'} ${l.port}`;

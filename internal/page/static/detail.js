@@ -63,7 +63,7 @@ export class Detail {
     const row = this.row;
     if (!row) return;
     const c = row.c;
-    $('detail-title').textContent = `${c.process ?? 'no process known'} ↔ ${format.endpoint(c.peer, c.peerPort)}`;
+    $('detail-title').textContent = `${c.process ?? 'no process'} ↔ ${format.endpoint(c.peer, c.peerPort)}`;
     const parts = [];
     if (row.ended) parts.push(format.words(row.ended.failure ?? row.ended.cause) + (row.ended.lasted_us != null ? ` after ${format.time(row.ended.lasted_us)}` : ''));
     else if (gone) parts.push('has ended');

@@ -24,7 +24,7 @@ export function draw(svg, rows) {
   const edges = new Map(), left = new Map(), right = new Map();
   for (const r of rows) {
     if (r.stateName === 'time_wait') continue;
-    const from = r.c.process ?? 'no process known';
+    const from = r.c.process ?? 'no process';
     const to = wide ? networkOf(r.c.peer) : r.c.peer;
     const key = from + '\0' + to;
     let e = edges.get(key);

@@ -27,9 +27,10 @@ function median(list) {
 
 class Node {
   constructor(key, level) { this.key = key; this.level = level; this.spark = new Spark(); this.smooth = 0; this.seen = 0; }
-  begin(turn) { this.seen = turn; this.out = this.in = this.retr = this.segs = this.count = 0; this.rtts = []; this.rows = []; this.children = []; }
+  begin(turn) { this.seen = turn; this.out = this.in = this.retr = this.segs = this.count = this.left = 0; this.rtts = []; this.rows = []; this.children = []; }
   add(r) {
     this.out += r.out; this.in += r.in; this.count++;
+    if (r.stateName === 'time_wait') this.left++;
     if (r.segs != null) { this.retr += r.retr ?? 0; this.segs += r.segs; }
     if (r.rtt != null) this.rtts.push(r.rtt);
   }
@@ -200,8 +201,8 @@ export class Tree {
     let strong, muted, badge = '', values = f.node ?? f.row ?? null;
     switch (f.kind) {
       case 'process':
-        strong = f.node.name || 'no process known';
-        muted = f.only ? groupText(f.only) : `${f.node.children.length} services`;
+        strong = f.node.name || 'no process';
+        muted = f.node.left === f.node.count && !f.node.name ? 'what is left of connections, in time-wait' : f.only ? groupText(f.only) : `${f.node.children.length} services`;
         badge = format.count(f.node.count);
         break;
       case 'group':
@@ -215,7 +216,7 @@ export class Tree {
         badge = format.count(f.n);
         break;
       case 'end':
-        strong = `${f.row.c.process ?? 'no process known'} · ${format.endpoint(f.row.c.peer, f.row.c.peerPort)}`;
+        strong = `${f.row.c.process ?? 'no process'} · ${format.endpoint(f.row.c.peer, f.row.c.peerPort)}`;
         muted = endText(f.row.ended);
         break;
       default:
