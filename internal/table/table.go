@@ -195,6 +195,20 @@ func (t *Table) Begin(now time.Time) {
 	t.began, t.seen, t.cursor, t.whole, t.moved = now, 0, 0, false, false
 	clear(t.listening)
 	t.listening = t.listening[:0]
+	t.tidy()
+}
+
+// tidy drops connections that are gone from the lists that are only gone through on
+// some occasions: unowned when owners are looked for, unsteady after a dump that left
+// connections out.
+func (t *Table) tidy() {
+	enough := 2*len(t.live) + 256
+	if len(t.unowned) > enough {
+		t.eachUnowned(func(*Connection) {})
+	}
+	if len(t.unsteady) > enough {
+		t.eachUnsteady(func(*Connection) {})
+	}
 }
 
 // clock is when the dump under way began, in seconds; 0 is never.
