@@ -133,11 +133,15 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	for range maxDumps {
 		sp.states = tcp.States{}
 		clear(e.ports[:])
-		if moving != nil {
+		switch {
+		case moving != nil:
 			sp.table.BeginMoved(now)
 			_, err = moving.Moved(ctx, visit)
-		} else {
+		case e.needs.Sockets:
 			sp.table.Begin(now)
+			err = src.Sockets(ctx, visit)
+		default:
+			sp.table.BeginListeners(now)
 			err = src.Sockets(ctx, visit)
 		}
 		if !errors.Is(err, source.ErrInterrupted) {
