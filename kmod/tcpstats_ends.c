@@ -103,27 +103,48 @@ tcpstats_inpcb(struct tcpcb *tp)
  * What the hooks note.  The pcb is write-locked; nothing sleeps or allocates.
  */
 
-static void
-tcpstats_see_process(struct tcpstats_life *tl, bool connects)
+/*
+ * Whether the current thread sends for the connection's own process.  Stacks
+ * that pace also send from userret(), where any process's thread runs tcp_hpts
+ * when it returns from a system call: a stranger is at least of another user or
+ * jail.
+ */
+static bool
+tcpstats_sends_itself(struct tcpcb *tp, bool connects)
 {
-	struct tcpstats_process *tp = &tl->tl_last;
+	const struct ucred *cr = curthread->td_ucred;
+	const struct ucred *inpcr = tcpstats_inpcb(tp)->inp_cred;
+
+	return (connects ||
+	    strcmp(tp->t_fb->tfb_tcp_block_name, "freebsd") == 0 ||
+	    (cr->cr_ruid == inpcr->cr_ruid &&
+	    cr->cr_prison == inpcr->cr_prison));
+}
+
+static void
+tcpstats_see_process(struct tcpstats_life *tl, struct tcpcb *tp)
+{
+	struct tcpstats_process *last = &tl->tl_last;
 	struct thread *td = curthread;
 	struct proc *p = td->td_proc;
+	bool connects;
 
 	/* Timers and received packets have threads of the kernel's own. */
-	if ((p->p_flag & (P_KPROC | P_SYSTEM)) != 0)
+	if (last->tp_pid == p->p_pid ||
+	    (p->p_flag & (P_KPROC | P_SYSTEM)) != 0)
 		return;
-	if (tp->tp_pid != p->p_pid) {
-		tp->tp_pid = p->p_pid;
-		tp->tp_started =
-		    (uint64_t)p->p_stats->p_start.tv_sec * 1000000000 +
-		    p->p_stats->p_start.tv_usec * 1000;
-		tp->tp_uid = td->td_ucred->cr_ruid;
-		tp->tp_jail = td->td_ucred->cr_prison->pr_id;
-		strlcpy(tp->tp_comm, p->p_comm, sizeof(tp->tp_comm));
-	}
-	if (connects && tl->tl_first.tp_pid == 0)
-		tl->tl_first = *tp;
+	connects = tp->t_state == TCPS_SYN_SENT && tl->tl_first.tp_pid == 0;
+	if (!tcpstats_sends_itself(tp, connects))
+		return;
+	last->tp_pid = p->p_pid;
+	last->tp_started =
+	    (uint64_t)p->p_stats->p_start.tv_sec * 1000000000 +
+	    p->p_stats->p_start.tv_usec * 1000;
+	last->tp_uid = td->td_ucred->cr_ruid;
+	last->tp_jail = td->td_ucred->cr_prison->pr_id;
+	strlcpy(last->tp_comm, p->p_comm, sizeof(last->tp_comm));
+	if (connects)
+		tl->tl_first = *last;
 }
 
 static void
@@ -205,7 +226,7 @@ tcpstats_ends_hook(int32_t type __unused, int32_t id, void *udata __unused,
 	}
 	tcpstats_see_bytes(tl, tp);
 	if (id == HHOOK_TCP_EST_OUT) {
-		tcpstats_see_process(tl, tp->t_state == TCPS_SYN_SENT);
+		tcpstats_see_process(tl, tp);
 		if ((data->th->th_flags & TH_RST) != 0)
 			tl->tl_flags |= TCPSTATS_EF_RST_SENT;
 	}

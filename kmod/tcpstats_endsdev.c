@@ -36,8 +36,8 @@ struct tcpstats_reader {
 	u_long		er_size;	/* const */
 	/* Under tcpstats_ends_mtx. */
 	bool		er_allvnets;
-	u_long		er_head;
-	u_long		er_tail;
+	uint64_t	er_head;
+	uint64_t	er_tail;
 	uint64_t	er_lost;
 	struct selinfo	er_sel;
 };
@@ -137,7 +137,7 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
  * descriptor waits and the others after it.
  */
 static int
-tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
+tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, uint64_t *head)
 {
 	int error;
 
@@ -158,11 +158,13 @@ tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
 }
 
 static int
-tcpstats_ends_copyout(struct tcpstats_reader *er, u_long head, struct uio *uio)
+tcpstats_ends_copyout(struct tcpstats_reader *er, uint64_t head,
+    struct uio *uio)
 {
 	struct tcpstats_ends_header eh;
 	struct timespec ts;
-	u_long at, count, n, tail;
+	uint64_t tail;
+	u_long at, count, n;
 	int error;
 
 	tail = er->er_tail;
@@ -211,7 +213,7 @@ static int
 tcpstats_ends_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 {
 	struct tcpstats_reader *er;
-	u_long head;
+	uint64_t head;
 	int error;
 
 	error = devfs_get_cdevpriv((void **)&er);
