@@ -547,8 +547,8 @@ tcpstats_ends_supported(void)
 }
 
 /*
- * The sysctl is a dynamic one: the kernel waits for the handlers of these, which
- * sleep here, and of no others, before a module goes.
+ * The sysctl is a dynamic one: the kernel waits for the handlers of these,
+ * which sleep here, and of no others, before a module goes.
  */
 void
 tcpstats_ends_load(void)

@@ -71,7 +71,8 @@ static struct filterops tcpstats_ends_filter = {
 
 static struct cdev *tcpstats_ends_dev;
 static struct mtx tcpstats_ends_mtx;
-MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings", MTX_DEF);
+MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings",
+    MTX_DEF);
 static LIST_HEAD(, tcpstats_reader) tcpstats_readers =
     LIST_HEAD_INITIALIZER(tcpstats_readers);
 static bool tcpstats_ends_purged;	/* the device goes */
@@ -265,7 +266,8 @@ tcpstats_ends_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 		mtx_lock(&tcpstats_ends_mtx);
 		n = er->er_head - er->er_tail;
 		mtx_unlock(&tcpstats_ends_mtx);
-		*(int *)data = n == 0 ? 0 : sizeof(struct tcpstats_ends_header) +
+		*(int *)data = n == 0 ? 0 :
+		    sizeof(struct tcpstats_ends_header) +
 		    MIN(n, TCPSTATS_MAX_RING) * sizeof(struct tcpstats_end);
 		break;
 	case FIONBIO:
