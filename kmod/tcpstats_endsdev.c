@@ -119,7 +119,7 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
 		}
 		te = &er->er_ring[er->er_head % er->er_size];
 		if (first == NULL) {
-			tcpstats_ends_fill(te, tl, inp);
+			tcpstats_life_fill(te, tl, inp);
 			first = te;
 		} else
 			*te = *first;
