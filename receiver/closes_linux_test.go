@@ -199,7 +199,9 @@ func TestTheSourceSawWhoseItWas(t *testing.T) {
 		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
 			if m.Name() == "tcp.closes" {
 				for _, dp := range m.Sum().DataPoints().All() {
-					of = append(of, dp.Attributes().AsRaw())
+					if dp.IntValue() > 0 {
+						of = append(of, dp.Attributes().AsRaw())
+					}
 				}
 			}
 		}

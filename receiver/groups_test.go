@@ -48,7 +48,7 @@ func TestGroupsOverScrapes(t *testing.T) {
 
 	sent, opens, closes := scrape(listener, established(1, 1000))
 	assert.Equal(t, [3]float64{0, 0, 0}, [3]float64{sent, opens, closes}, "what was before the receiver is not its to count")
-	points, live := r.sums("tcp.connections")
+	points, live := r.sums("tcp.count")
 	assert.Equal(t, 1, points)
 	assert.Equal(t, 1.0, live)
 	points, _ = r.sums("tcp.connection.rtt")
@@ -68,7 +68,7 @@ func TestGroupLimit(t *testing.T) {
 	cfg.Groups.Limit = 2
 	r := newRig(t, cfg, &refusing{}, &scripted{name: "a", sockets: sample(10, tcp.Established)})
 	r.scrapeOnce(t)
-	points, live := r.sums("tcp.connections")
+	points, live := r.sums("tcp.count")
 	assert.Equal(t, 3, points, "two groups and the one with the rest")
 	assert.Equal(t, 10.0, live)
 	metadatatest.AssertEqualReceiverTcpstatsGroups(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, metricdatatest.IgnoreTimestamp())
@@ -81,7 +81,7 @@ func TestGroupsKnowOfTheFilter(t *testing.T) {
 	src := &scripted{name: "a", sockets: sample(10, tcp.Established)}
 	r := newRig(t, cfg, &refusing{}, src)
 	r.scrapeOnce(t)
-	_, live := r.sums("tcp.connections")
+	_, live := r.sums("tcp.count")
 	assert.Equal(t, 2.0, live)
 	src.sockets = nil
 	r.scrapeOnce(t)
@@ -100,7 +100,7 @@ func TestGroupsOutliveTheSource(t *testing.T) {
 	better.openErr, better.results = assert.AnError, []error{assert.AnError}
 	r.sink.Reset()
 	r.scrapeOnce(t)
-	_, live := r.sums("tcp.connections")
+	_, live := r.sums("tcp.count")
 	assert.Equal(t, 7.0, live)
 	_, sent := r.sums("tcp.io")
 	assert.Equal(t, 100.0, sent, "the counters go on")
@@ -211,9 +211,9 @@ func TestManyPeers(t *testing.T) {
 	r.sink.Reset()
 	r.scrapeOnce(t)
 	points, opens := r.sums("tcp.opens")
-	assert.Equal(t, cfg.Groups.Limit+1, points)
+	assert.Equal(t, 2*(cfg.Groups.Limit+1), points, "each with the point at which there were none")
 	assert.Equal(t, float64(connections), opens)
-	_, live := r.sums("tcp.connections")
+	_, live := r.sums("tcp.count")
 	assert.Equal(t, float64(connections), live)
 	_, sent := r.sums("tcp.io")
 	assert.Equal(t, float64(10*connections), sent)

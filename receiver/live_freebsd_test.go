@@ -93,7 +93,7 @@ func TestFreeBSD(t *testing.T) {
 	assert.Equal(t, 2*n, windows)
 
 	live := map[string]float64{}
-	for _, p := range points(all, "tcp.connections") {
+	for _, p := range points(all, "tcp.count") {
 		if p["server.port"] == port && p["network.connection.state"] == "established" {
 			live[p["tcp.role"].(string)] += p["value"].(float64)
 			assert.Equal(t, program, p["process.executable.name"])

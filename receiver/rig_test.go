@@ -228,7 +228,8 @@ func testConfig() *Config {
 	return cfg
 }
 
-// sums adds up all points of a metric over all batches, and counts them.
+// sums adds up all points of a metric over all batches, and counts them. Those that
+// only end a series have no value.
 func (r *rig) sums(name string) (points int, sum float64) {
 	for _, md := range r.sink.AllMetrics() {
 		for _, rm := range md.ResourceMetrics().All() {
@@ -244,6 +245,9 @@ func (r *rig) sums(name string) (points int, sum float64) {
 						dps = m.Gauge().DataPoints()
 					}
 					for _, dp := range dps.All() {
+						if dp.Flags().NoRecordedValue() {
+							continue
+						}
 						points++
 						sum += dp.DoubleValue() + float64(dp.IntValue())
 					}

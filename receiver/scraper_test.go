@@ -120,6 +120,7 @@ func TestCountersAloneNeedNoDump(t *testing.T) {
 	cfg.Metrics.SystemNetworkConnectionCount.Enabled = false
 	cfg.Metrics.TCPListenerQueueLimit.Enabled = false
 	cfg.Metrics.TCPListenerQueueUsage.Enabled = false
+	cfg.Metrics.TCPListenerDrops.Enabled = false
 	src := &scripted{name: "a", results: []error{errors.New("was dumped")}}
 	r := newRig(t, cfg, &refusing{}, src)
 	r.scrapeOnce(t)

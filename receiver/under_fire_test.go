@@ -70,12 +70,12 @@ func TestIncompleteScrapes(t *testing.T) {
 			src := &scripted{name: "a", sockets: sample(10, tcp.Established)}
 			r := newRig(t, cfg, &refusing{}, src)
 			r.scrapeOnce(t)
-			_, live := r.sums("tcp.connections")
+			_, live := r.sums("tcp.count")
 			assert.Equal(t, 10.0, live)
 			spoil(cfg, src)
 			r.sink.Reset()
 			r.scrapeOnce(t)
-			for _, metric := range []string{"tcp.connections", "system.network.connection.count"} {
+			for _, metric := range []string{"tcp.count", "system.network.connection.count"} {
 				points, _ := r.sums(metric)
 				assert.Zero(t, points, metric)
 			}
@@ -112,7 +112,7 @@ func TestTheSameSourceAnew(t *testing.T) {
 	src.sockets = anonymous(150)
 	r.sink.Reset()
 	r.scrapeOnce(t)
-	for metric, want := range map[string]float64{"tcp.opens": 0, "tcp.closes": 0, "tcp.io": 150, "tcp.connections": 3} {
+	for metric, want := range map[string]float64{"tcp.opens": 0, "tcp.closes": 0, "tcp.io": 150, "tcp.count": 3} {
 		_, got := r.sums(metric)
 		assert.Equal(t, want, got, metric)
 	}

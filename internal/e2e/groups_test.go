@@ -45,12 +45,12 @@ func TestGroups(t *testing.T) {
 		s = c.Sink.Next(t)
 	}
 	for key, want := range map[string]int{
-		group("tcp.opens"):                                       n,
-		group("tcp.closes"):                                      n,
-		group("tcp.io", "network.io.direction", "receive"):                  received,
-		group("tcp.io", "network.io.direction", "transmit"):                 7 * n,
-		group("tcp.retransmits"):                                            0,
-		group("tcp.connections", "network.connection.state", "established"): 0,
+		group("tcp.opens"):  n,
+		group("tcp.closes"): n,
+		group("tcp.io", "network.io.direction", "receive"):            received,
+		group("tcp.io", "network.io.direction", "transmit"):           7 * n,
+		group("tcp.retransmits"):                                      0,
+		group("tcp.count", "network.connection.state", "established"): 0,
 	} {
 		assert.EqualValues(t, want, s.Groups[key].Number, key)
 	}

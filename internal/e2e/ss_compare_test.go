@@ -61,9 +61,9 @@ var sames = []same{
 	{ours: "tcp.connection.buffer.usage receive", ss: func(s SS) float64 {
 		return max(0, s.RecvQ-oneIf(s.State, "close_wait", "closing", "last_ack"))
 	}},
-	{ours: "tcp.connection.time rwnd", ss: shown("rwnd_limited", 1e-3), moves: true, slack: 2e-3},
-	{ours: "tcp.connection.time sndbuf", ss: shown("sndbuf_limited", 1e-3), moves: true, slack: 2e-3},
-	{ours: "tcp.connection.time none", moves: true, slack: 4e-3, ss: func(s SS) float64 {
+	{ours: "tcp.connection.time receiver", ss: shown("rwnd_limited", 1e-3), moves: true, slack: 2e-3},
+	{ours: "tcp.connection.time send_buffer", ss: shown("sndbuf_limited", 1e-3), moves: true, slack: 2e-3},
+	{ours: "tcp.connection.time network", moves: true, slack: 4e-3, ss: func(s SS) float64 {
 		return (s.Values["busy"] - s.Values["rwnd_limited"] - s.Values["sndbuf_limited"]) * 1e-3
 	}},
 	// The kernel counts these in ticks, of which there are at least 100 a second.

@@ -161,6 +161,29 @@ func (e *Engine) drain(sp *space) {
 	}
 }
 
+// promptInterval is how often notices are counted with Config.Prompt.
+const promptInterval = time.Second
+
+// prompt returns a channel that has a value whenever notices are to be counted
+// between scrapes, nil where that is not asked for or scrapes come as often.
+func (e *Engine) prompt() (due <-chan time.Time, stop func()) {
+	if !e.cfg.Prompt || e.cfg.Interval <= promptInterval {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(promptInterval)
+	return ticker.C, ticker.Stop
+}
+
+// Drain counts the notices of closes that the sources have by now.
+func (e *Engine) Drain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for sp := range e.spaces() {
+		e.drain(sp)
+		e.countCloses(sp)
+	}
+}
+
 // countCloses gives the table the notices that have come. e.mu is held.
 func (e *Engine) countCloses(sp *space) {
 	if sp.watch == nil || !sp.table.Begun() {
@@ -210,6 +233,7 @@ func (e *Engine) sayLost(sp *space, lost uint64) {
 	now := time.Now()
 	if lost > 0 {
 		sp.lostAt, sp.reconciled = now, time.Time{}
+		e.noticesLost += lost
 		e.telemetry.eventsLost(sp.sourceName(e), lost)
 		sp.lost.raise(lost, func() {
 			e.log.Warn("notices of closes are lost: more connections end than can be counted, and those that no scrape saw are missing",

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -34,8 +35,13 @@ type Config struct {
 	// of the executable, "" where none is known. nil: all are wanted.
 	Filter source.Filter
 	Wanted func(executable string) bool
+	// Prompt counts notices of closes once a second, for listeners that pass ends on.
+	// Without it they are counted with each scrape, and when many have come.
+	Prompt bool
 	// Detailed remembers all that is known of each connection.
 	Detailed bool
+	// Follow are the counters whose growth is reported beside what everybody wants.
+	Follow []event.Kind
 	// Boot is when the host was started.
 	Boot time.Time
 

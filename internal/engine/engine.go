@@ -19,6 +19,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -41,31 +42,30 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 
-	claims  []process.Claim // reused
-	needs   Needs           // of this scrape
-	denied  alarm           // some sockets have no owner for want of permission
-	walks   alarm           // the walk over processes does not complete
-	partial alarm           // scrapes are not complete
-	late    alarm           // ticks were missed
-	refused alarm           // a pipeline refuses what it is handed
+	claims []process.Claim // reused
+	needs  Needs           // of this scrape
+	ports  ports           // reused: those of the dump under way
+	// noticesLost is how many notices of closes were lost in all.
+	noticesLost uint64
 
-	stop     context.CancelFunc // of the loop
-	done     chan struct{}      // the loop has ended
-	stopping chan struct{}      // senders are to end
-	senders  sync.WaitGroup
+	denied  alarm // some sockets have no owner for want of permission
+	walks   alarm // the walk over processes does not complete
+	partial alarm // scrapes are not complete
+	late    alarm // ticks were missed
+	refused alarm // a pipeline refuses what it is handed
+
+	stop context.CancelFunc // of the loop
+	done chan struct{}      // the loop has ended
 	// batches is the context of what pipelines are handed. It outlives that of the
 	// scrape, so that a shutdown does not tear a batch from the pipeline.
 	batches context.Context
 	abandon context.CancelFunc
 }
 
-// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
-// up: the pipeline is shut down after its receivers, so it can still take it.
-const shutdownGrace = 5 * time.Second
-
 // New returns an engine that has opened nothing yet.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
+	e.slots.Follow(cfg.Follow...)
 	if e.cfg.Filter.Any() {
 		e.narrow = &e.cfg.Filter
 	}
@@ -75,6 +75,10 @@ func New(cfg Config) *Engine {
 // Listen adds a listener. It may be called before Start only.
 func (e *Engine) Listen(l event.Listener) { e.listeners = append(e.listeners, l) }
 
+// Place returns where the sockets of a network namespace are. It is for listeners:
+// the lock is held while they are called.
+func (e *Engine) Place(namespace uint64) netns.Place { return e.others.place(namespace) }
+
 // Start opens the best source and begins to scrape. It fails if none opens that
 // meets the configuration.
 func (e *Engine) Start(ctx context.Context) error {
@@ -83,9 +87,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	// The context of Start ends with Start.
 	loopCtx, stop := context.WithCancel(context.Background())
-	e.stop, e.done, e.stopping = stop, make(chan struct{}), make(chan struct{})
+	e.stop, e.done = stop, make(chan struct{})
 	for _, v := range e.views {
-		e.senders.Add(1)
+		v.stop, v.stopped = make(chan struct{}), make(chan struct{})
 		go e.sender(v)
 	}
 	go e.loop(loopCtx)
@@ -97,6 +101,9 @@ func (e *Engine) Open(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.batches, e.abandon = context.WithCancel(context.Background())
+	for _, v := range e.views {
+		v.batches, v.abandon = context.WithCancel(e.batches)
+	}
 	e.own = e.newSpace(time.Time{})
 	e.own.start = e.cfg.Boot
 	e.selector = source.NewSelector(e.cfg.Factories, e.cfg.Source, e.log, e.sourceChanged)
@@ -126,40 +133,27 @@ func (e *Engine) refreshInterval() time.Duration {
 	return max(0, e.cfg.RefreshInterval-e.cfg.Interval/2)
 }
 
-// Shutdown ends the engine. A scrape under way is cut short, but for what
-// pipelines have been handed already: they have until the context ends, or for
-// some seconds, to take it.
+// Shutdown ends the engine, after one more scrape for what happened since the last.
+// A scrape under way is cut short, but for what pipelines have been handed already:
+// they have until the context ends, or for some seconds, to take it.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stop == nil {
 		return nil
 	}
 	e.stop()
-	<-e.done
-	close(e.stopping)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		e.senders.Wait()
-	}()
 	select {
-	case <-sent:
-	case <-time.After(shutdownGrace):
+	case <-e.done:
 	case <-ctx.Done():
+		e.abandon()
+		<-e.done
 	}
-	e.abandon()
-	var err error
-	select {
-	case <-sent:
-	case <-time.After(abandonGrace):
-		err = errors.New("a pipeline has not given back the batch that it was handed, though its context has ended")
+	if e.cfg.Prompt {
+		e.Drain()
 	}
+	err := e.endSenders(ctx, e.views)
 	e.stop = nil
 	return errors.Join(err, e.Close())
 }
-
-// abandonGrace is how long a pipeline has to return once the context of its batch
-// has ended. One that does not even then is left behind.
-const abandonGrace = time.Second
 
 // Once makes one scrape, sends what the views make of it, and returns what came of
 // that. Ticks count from 0.
@@ -198,6 +192,8 @@ func (e *Engine) loop(ctx context.Context) {
 	began := time.Now()
 	ticker := time.NewTicker(e.cfg.Interval)
 	defer ticker.Stop()
+	prompt, stop := e.prompt()
+	defer stop()
 	for last := int64(-1); ; {
 		// Half an interval makes up for a ticker that is a little early.
 		tick := int64((time.Since(began) + e.cfg.Interval/2) / e.cfg.Interval)
@@ -213,11 +209,30 @@ func (e *Engine) loop(ctx context.Context) {
 		for _, d := range e.scrape(ctx, tick) {
 			d.view.toSend <- d.send
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
+		for waiting := true; waiting; {
+			select {
+			case <-prompt:
+				e.Drain()
+			case <-ticker.C:
+				waiting = false
+			case <-ctx.Done():
+				e.scrapeLast()
+				return
+			}
 		}
+	}
+}
+
+// finalGrace is how long the last scrape may take.
+const finalGrace = 2 * time.Second
+
+// scrapeLast makes the last scrape. A view that is still sending the one before
+// misses it.
+func (e *Engine) scrapeLast() {
+	ctx, cancel := context.WithTimeout(e.batches, finalGrace)
+	defer cancel()
+	for _, d := range e.scrape(ctx, FinalTick) {
+		d.view.toSend <- d.send
 	}
 }
 

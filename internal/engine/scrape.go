@@ -24,6 +24,7 @@ const maxDumps = 3
 func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	began := time.Now()
 	due, needs := e.due(tick)
 	needs.Sockets = needs.Sockets || len(e.listeners) > 0
 	if !needs.any() {
@@ -53,7 +54,11 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 		}
 	}
 	if ctx.Err() == nil {
-		built = e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
+		scrape := &Scrape{engine: e, Began: began, Now: time.Now(), Tick: tick, Complete: complete, Lost: e.noticesLost}
+		if src := e.selector.Current(); src != nil {
+			scrape.Source, scrape.Capabilities = src.Name(), src.Capabilities()
+		}
+		built = e.show(scrape, due)
 	}
 	if needs.Counters && len(e.listeners) > 0 {
 		e.reportUnseen(readCtx)
@@ -127,6 +132,7 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	moving, now := e.moving(sp, src), time.Now()
 	for range maxDumps {
 		sp.states = tcp.States{}
+		clear(e.ports[:])
 		if moving != nil {
 			sp.table.BeginMoved(now)
 			_, err = moving.Moved(ctx, visit)
@@ -162,8 +168,12 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	default:
 		// Those that it left out, and those that it had, which the table has, too.
 		sp.states[tcp.Established] += int64(sp.table.Established())
+		sp.table.EachPort(e.ports.add)
 	}
 	sp.counted = e.needs.States || e.narrow == nil
+	if e.needs.Counters && sp.complete && sp.counted {
+		e.countPorts(sp)
+	}
 	e.telemetry.sourceErrors(src.Name(), err)
 	if result == table.Complete {
 		return true, nil
@@ -195,6 +205,7 @@ func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
 	if !wanted || !sp.table.Moving() || socket.State != tcp.Established {
 		sp.states[socket.State]++ // else the table counts it
 	}
+	e.ports.add(socket.Local.Port())
 	switch {
 	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
 	case !e.needs.Sockets && socket.State != tcp.Listen:

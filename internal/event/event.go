@@ -94,6 +94,8 @@ const NoState = tcp.NumStates
 type Progress struct {
 	*Connection
 	Delta Delta
+	// Growth is how much the counters grew that somebody asked for; nil if none did.
+	Growth *Growth
 	// Was is the state in the last Progress, Is the one now. They are NoState in
 	// the first Progress and once the connection has ended.
 	Was, Is tcp.State

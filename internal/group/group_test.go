@@ -22,7 +22,7 @@ func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.
 
 func config(by ...Attribute) Config {
 	return Config{By: by, Limit: 100, PeerPrefixIPv4: 32, PeerPrefixIPv6: 128, Expiry: time.Minute, Distributions: []Distribution{{
-		Field: tcp.FieldSmoothedRTT, Bounds: []float64{0.001, 0.01},
+		Needs: tcp.Fields(0).With(tcp.FieldSmoothedRTT), Bounds: []float64{0.001, 0.01},
 		Value: func(c *event.Connection) float64 { return c.SmoothedRTT.Seconds() },
 	}}}
 }
@@ -249,6 +249,8 @@ func TestLimit(t *testing.T) {
 	// A group that expires makes place; who is in the overflow group stays there.
 	s.end(connections[0])
 	s.collect(100)
+	assert.Equal(t, 3, s.Len(), "its close is to be written first")
+	s.collect(110)
 	assert.Equal(t, 2, s.Len())
 	late := connection("192.0.2.1:443", "192.0.2.2:999")
 	s.open(late)
@@ -256,7 +258,7 @@ func TestLimit(t *testing.T) {
 	assert.Equal(t, 3, s.Len())
 	g := s.groupOf(&late.Connection)
 	assert.Equal(t, uint16(999), g.Key.PeerPort)
-	assert.Equal(t, at(100), g.Start, "the last point of a group that had the place before is not younger")
+	assert.Equal(t, at(110), g.Start, "the last point of a group that had the place before is not younger")
 	assert.True(t, s.groupOf(&connections[9].Connection).Overflow)
 }
 
@@ -280,6 +282,77 @@ func TestExpiry(t *testing.T) {
 	g := only(t, s)
 	assert.Zero(t, g.BytesSent)
 	assert.Equal(t, at(300), g.Start)
+}
+
+// A group's last collection says so, and only after one that had all it counted.
+func TestEnding(t *testing.T) {
+	cfg := config(Role)
+	cfg.Expiry = 5 * time.Second // less than between two collections
+	s := newDriver(cfg)
+	c := connection("192.0.2.1:443", "192.0.2.2:5")
+	s.open(c, did(50, 0, 0))
+	s.end(c)
+	s.Collect(at(10))
+	assert.Equal(t, at(0), s.Before())
+	g := only(t, s)
+	assert.False(t, g.Ending)
+	assert.Equal(t, [5]uint64{50, 0, 0, 1, 1}, counters(g))
+	s.End(true)
+	s.Collect(at(20))
+	assert.Equal(t, at(10), s.Before())
+	assert.True(t, only(t, s).Ending)
+	s.End(true)
+	assert.Zero(t, s.Len())
+}
+
+func TestFailuresAndAborts(t *testing.T) {
+	s := newDriver(config(Role))
+	end := func(e event.Ended) {
+		c := connection("192.0.2.1:443", "192.0.2.2:5")
+		s.see(c)
+		e.Connection = &c.Connection
+		s.Ended(&e)
+	}
+	end(event.Ended{Failure: tcp.Refused})
+	end(event.Ended{Failure: tcp.Refused, Last: &tcp.Notice{}})
+	end(event.Ended{Last: &tcp.Notice{}}) // the source does not say why
+	end(event.Ended{})                    // nobody knows that it failed
+	for cause := range tcp.NumCauses {
+		end(event.Ended{Established: true, Cause: cause})
+	}
+	g := only(t, s)
+	assert.Equal(t, [tcp.NumFailures]uint64{tcp.Refused: 2, tcp.OtherFailure: 1}, g.Failures)
+	assert.Equal(t, [tcp.NumCauses]uint64{tcp.LocalReset: 1, tcp.PeerReset: 1, tcp.TimeoutCause: 1, tcp.Aborted: 1}, g.Aborts,
+		"in order is no abort, and neither is what nobody knows")
+	assert.Equal(t, uint64(tcp.NumCauses), g.Closes)
+}
+
+func TestGrowthIsAddedUp(t *testing.T) {
+	s := newDriver(config(Role))
+	c := connection("192.0.2.1:443", "192.0.2.2:5")
+	s.open(c)
+	for range 2 {
+		s.Progress(&event.Progress{Connection: &c.Connection, Was: tcp.Established, Is: tcp.Established, Growth: &event.Growth{event.SegmentsSent: 1 << 31}})
+	}
+	assert.Equal(t, [event.NumKinds]uint64{event.SegmentsSent: 1 << 32}, only(t, s).Growth)
+	assert.Zero(t, only(t, s).Histograms[0].Count, "no bytes were exchanged")
+}
+
+// What is known only at the end is sampled there, once.
+func TestDistributionsAtTheEnd(t *testing.T) {
+	cfg := config(Role)
+	cfg.Distributions = append(cfg.Distributions, Distribution{
+		Bounds: []float64{1, 10}, AtEnd: func(e *event.Ended) (float64, bool) { return e.Handshake.Seconds(), e.Handshake > 0 },
+	})
+	s := newDriver(cfg)
+	for _, handshake := range []time.Duration{0, 2 * time.Second} {
+		c := connection("192.0.2.1:443", "192.0.2.2:5")
+		s.open(c, did(1, 0, 0))
+		s.report(c, event.NoState, false)
+		s.Ended(&event.Ended{Connection: &c.Connection, Established: true, Handshake: handshake})
+	}
+	s.Ended(&event.Ended{Connection: &connection("192.0.2.1:443", "192.0.2.2:5").Connection, Handshake: time.Second}) // not established
+	assert.Equal(t, []uint64{0, 1, 0}, only(t, s).Histograms[1].Explicit)
 }
 
 // Filling up again after all groups have expired takes no longer than the first

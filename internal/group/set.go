@@ -21,11 +21,15 @@ type Config struct {
 
 // Distribution is a value of connections of which each group has a histogram.
 type Distribution struct {
-	Field  tcp.Field
+	// Needs are the fields that Value looks at.
+	Needs  tcp.Fields
 	Value  func(*event.Connection) float64
 	Bounds []float64 // of the buckets, rising; none: exponential
 	// Detailed: Value looks at the connection's Details.
 	Detailed bool
+	// AtEnd is set instead of Value for what is known when a connection has ended. It
+	// reports whether it is.
+	AtEnd func(*event.Ended) (value float64, known bool)
 }
 
 // Group is what the connections that have one key did and are.
@@ -39,6 +43,12 @@ type Group struct {
 	BytesSent, BytesReceived uint64
 	Retransmits              uint64 // segments
 	Opens, Closes            uint64 // connections
+	// Growth are the counters that were asked for.
+	Growth [event.NumKinds]uint64
+	// Failures are attempts that came to nothing, Aborts connections that did not end
+	// in order, both by reason.
+	Failures [tcp.NumFailures]uint64
+	Aborts   [tcp.NumCauses]uint64
 	// Known are the values that any of its connections had: a counter that none
 	// had is not 0 but unknown.
 	Known tcp.Fields
@@ -51,6 +61,13 @@ type Group struct {
 	// Live is the number of connections in each state, Before what it was when it
 	// was last written.
 	Live, Before tcp.States
+
+	// Written is for whoever writes the groups: which series of the group were
+	// written before, and which states.
+	Written, WrittenStates uint64
+	// Ending reports that this collection is the group's last: it has not had a
+	// connection for long, and what it counted was written.
+	Ending bool
 
 	used    time.Time // when it last counted a connection
 	members int       // connections that know its place
@@ -69,7 +86,7 @@ type Set struct {
 	vacant []int32 // places that were given up
 	bySlot []int32 // the place of each connection's group, by its slot; -1: none
 
-	now time.Time // of the last collection
+	now, before time.Time // of the last collection, and of the one before
 }
 
 // overflow is the overflow group's place.
@@ -77,7 +94,7 @@ const overflow = 0
 
 // NewSet returns a set without groups. Everything counts from now on.
 func NewSet(cfg Config, now time.Time) *Set {
-	s := &Set{cfg: cfg, masks: masks{cfg.PeerPrefixIPv4, cfg.PeerPrefixIPv6}, index: make(map[Key]int32), now: now}
+	s := &Set{cfg: cfg, masks: masks{cfg.PeerPrefixIPv4, cfg.PeerPrefixIPv6}, index: make(map[Key]int32), now: now, before: now}
 	s.groups = []*Group{s.newGroup(Key{})}
 	s.groups[overflow].Overflow = true
 	return s
@@ -102,6 +119,11 @@ func (s *Set) Progress(p *event.Progress) {
 	g.BytesReceived += p.Delta.BytesReceived
 	g.Retransmits += p.Delta.Retransmits
 	g.Known |= p.Fields
+	if p.Growth != nil {
+		for k, n := range p.Growth {
+			g.Growth[k] += uint64(n)
+		}
+	}
 	if p.First || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
 		s.sample(g, p.Connection)
 	}
@@ -113,32 +135,65 @@ func (s *Set) Opened(o *event.Opened) { s.groupOf(o.Connection).Opens++ }
 // Ended implements event.Listener. An attempt that came to nothing was no
 // connection.
 func (s *Set) Ended(e *event.Ended) {
-	if e.Established {
-		s.groupOf(e.Connection).Closes++
+	g := s.groupOf(e.Connection)
+	switch {
+	case e.Established:
+		g.Closes++
+		if e.Cause != tcp.UnknownCause && !e.Cause.InOrder() {
+			g.Aborts[e.Cause]++
+		}
+		s.sampleEnd(g, e)
+	case e.Failure != tcp.NoFailure:
+		g.Failures[e.Failure]++
+	case e.Last != nil:
+		g.Failures[tcp.OtherFailure]++ // the source does not say why
 	}
 }
 
 func (s *Set) sample(g *Group, c *event.Connection) {
 	for i := range s.cfg.Distributions {
 		d := &s.cfg.Distributions[i]
-		if c.Has(d.Field) && (!d.Detailed || c.Details != nil) {
+		if d.Value != nil && c.Fields&d.Needs == d.Needs && (!d.Detailed || c.Details != nil) {
 			g.Histograms[i].add(d.Value(c), d.Bounds)
 		}
 	}
 }
 
+func (s *Set) sampleEnd(g *Group, e *event.Ended) {
+	for i := range s.cfg.Distributions {
+		if d := &s.cfg.Distributions[i]; d.AtEnd != nil {
+			if value, known := d.AtEnd(e); known {
+				g.Histograms[i].add(value, d.Bounds)
+			}
+		}
+	}
+}
+
 // Collect begins a collection: groups are then read by All, and it ends with End.
-func (s *Set) Collect(now time.Time) { s.now = now }
+// Groups that had no connection for long end with it, once all that they counted was
+// written.
+func (s *Set) Collect(now time.Time) {
+	s.before, s.now = s.now, now
+	for place, g := range s.groups {
+		if place != overflow && !g.free {
+			g.Ending = g.members == 0 && g.used.Before(s.before) && now.Sub(g.used) >= s.cfg.Expiry
+		}
+	}
+}
+
+// Before returns when the collection before this one began: what has no value
+// that was written was 0 then.
+func (s *Set) Before() time.Time { return s.before }
 
 // End ends a collection that was written, with live counts or without: groups
-// that had no connection for long are forgotten. When they come back, they count
-// from 0 with a new start.
+// that end with it are forgotten. When they come back, they count from 0 with a new
+// start.
 func (s *Set) End(live bool) {
 	for place, g := range s.groups {
 		if live {
 			g.Before = g.Live
 		}
-		if place == overflow || g.free || g.members > 0 || s.now.Sub(g.used) < s.cfg.Expiry {
+		if !g.Ending {
 			continue
 		}
 		delete(s.index, g.Key)

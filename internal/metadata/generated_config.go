@@ -27,6 +27,286 @@ func (ms *SystemNetworkConnectionCountMetricConfig) Unmarshal(parser *confmap.Co
 	return nil
 }
 
+// SystemNetworkConntrackLimitMetricConfig provides config for the system.network.conntrack.limit metric.
+type SystemNetworkConntrackLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkConntrackLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkConntrackUsageMetricConfig provides config for the system.network.conntrack.usage metric.
+type SystemNetworkConntrackUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkConntrackUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkErrorsMetricConfig provides config for the system.network.errors metric.
+type SystemNetworkErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpErrorsMetricConfig provides config for the system.network.icmp.errors metric.
+type SystemNetworkIcmpErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpMessagesMetricConfig provides config for the system.network.icmp.messages metric.
+type SystemNetworkIcmpMessagesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpMessagesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpUnreachablesMetricConfig provides config for the system.network.icmp.unreachables metric.
+type SystemNetworkIcmpUnreachablesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpUnreachablesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPDropsMetricConfig provides config for the system.network.ip.drops metric.
+type SystemNetworkIPDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPFragmentationFailuresMetricConfig provides config for the system.network.ip.fragmentation.failures metric.
+type SystemNetworkIPFragmentationFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPFragmentationFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPNoRoutesMetricConfig provides config for the system.network.ip.no_routes metric.
+type SystemNetworkIPNoRoutesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPNoRoutesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPPacketsMetricConfig provides config for the system.network.ip.packets metric.
+type SystemNetworkIPPacketsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPPacketsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPReassemblyFailuresMetricConfig provides config for the system.network.ip.reassembly.failures metric.
+type SystemNetworkIPReassemblyFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPReassemblyFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkPacketDroppedMetricConfig provides config for the system.network.packet.dropped metric.
+type SystemNetworkPacketDroppedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkPacketDroppedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkSoftnetDropsMetricConfig provides config for the system.network.softnet.drops metric.
+type SystemNetworkSoftnetDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkSoftnetDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkSoftnetSqueezesMetricConfig provides config for the system.network.softnet.squeezes metric.
+type SystemNetworkSoftnetSqueezesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkSoftnetSqueezesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkTCPAcceptQueueOverflowsMetricConfig provides config for the system.network.tcp.accept_queue.overflows metric.
 type SystemNetworkTCPAcceptQueueOverflowsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -47,13 +327,13 @@ func (ms *SystemNetworkTCPAcceptQueueOverflowsMetricConfig) Unmarshal(parser *co
 	return nil
 }
 
-// SystemNetworkTCPBadSynMetricConfig provides config for the system.network.tcp.bad_syn metric.
-type SystemNetworkTCPBadSynMetricConfig struct {
+// SystemNetworkTCPBadSynsMetricConfig provides config for the system.network.tcp.bad_syns metric.
+type SystemNetworkTCPBadSynsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
 	enabledSetByUser bool
 }
 
-func (ms *SystemNetworkTCPBadSynMetricConfig) Unmarshal(parser *confmap.Conf) error {
+func (ms *SystemNetworkTCPBadSynsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -287,6 +567,46 @@ func (ms *SystemNetworkTCPEcnCeMetricConfig) Unmarshal(parser *confmap.Conf) err
 	return nil
 }
 
+// SystemNetworkTCPEphemeralPortLimitMetricConfig provides config for the system.network.tcp.ephemeral_port.limit metric.
+type SystemNetworkTCPEphemeralPortLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPEphemeralPortLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkTCPEphemeralPortUsageMetricConfig provides config for the system.network.tcp.ephemeral_port.usage metric.
+type SystemNetworkTCPEphemeralPortUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPEphemeralPortUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkTCPErrorsMetricConfig provides config for the system.network.tcp.errors metric.
 type SystemNetworkTCPErrorsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -427,13 +747,13 @@ func (ms *SystemNetworkTCPMemoryUsageMetricConfig) Unmarshal(parser *confmap.Con
 	return nil
 }
 
-// SystemNetworkTCPOrphansMetricConfig provides config for the system.network.tcp.orphans metric.
-type SystemNetworkTCPOrphansMetricConfig struct {
+// SystemNetworkTCPOrphanCountMetricConfig provides config for the system.network.tcp.orphan.count metric.
+type SystemNetworkTCPOrphanCountMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
 	enabledSetByUser bool
 }
 
-func (ms *SystemNetworkTCPOrphansMetricConfig) Unmarshal(parser *confmap.Conf) error {
+func (ms *SystemNetworkTCPOrphanCountMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -774,6 +1094,66 @@ type SystemNetworkTCPZeroWindowAdvertisedMetricConfig struct {
 }
 
 func (ms *SystemNetworkTCPZeroWindowAdvertisedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkUDPDatagramsMetricConfig provides config for the system.network.udp.datagrams metric.
+type SystemNetworkUDPDatagramsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkUDPDatagramsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkUDPErrorsMetricConfig provides config for the system.network.udp.errors metric.
+type SystemNetworkUDPErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkUDPErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPAbortsMetricConfig provides config for the tcp.aborts metric.
+type TCPAbortsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPAbortsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1387,13 +1767,13 @@ func (ms *TCPConnectionZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) 
 	return nil
 }
 
-// TCPConnectionsMetricConfig provides config for the tcp.connections metric.
-type TCPConnectionsMetricConfig struct {
+// TCPCountMetricConfig provides config for the tcp.count metric.
+type TCPCountMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
 	enabledSetByUser bool
 }
 
-func (ms *TCPConnectionsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+func (ms *TCPCountMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1427,6 +1807,66 @@ func (ms *TCPDeliveryRateMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPDurationMetricConfig provides config for the tcp.duration metric.
+type TCPDurationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPFailuresMetricConfig provides config for the tcp.failures metric.
+type TCPFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPHandshakeDurationMetricConfig provides config for the tcp.handshake.duration metric.
+type TCPHandshakeDurationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPHandshakeDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPIoMetricConfig provides config for the tcp.io metric.
 type TCPIoMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1434,6 +1874,26 @@ type TCPIoMetricConfig struct {
 }
 
 func (ms *TCPIoMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPListenerDropsMetricConfig provides config for the tcp.listener.drops metric.
+type TCPListenerDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPListenerDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1507,6 +1967,46 @@ func (ms *TCPOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPQueueingDelayMetricConfig provides config for the tcp.queueing_delay metric.
+type TCPQueueingDelayMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPQueueingDelayMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPRetransmitEventsMetricConfig provides config for the tcp.retransmit.events metric.
+type TCPRetransmitEventsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPRetransmitEventsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPRetransmitsMetricConfig provides config for the tcp.retransmits metric.
 type TCPRetransmitsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1567,11 +2067,85 @@ func (ms *TCPRttVariationMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPSegmentsMetricConfig provides config for the tcp.segments metric.
+type TCPSegmentsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPSegmentsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPTimeMetricConfig provides config for the tcp.time metric.
+type TCPTimeMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPTimeMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TCPZeroWindowsMetricConfig provides config for the tcp.zero_windows metric.
+type TCPZeroWindowsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // MetricsConfig provides config for tcp_stats metrics.
 type MetricsConfig struct {
 	SystemNetworkConnectionCount             SystemNetworkConnectionCountMetricConfig             `mapstructure:"system.network.connection.count"`
+	SystemNetworkConntrackLimit              SystemNetworkConntrackLimitMetricConfig              `mapstructure:"system.network.conntrack.limit"`
+	SystemNetworkConntrackUsage              SystemNetworkConntrackUsageMetricConfig              `mapstructure:"system.network.conntrack.usage"`
+	SystemNetworkErrors                      SystemNetworkErrorsMetricConfig                      `mapstructure:"system.network.errors"`
+	SystemNetworkIcmpErrors                  SystemNetworkIcmpErrorsMetricConfig                  `mapstructure:"system.network.icmp.errors"`
+	SystemNetworkIcmpMessages                SystemNetworkIcmpMessagesMetricConfig                `mapstructure:"system.network.icmp.messages"`
+	SystemNetworkIcmpUnreachables            SystemNetworkIcmpUnreachablesMetricConfig            `mapstructure:"system.network.icmp.unreachables"`
+	SystemNetworkIPDrops                     SystemNetworkIPDropsMetricConfig                     `mapstructure:"system.network.ip.drops"`
+	SystemNetworkIPFragmentationFailures     SystemNetworkIPFragmentationFailuresMetricConfig     `mapstructure:"system.network.ip.fragmentation.failures"`
+	SystemNetworkIPNoRoutes                  SystemNetworkIPNoRoutesMetricConfig                  `mapstructure:"system.network.ip.no_routes"`
+	SystemNetworkIPPackets                   SystemNetworkIPPacketsMetricConfig                   `mapstructure:"system.network.ip.packets"`
+	SystemNetworkIPReassemblyFailures        SystemNetworkIPReassemblyFailuresMetricConfig        `mapstructure:"system.network.ip.reassembly.failures"`
+	SystemNetworkPacketDropped               SystemNetworkPacketDroppedMetricConfig               `mapstructure:"system.network.packet.dropped"`
+	SystemNetworkSoftnetDrops                SystemNetworkSoftnetDropsMetricConfig                `mapstructure:"system.network.softnet.drops"`
+	SystemNetworkSoftnetSqueezes             SystemNetworkSoftnetSqueezesMetricConfig             `mapstructure:"system.network.softnet.squeezes"`
 	SystemNetworkTCPAcceptQueueOverflows     SystemNetworkTCPAcceptQueueOverflowsMetricConfig     `mapstructure:"system.network.tcp.accept_queue.overflows"`
-	SystemNetworkTCPBadSyn                   SystemNetworkTCPBadSynMetricConfig                   `mapstructure:"system.network.tcp.bad_syn"`
+	SystemNetworkTCPBadSyns                  SystemNetworkTCPBadSynsMetricConfig                  `mapstructure:"system.network.tcp.bad_syns"`
 	SystemNetworkTCPChallengeAcks            SystemNetworkTCPChallengeAcksMetricConfig            `mapstructure:"system.network.tcp.challenge_acks"`
 	SystemNetworkTCPConnectionAttemptsFailed SystemNetworkTCPConnectionAttemptsFailedMetricConfig `mapstructure:"system.network.tcp.connection.attempts.failed"`
 	SystemNetworkTCPConnectionDropsTimeout   SystemNetworkTCPConnectionDropsTimeoutMetricConfig   `mapstructure:"system.network.tcp.connection.drops.timeout"`
@@ -1583,6 +2157,8 @@ type MetricsConfig struct {
 	SystemNetworkTCPDsackReceived            SystemNetworkTCPDsackReceivedMetricConfig            `mapstructure:"system.network.tcp.dsack.received"`
 	SystemNetworkTCPDuplicateAcks            SystemNetworkTCPDuplicateAcksMetricConfig            `mapstructure:"system.network.tcp.duplicate_acks"`
 	SystemNetworkTCPEcnCe                    SystemNetworkTCPEcnCeMetricConfig                    `mapstructure:"system.network.tcp.ecn.ce"`
+	SystemNetworkTCPEphemeralPortLimit       SystemNetworkTCPEphemeralPortLimitMetricConfig       `mapstructure:"system.network.tcp.ephemeral_port.limit"`
+	SystemNetworkTCPEphemeralPortUsage       SystemNetworkTCPEphemeralPortUsageMetricConfig       `mapstructure:"system.network.tcp.ephemeral_port.usage"`
 	SystemNetworkTCPErrors                   SystemNetworkTCPErrorsMetricConfig                   `mapstructure:"system.network.tcp.errors"`
 	SystemNetworkTCPFinwait2Drops            SystemNetworkTCPFinwait2DropsMetricConfig            `mapstructure:"system.network.tcp.finwait2.drops"`
 	SystemNetworkTCPKeepaliveProbes          SystemNetworkTCPKeepaliveProbesMetricConfig          `mapstructure:"system.network.tcp.keepalive.probes"`
@@ -1590,7 +2166,7 @@ type MetricsConfig struct {
 	SystemNetworkTCPLossProbes               SystemNetworkTCPLossProbesMetricConfig               `mapstructure:"system.network.tcp.loss_probes"`
 	SystemNetworkTCPMemoryPressures          SystemNetworkTCPMemoryPressuresMetricConfig          `mapstructure:"system.network.tcp.memory.pressures"`
 	SystemNetworkTCPMemoryUsage              SystemNetworkTCPMemoryUsageMetricConfig              `mapstructure:"system.network.tcp.memory.usage"`
-	SystemNetworkTCPOrphans                  SystemNetworkTCPOrphansMetricConfig                  `mapstructure:"system.network.tcp.orphans"`
+	SystemNetworkTCPOrphanCount              SystemNetworkTCPOrphanCountMetricConfig              `mapstructure:"system.network.tcp.orphan.count"`
 	SystemNetworkTCPOutOfOrder               SystemNetworkTCPOutOfOrderMetricConfig               `mapstructure:"system.network.tcp.out_of_order"`
 	SystemNetworkTCPOutOfOrderDrops          SystemNetworkTCPOutOfOrderDropsMetricConfig          `mapstructure:"system.network.tcp.out_of_order.drops"`
 	SystemNetworkTCPPawsDrops                SystemNetworkTCPPawsDropsMetricConfig                `mapstructure:"system.network.tcp.paws.drops"`
@@ -1608,6 +2184,9 @@ type MetricsConfig struct {
 	SystemNetworkTCPTimeouts                 SystemNetworkTCPTimeoutsMetricConfig                 `mapstructure:"system.network.tcp.timeouts"`
 	SystemNetworkTCPWindowProbes             SystemNetworkTCPWindowProbesMetricConfig             `mapstructure:"system.network.tcp.window.probes"`
 	SystemNetworkTCPZeroWindowAdvertised     SystemNetworkTCPZeroWindowAdvertisedMetricConfig     `mapstructure:"system.network.tcp.zero_window.advertised"`
+	SystemNetworkUDPDatagrams                SystemNetworkUDPDatagramsMetricConfig                `mapstructure:"system.network.udp.datagrams"`
+	SystemNetworkUDPErrors                   SystemNetworkUDPErrorsMetricConfig                   `mapstructure:"system.network.udp.errors"`
+	TCPAborts                                TCPAbortsMetricConfig                                `mapstructure:"tcp.aborts"`
 	TCPBufferUsage                           TCPBufferUsageMetricConfig                           `mapstructure:"tcp.buffer.usage"`
 	TCPCloses                                TCPClosesMetricConfig                                `mapstructure:"tcp.closes"`
 	TCPCongestionWindow                      TCPCongestionWindowMetricConfig                      `mapstructure:"tcp.congestion_window"`
@@ -1638,15 +2217,24 @@ type MetricsConfig struct {
 	TCPConnectionUnsent                      TCPConnectionUnsentMetricConfig                      `mapstructure:"tcp.connection.unsent"`
 	TCPConnectionWindow                      TCPConnectionWindowMetricConfig                      `mapstructure:"tcp.connection.window"`
 	TCPConnectionZeroWindows                 TCPConnectionZeroWindowsMetricConfig                 `mapstructure:"tcp.connection.zero_windows"`
-	TCPConnections                           TCPConnectionsMetricConfig                           `mapstructure:"tcp.connections"`
+	TCPCount                                 TCPCountMetricConfig                                 `mapstructure:"tcp.count"`
 	TCPDeliveryRate                          TCPDeliveryRateMetricConfig                          `mapstructure:"tcp.delivery_rate"`
+	TCPDuration                              TCPDurationMetricConfig                              `mapstructure:"tcp.duration"`
+	TCPFailures                              TCPFailuresMetricConfig                              `mapstructure:"tcp.failures"`
+	TCPHandshakeDuration                     TCPHandshakeDurationMetricConfig                     `mapstructure:"tcp.handshake.duration"`
 	TCPIo                                    TCPIoMetricConfig                                    `mapstructure:"tcp.io"`
+	TCPListenerDrops                         TCPListenerDropsMetricConfig                         `mapstructure:"tcp.listener.drops"`
 	TCPListenerQueueLimit                    TCPListenerQueueLimitMetricConfig                    `mapstructure:"tcp.listener.queue.limit"`
 	TCPListenerQueueUsage                    TCPListenerQueueUsageMetricConfig                    `mapstructure:"tcp.listener.queue.usage"`
 	TCPOpens                                 TCPOpensMetricConfig                                 `mapstructure:"tcp.opens"`
+	TCPQueueingDelay                         TCPQueueingDelayMetricConfig                         `mapstructure:"tcp.queueing_delay"`
+	TCPRetransmitEvents                      TCPRetransmitEventsMetricConfig                      `mapstructure:"tcp.retransmit.events"`
 	TCPRetransmits                           TCPRetransmitsMetricConfig                           `mapstructure:"tcp.retransmits"`
 	TCPRtt                                   TCPRttMetricConfig                                   `mapstructure:"tcp.rtt"`
 	TCPRttVariation                          TCPRttVariationMetricConfig                          `mapstructure:"tcp.rtt.variation"`
+	TCPSegments                              TCPSegmentsMetricConfig                              `mapstructure:"tcp.segments"`
+	TCPTime                                  TCPTimeMetricConfig                                  `mapstructure:"tcp.time"`
+	TCPZeroWindows                           TCPZeroWindowsMetricConfig                           `mapstructure:"tcp.zero_windows"`
 }
 
 func DefaultMetricsConfig() MetricsConfig {
@@ -1654,10 +2242,52 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 			Enabled: true,
 		},
+		SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 			Enabled: true,
 		},
-		SystemNetworkTCPBadSyn: SystemNetworkTCPBadSynMetricConfig{
+		SystemNetworkTCPBadSyns: SystemNetworkTCPBadSynsMetricConfig{
 			Enabled: false,
 		},
 		SystemNetworkTCPChallengeAcks: SystemNetworkTCPChallengeAcksMetricConfig{
@@ -1693,6 +2323,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkTCPEcnCe: SystemNetworkTCPEcnCeMetricConfig{
 			Enabled: false,
 		},
+		SystemNetworkTCPEphemeralPortLimit: SystemNetworkTCPEphemeralPortLimitMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkTCPEphemeralPortUsage: SystemNetworkTCPEphemeralPortUsageMetricConfig{
+			Enabled: true,
+		},
 		SystemNetworkTCPErrors: SystemNetworkTCPErrorsMetricConfig{
 			Enabled: true,
 		},
@@ -1714,7 +2350,7 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkTCPMemoryUsage: SystemNetworkTCPMemoryUsageMetricConfig{
 			Enabled: false,
 		},
-		SystemNetworkTCPOrphans: SystemNetworkTCPOrphansMetricConfig{
+		SystemNetworkTCPOrphanCount: SystemNetworkTCPOrphanCountMetricConfig{
 			Enabled: false,
 		},
 		SystemNetworkTCPOutOfOrder: SystemNetworkTCPOutOfOrderMetricConfig{
@@ -1767,6 +2403,15 @@ func DefaultMetricsConfig() MetricsConfig {
 		},
 		SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 			Enabled: false,
+		},
+		SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+			Enabled: false,
+		},
+		TCPAborts: TCPAbortsMetricConfig{
+			Enabled: true,
 		},
 		TCPBufferUsage: TCPBufferUsageMetricConfig{
 			Enabled: false,
@@ -1858,13 +2503,25 @@ func DefaultMetricsConfig() MetricsConfig {
 		TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 			Enabled: false,
 		},
-		TCPConnections: TCPConnectionsMetricConfig{
+		TCPCount: TCPCountMetricConfig{
 			Enabled: true,
 		},
 		TCPDeliveryRate: TCPDeliveryRateMetricConfig{
 			Enabled: false,
 		},
+		TCPDuration: TCPDurationMetricConfig{
+			Enabled: false,
+		},
+		TCPFailures: TCPFailuresMetricConfig{
+			Enabled: true,
+		},
+		TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{
+			Enabled: true,
+		},
 		TCPIo: TCPIoMetricConfig{
+			Enabled: true,
+		},
+		TCPListenerDrops: TCPListenerDropsMetricConfig{
 			Enabled: true,
 		},
 		TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
@@ -1876,6 +2533,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		TCPOpens: TCPOpensMetricConfig{
 			Enabled: true,
 		},
+		TCPQueueingDelay: TCPQueueingDelayMetricConfig{
+			Enabled: false,
+		},
+		TCPRetransmitEvents: TCPRetransmitEventsMetricConfig{
+			Enabled: false,
+		},
 		TCPRetransmits: TCPRetransmitsMetricConfig{
 			Enabled: true,
 		},
@@ -1884,6 +2547,15 @@ func DefaultMetricsConfig() MetricsConfig {
 		},
 		TCPRttVariation: TCPRttVariationMetricConfig{
 			Enabled: false,
+		},
+		TCPSegments: TCPSegmentsMetricConfig{
+			Enabled: true,
+		},
+		TCPTime: TCPTimeMetricConfig{
+			Enabled: true,
+		},
+		TCPZeroWindows: TCPZeroWindowsMetricConfig{
+			Enabled: true,
 		},
 	}
 }

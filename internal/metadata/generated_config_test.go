@@ -29,10 +29,52 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 						Enabled: true,
 					},
-					SystemNetworkTCPBadSyn: SystemNetworkTCPBadSynMetricConfig{
+					SystemNetworkTCPBadSyns: SystemNetworkTCPBadSynsMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkTCPChallengeAcks: SystemNetworkTCPChallengeAcksMetricConfig{
@@ -68,6 +110,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPEcnCe: SystemNetworkTCPEcnCeMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkTCPEphemeralPortLimit: SystemNetworkTCPEphemeralPortLimitMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkTCPEphemeralPortUsage: SystemNetworkTCPEphemeralPortUsageMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkTCPErrors: SystemNetworkTCPErrorsMetricConfig{
 						Enabled: true,
 					},
@@ -89,7 +137,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPMemoryUsage: SystemNetworkTCPMemoryUsageMetricConfig{
 						Enabled: true,
 					},
-					SystemNetworkTCPOrphans: SystemNetworkTCPOrphansMetricConfig{
+					SystemNetworkTCPOrphanCount: SystemNetworkTCPOrphanCountMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkTCPOutOfOrder: SystemNetworkTCPOutOfOrderMetricConfig{
@@ -141,6 +189,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+						Enabled: true,
+					},
+					TCPAborts: TCPAbortsMetricConfig{
 						Enabled: true,
 					},
 					TCPBufferUsage: TCPBufferUsageMetricConfig{
@@ -233,13 +290,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 						Enabled: true,
 					},
-					TCPConnections: TCPConnectionsMetricConfig{
+					TCPCount: TCPCountMetricConfig{
 						Enabled: true,
 					},
 					TCPDeliveryRate: TCPDeliveryRateMetricConfig{
 						Enabled: true,
 					},
+					TCPDuration: TCPDurationMetricConfig{
+						Enabled: true,
+					},
+					TCPFailures: TCPFailuresMetricConfig{
+						Enabled: true,
+					},
+					TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{
+						Enabled: true,
+					},
 					TCPIo: TCPIoMetricConfig{
+						Enabled: true,
+					},
+					TCPListenerDrops: TCPListenerDropsMetricConfig{
 						Enabled: true,
 					},
 					TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
@@ -251,6 +320,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPOpens: TCPOpensMetricConfig{
 						Enabled: true,
 					},
+					TCPQueueingDelay: TCPQueueingDelayMetricConfig{
+						Enabled: true,
+					},
+					TCPRetransmitEvents: TCPRetransmitEventsMetricConfig{
+						Enabled: true,
+					},
 					TCPRetransmits: TCPRetransmitsMetricConfig{
 						Enabled: true,
 					},
@@ -258,6 +333,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPRttVariation: TCPRttVariationMetricConfig{
+						Enabled: true,
+					},
+					TCPSegments: TCPSegmentsMetricConfig{
+						Enabled: true,
+					},
+					TCPTime: TCPTimeMetricConfig{
+						Enabled: true,
+					},
+					TCPZeroWindows: TCPZeroWindowsMetricConfig{
 						Enabled: true,
 					},
 				},
@@ -283,10 +367,52 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 						Enabled: false,
 					},
-					SystemNetworkTCPBadSyn: SystemNetworkTCPBadSynMetricConfig{
+					SystemNetworkTCPBadSyns: SystemNetworkTCPBadSynsMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkTCPChallengeAcks: SystemNetworkTCPChallengeAcksMetricConfig{
@@ -322,6 +448,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPEcnCe: SystemNetworkTCPEcnCeMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkTCPEphemeralPortLimit: SystemNetworkTCPEphemeralPortLimitMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkTCPEphemeralPortUsage: SystemNetworkTCPEphemeralPortUsageMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkTCPErrors: SystemNetworkTCPErrorsMetricConfig{
 						Enabled: false,
 					},
@@ -343,7 +475,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPMemoryUsage: SystemNetworkTCPMemoryUsageMetricConfig{
 						Enabled: false,
 					},
-					SystemNetworkTCPOrphans: SystemNetworkTCPOrphansMetricConfig{
+					SystemNetworkTCPOrphanCount: SystemNetworkTCPOrphanCountMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkTCPOutOfOrder: SystemNetworkTCPOutOfOrderMetricConfig{
@@ -395,6 +527,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+						Enabled: false,
+					},
+					TCPAborts: TCPAbortsMetricConfig{
 						Enabled: false,
 					},
 					TCPBufferUsage: TCPBufferUsageMetricConfig{
@@ -487,13 +628,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPConnectionZeroWindows: TCPConnectionZeroWindowsMetricConfig{
 						Enabled: false,
 					},
-					TCPConnections: TCPConnectionsMetricConfig{
+					TCPCount: TCPCountMetricConfig{
 						Enabled: false,
 					},
 					TCPDeliveryRate: TCPDeliveryRateMetricConfig{
 						Enabled: false,
 					},
+					TCPDuration: TCPDurationMetricConfig{
+						Enabled: false,
+					},
+					TCPFailures: TCPFailuresMetricConfig{
+						Enabled: false,
+					},
+					TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{
+						Enabled: false,
+					},
 					TCPIo: TCPIoMetricConfig{
+						Enabled: false,
+					},
+					TCPListenerDrops: TCPListenerDropsMetricConfig{
 						Enabled: false,
 					},
 					TCPListenerQueueLimit: TCPListenerQueueLimitMetricConfig{
@@ -505,6 +658,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPOpens: TCPOpensMetricConfig{
 						Enabled: false,
 					},
+					TCPQueueingDelay: TCPQueueingDelayMetricConfig{
+						Enabled: false,
+					},
+					TCPRetransmitEvents: TCPRetransmitEventsMetricConfig{
+						Enabled: false,
+					},
 					TCPRetransmits: TCPRetransmitsMetricConfig{
 						Enabled: false,
 					},
@@ -512,6 +671,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					TCPRttVariation: TCPRttVariationMetricConfig{
+						Enabled: false,
+					},
+					TCPSegments: TCPSegmentsMetricConfig{
+						Enabled: false,
+					},
+					TCPTime: TCPTimeMetricConfig{
+						Enabled: false,
+					},
+					TCPZeroWindows: TCPZeroWindowsMetricConfig{
 						Enabled: false,
 					},
 				},
@@ -534,7 +702,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphansMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPConnectionsMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPIoMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkConntrackLimitMetricConfig{}, SystemNetworkConntrackUsageMetricConfig{}, SystemNetworkErrorsMetricConfig{}, SystemNetworkIcmpErrorsMetricConfig{}, SystemNetworkIcmpMessagesMetricConfig{}, SystemNetworkIcmpUnreachablesMetricConfig{}, SystemNetworkIPDropsMetricConfig{}, SystemNetworkIPFragmentationFailuresMetricConfig{}, SystemNetworkIPNoRoutesMetricConfig{}, SystemNetworkIPPacketsMetricConfig{}, SystemNetworkIPReassemblyFailuresMetricConfig{}, SystemNetworkPacketDroppedMetricConfig{}, SystemNetworkSoftnetDropsMetricConfig{}, SystemNetworkSoftnetSqueezesMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynsMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPEphemeralPortLimitMetricConfig{}, SystemNetworkTCPEphemeralPortUsageMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphanCountMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, SystemNetworkUDPDatagramsMetricConfig{}, SystemNetworkUDPErrorsMetricConfig{}, TCPAbortsMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPCountMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPDurationMetricConfig{}, TCPFailuresMetricConfig{}, TCPHandshakeDurationMetricConfig{}, TCPIoMetricConfig{}, TCPListenerDropsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPQueueingDelayMetricConfig{}, TCPRetransmitEventsMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, TCPSegmentsMetricConfig{}, TCPTimeMetricConfig{}, TCPZeroWindowsMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

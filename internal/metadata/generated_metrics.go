@@ -133,6 +133,44 @@ var MapAttributeNetworkIoDirection = map[string]AttributeNetworkIoDirection{
 	"receive":  AttributeNetworkIoDirectionReceive,
 }
 
+// AttributeNetworkTCPRetransmitType specifies the value network.tcp.retransmit.type attribute.
+type AttributeNetworkTCPRetransmitType int
+
+const (
+	_ AttributeNetworkTCPRetransmitType = iota
+	AttributeNetworkTCPRetransmitTypeFast
+	AttributeNetworkTCPRetransmitTypeTimeout
+	AttributeNetworkTCPRetransmitTypeLossProbe
+	AttributeNetworkTCPRetransmitTypeSyn
+	AttributeNetworkTCPRetransmitTypeSpurious
+)
+
+// String returns the string representation of the AttributeNetworkTCPRetransmitType.
+func (av AttributeNetworkTCPRetransmitType) String() string {
+	switch av {
+	case AttributeNetworkTCPRetransmitTypeFast:
+		return "fast"
+	case AttributeNetworkTCPRetransmitTypeTimeout:
+		return "timeout"
+	case AttributeNetworkTCPRetransmitTypeLossProbe:
+		return "loss_probe"
+	case AttributeNetworkTCPRetransmitTypeSyn:
+		return "syn"
+	case AttributeNetworkTCPRetransmitTypeSpurious:
+		return "spurious"
+	}
+	return ""
+}
+
+// MapAttributeNetworkTCPRetransmitType is a helper map of string to AttributeNetworkTCPRetransmitType attribute value.
+var MapAttributeNetworkTCPRetransmitType = map[string]AttributeNetworkTCPRetransmitType{
+	"fast":       AttributeNetworkTCPRetransmitTypeFast,
+	"timeout":    AttributeNetworkTCPRetransmitTypeTimeout,
+	"loss_probe": AttributeNetworkTCPRetransmitTypeLossProbe,
+	"syn":        AttributeNetworkTCPRetransmitTypeSyn,
+	"spurious":   AttributeNetworkTCPRetransmitTypeSpurious,
+}
+
 // AttributeNetworkTransport specifies the value network.transport attribute.
 type AttributeNetworkTransport int
 
@@ -249,6 +287,70 @@ var MapAttributeReason = map[string]AttributeReason{
 	"pipeline": AttributeReasonPipeline,
 }
 
+// AttributeRecordReason specifies the value record.reason attribute.
+type AttributeRecordReason int
+
+const (
+	_ AttributeRecordReason = iota
+	AttributeRecordReasonLimit
+	AttributeRecordReasonQueue
+	AttributeRecordReasonPipeline
+)
+
+// String returns the string representation of the AttributeRecordReason.
+func (av AttributeRecordReason) String() string {
+	switch av {
+	case AttributeRecordReasonLimit:
+		return "limit"
+	case AttributeRecordReasonQueue:
+		return "queue"
+	case AttributeRecordReasonPipeline:
+		return "pipeline"
+	}
+	return ""
+}
+
+// MapAttributeRecordReason is a helper map of string to AttributeRecordReason attribute value.
+var MapAttributeRecordReason = map[string]AttributeRecordReason{
+	"limit":    AttributeRecordReasonLimit,
+	"queue":    AttributeRecordReasonQueue,
+	"pipeline": AttributeRecordReasonPipeline,
+}
+
+// AttributeTCPEndCause specifies the value tcp.end.cause attribute.
+type AttributeTCPEndCause int
+
+const (
+	_ AttributeTCPEndCause = iota
+	AttributeTCPEndCauseLocalReset
+	AttributeTCPEndCausePeerReset
+	AttributeTCPEndCauseTimedOut
+	AttributeTCPEndCauseAborted
+)
+
+// String returns the string representation of the AttributeTCPEndCause.
+func (av AttributeTCPEndCause) String() string {
+	switch av {
+	case AttributeTCPEndCauseLocalReset:
+		return "local_reset"
+	case AttributeTCPEndCausePeerReset:
+		return "peer_reset"
+	case AttributeTCPEndCauseTimedOut:
+		return "timed_out"
+	case AttributeTCPEndCauseAborted:
+		return "aborted"
+	}
+	return ""
+}
+
+// MapAttributeTCPEndCause is a helper map of string to AttributeTCPEndCause attribute value.
+var MapAttributeTCPEndCause = map[string]AttributeTCPEndCause{
+	"local_reset": AttributeTCPEndCauseLocalReset,
+	"peer_reset":  AttributeTCPEndCausePeerReset,
+	"timed_out":   AttributeTCPEndCauseTimedOut,
+	"aborted":     AttributeTCPEndCauseAborted,
+}
+
 // AttributeTCPIdleEvent specifies the value tcp.idle.event attribute.
 type AttributeTCPIdleEvent int
 
@@ -284,29 +386,29 @@ type AttributeTCPLimitedBy int
 
 const (
 	_ AttributeTCPLimitedBy = iota
-	AttributeTCPLimitedByRwnd
-	AttributeTCPLimitedBySndbuf
-	AttributeTCPLimitedByNone
+	AttributeTCPLimitedByReceiver
+	AttributeTCPLimitedBySendBuffer
+	AttributeTCPLimitedByNetwork
 )
 
 // String returns the string representation of the AttributeTCPLimitedBy.
 func (av AttributeTCPLimitedBy) String() string {
 	switch av {
-	case AttributeTCPLimitedByRwnd:
-		return "rwnd"
-	case AttributeTCPLimitedBySndbuf:
-		return "sndbuf"
-	case AttributeTCPLimitedByNone:
-		return "none"
+	case AttributeTCPLimitedByReceiver:
+		return "receiver"
+	case AttributeTCPLimitedBySendBuffer:
+		return "send_buffer"
+	case AttributeTCPLimitedByNetwork:
+		return "network"
 	}
 	return ""
 }
 
 // MapAttributeTCPLimitedBy is a helper map of string to AttributeTCPLimitedBy attribute value.
 var MapAttributeTCPLimitedBy = map[string]AttributeTCPLimitedBy{
-	"rwnd":   AttributeTCPLimitedByRwnd,
-	"sndbuf": AttributeTCPLimitedBySndbuf,
-	"none":   AttributeTCPLimitedByNone,
+	"receiver":    AttributeTCPLimitedByReceiver,
+	"send_buffer": AttributeTCPLimitedBySendBuffer,
+	"network":     AttributeTCPLimitedByNetwork,
 }
 
 // AttributeTCPRole specifies the value tcp.role attribute.
@@ -400,11 +502,63 @@ var MetricsInfo = metricsInfo{
 		Name:       "system.network.connection.count",
 		Attributes: []string{"network.connection.state", "network.transport"},
 	},
+	SystemNetworkConntrackLimit: metricInfo{
+		Name: "system.network.conntrack.limit",
+	},
+	SystemNetworkConntrackUsage: metricInfo{
+		Name: "system.network.conntrack.usage",
+	},
+	SystemNetworkErrors: metricInfo{
+		Name:       "system.network.errors",
+		Attributes: []string{"network.interface.name", "network.io.direction"},
+	},
+	SystemNetworkIcmpErrors: metricInfo{
+		Name:       "system.network.icmp.errors",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIcmpMessages: metricInfo{
+		Name:       "system.network.icmp.messages",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIcmpUnreachables: metricInfo{
+		Name:       "system.network.icmp.unreachables",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPDrops: metricInfo{
+		Name:       "system.network.ip.drops",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPFragmentationFailures: metricInfo{
+		Name:       "system.network.ip.fragmentation.failures",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkIPNoRoutes: metricInfo{
+		Name:       "system.network.ip.no_routes",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkIPPackets: metricInfo{
+		Name:       "system.network.ip.packets",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPReassemblyFailures: metricInfo{
+		Name:       "system.network.ip.reassembly.failures",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkPacketDropped: metricInfo{
+		Name:       "system.network.packet.dropped",
+		Attributes: []string{"network.interface.name", "network.io.direction"},
+	},
+	SystemNetworkSoftnetDrops: metricInfo{
+		Name: "system.network.softnet.drops",
+	},
+	SystemNetworkSoftnetSqueezes: metricInfo{
+		Name: "system.network.softnet.squeezes",
+	},
 	SystemNetworkTCPAcceptQueueOverflows: metricInfo{
 		Name: "system.network.tcp.accept_queue.overflows",
 	},
-	SystemNetworkTCPBadSyn: metricInfo{
-		Name: "system.network.tcp.bad_syn",
+	SystemNetworkTCPBadSyns: metricInfo{
+		Name: "system.network.tcp.bad_syns",
 	},
 	SystemNetworkTCPChallengeAcks: metricInfo{
 		Name: "system.network.tcp.challenge_acks",
@@ -443,6 +597,12 @@ var MetricsInfo = metricsInfo{
 		Name:       "system.network.tcp.ecn.ce",
 		Attributes: []string{"network.io.direction"},
 	},
+	SystemNetworkTCPEphemeralPortLimit: metricInfo{
+		Name: "system.network.tcp.ephemeral_port.limit",
+	},
+	SystemNetworkTCPEphemeralPortUsage: metricInfo{
+		Name: "system.network.tcp.ephemeral_port.usage",
+	},
 	SystemNetworkTCPErrors: metricInfo{
 		Name:       "system.network.tcp.errors",
 		Attributes: []string{"error.type"},
@@ -465,8 +625,8 @@ var MetricsInfo = metricsInfo{
 	SystemNetworkTCPMemoryUsage: metricInfo{
 		Name: "system.network.tcp.memory.usage",
 	},
-	SystemNetworkTCPOrphans: metricInfo{
-		Name: "system.network.tcp.orphans",
+	SystemNetworkTCPOrphanCount: metricInfo{
+		Name: "system.network.tcp.orphan.count",
 	},
 	SystemNetworkTCPOutOfOrder: metricInfo{
 		Name: "system.network.tcp.out_of_order",
@@ -524,6 +684,18 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemNetworkTCPZeroWindowAdvertised: metricInfo{
 		Name: "system.network.tcp.zero_window.advertised",
+	},
+	SystemNetworkUDPDatagrams: metricInfo{
+		Name:       "system.network.udp.datagrams",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkUDPErrors: metricInfo{
+		Name:       "system.network.udp.errors",
+		Attributes: []string{"network.type", "udp.error.type"},
+	},
+	TCPAborts: metricInfo{
+		Name:       "tcp.aborts",
+		Attributes: []string{"tcp.end.cause"},
 	},
 	TCPBufferUsage: metricInfo{
 		Name:       "tcp.buffer.usage",
@@ -643,16 +815,30 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.connection.zero_windows",
 		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port", "network.peer.address", "network.peer.port"},
 	},
-	TCPConnections: metricInfo{
-		Name:       "tcp.connections",
+	TCPCount: metricInfo{
+		Name:       "tcp.count",
 		Attributes: []string{"network.connection.state"},
 	},
 	TCPDeliveryRate: metricInfo{
 		Name: "tcp.delivery_rate",
 	},
+	TCPDuration: metricInfo{
+		Name: "tcp.duration",
+	},
+	TCPFailures: metricInfo{
+		Name:       "tcp.failures",
+		Attributes: []string{"failure.error.type"},
+	},
+	TCPHandshakeDuration: metricInfo{
+		Name: "tcp.handshake.duration",
+	},
 	TCPIo: metricInfo{
 		Name:       "tcp.io",
 		Attributes: []string{"network.io.direction"},
+	},
+	TCPListenerDrops: metricInfo{
+		Name:       "tcp.listener.drops",
+		Attributes: []string{"network.transport", "network.type", "network.local.address", "network.local.port"},
 	},
 	TCPListenerQueueLimit: metricInfo{
 		Name:       "tcp.listener.queue.limit",
@@ -665,6 +851,13 @@ var MetricsInfo = metricsInfo{
 	TCPOpens: metricInfo{
 		Name: "tcp.opens",
 	},
+	TCPQueueingDelay: metricInfo{
+		Name: "tcp.queueing_delay",
+	},
+	TCPRetransmitEvents: metricInfo{
+		Name:       "tcp.retransmit.events",
+		Attributes: []string{"network.tcp.retransmit.type"},
+	},
 	TCPRetransmits: metricInfo{
 		Name: "tcp.retransmits",
 	},
@@ -674,12 +867,37 @@ var MetricsInfo = metricsInfo{
 	TCPRttVariation: metricInfo{
 		Name: "tcp.rtt.variation",
 	},
+	TCPSegments: metricInfo{
+		Name:       "tcp.segments",
+		Attributes: []string{"network.io.direction"},
+	},
+	TCPTime: metricInfo{
+		Name:       "tcp.time",
+		Attributes: []string{"tcp.limited_by"},
+	},
+	TCPZeroWindows: metricInfo{
+		Name: "tcp.zero_windows",
+	},
 }
 
 type metricsInfo struct {
 	SystemNetworkConnectionCount             metricInfo
+	SystemNetworkConntrackLimit              metricInfo
+	SystemNetworkConntrackUsage              metricInfo
+	SystemNetworkErrors                      metricInfo
+	SystemNetworkIcmpErrors                  metricInfo
+	SystemNetworkIcmpMessages                metricInfo
+	SystemNetworkIcmpUnreachables            metricInfo
+	SystemNetworkIPDrops                     metricInfo
+	SystemNetworkIPFragmentationFailures     metricInfo
+	SystemNetworkIPNoRoutes                  metricInfo
+	SystemNetworkIPPackets                   metricInfo
+	SystemNetworkIPReassemblyFailures        metricInfo
+	SystemNetworkPacketDropped               metricInfo
+	SystemNetworkSoftnetDrops                metricInfo
+	SystemNetworkSoftnetSqueezes             metricInfo
 	SystemNetworkTCPAcceptQueueOverflows     metricInfo
-	SystemNetworkTCPBadSyn                   metricInfo
+	SystemNetworkTCPBadSyns                  metricInfo
 	SystemNetworkTCPChallengeAcks            metricInfo
 	SystemNetworkTCPConnectionAttemptsFailed metricInfo
 	SystemNetworkTCPConnectionDropsTimeout   metricInfo
@@ -691,6 +909,8 @@ type metricsInfo struct {
 	SystemNetworkTCPDsackReceived            metricInfo
 	SystemNetworkTCPDuplicateAcks            metricInfo
 	SystemNetworkTCPEcnCe                    metricInfo
+	SystemNetworkTCPEphemeralPortLimit       metricInfo
+	SystemNetworkTCPEphemeralPortUsage       metricInfo
 	SystemNetworkTCPErrors                   metricInfo
 	SystemNetworkTCPFinwait2Drops            metricInfo
 	SystemNetworkTCPKeepaliveProbes          metricInfo
@@ -698,7 +918,7 @@ type metricsInfo struct {
 	SystemNetworkTCPLossProbes               metricInfo
 	SystemNetworkTCPMemoryPressures          metricInfo
 	SystemNetworkTCPMemoryUsage              metricInfo
-	SystemNetworkTCPOrphans                  metricInfo
+	SystemNetworkTCPOrphanCount              metricInfo
 	SystemNetworkTCPOutOfOrder               metricInfo
 	SystemNetworkTCPOutOfOrderDrops          metricInfo
 	SystemNetworkTCPPawsDrops                metricInfo
@@ -716,6 +936,9 @@ type metricsInfo struct {
 	SystemNetworkTCPTimeouts                 metricInfo
 	SystemNetworkTCPWindowProbes             metricInfo
 	SystemNetworkTCPZeroWindowAdvertised     metricInfo
+	SystemNetworkUDPDatagrams                metricInfo
+	SystemNetworkUDPErrors                   metricInfo
+	TCPAborts                                metricInfo
 	TCPBufferUsage                           metricInfo
 	TCPCloses                                metricInfo
 	TCPCongestionWindow                      metricInfo
@@ -746,15 +969,24 @@ type metricsInfo struct {
 	TCPConnectionUnsent                      metricInfo
 	TCPConnectionWindow                      metricInfo
 	TCPConnectionZeroWindows                 metricInfo
-	TCPConnections                           metricInfo
+	TCPCount                                 metricInfo
 	TCPDeliveryRate                          metricInfo
+	TCPDuration                              metricInfo
+	TCPFailures                              metricInfo
+	TCPHandshakeDuration                     metricInfo
 	TCPIo                                    metricInfo
+	TCPListenerDrops                         metricInfo
 	TCPListenerQueueLimit                    metricInfo
 	TCPListenerQueueUsage                    metricInfo
 	TCPOpens                                 metricInfo
+	TCPQueueingDelay                         metricInfo
+	TCPRetransmitEvents                      metricInfo
 	TCPRetransmits                           metricInfo
 	TCPRtt                                   metricInfo
 	TCPRttVariation                          metricInfo
+	TCPSegments                              metricInfo
+	TCPTime                                  metricInfo
+	TCPZeroWindows                           metricInfo
 }
 
 type metricInfo struct {
@@ -817,6 +1049,761 @@ func newMetricSystemNetworkConnectionCount(cfg SystemNetworkConnectionCountMetri
 	return m
 }
 
+type metricSystemNetworkConntrackLimit struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkConntrackLimitMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
+}
+
+// init fills system.network.conntrack.limit metric with initial data.
+func (m *metricSystemNetworkConntrackLimit) init() {
+	m.data.SetName("system.network.conntrack.limit")
+	m.data.SetDescription("Most connections that the kernel tracks. Beyond them it drops the packets of new ones.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkConntrackLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkConntrackLimit) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkConntrackLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkConntrackLimit(cfg SystemNetworkConntrackLimitMetricConfig) metricSystemNetworkConntrackLimit {
+	m := metricSystemNetworkConntrackLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkConntrackUsage struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkConntrackUsageMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
+}
+
+// init fills system.network.conntrack.usage metric with initial data.
+func (m *metricSystemNetworkConntrackUsage) init() {
+	m.data.SetName("system.network.conntrack.usage")
+	m.data.SetDescription("Connections that the kernel tracks, of whatever protocol.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkConntrackUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkConntrackUsage) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkConntrackUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkConntrackUsage(cfg SystemNetworkConntrackUsageMetricConfig) metricSystemNetworkConntrackUsage {
+	m := metricSystemNetworkConntrackUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkErrors struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   SystemNetworkErrorsMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills system.network.errors metric with initial data.
+func (m *metricSystemNetworkErrors) init() {
+	m.data.SetName("system.network.errors")
+	m.data.SetDescription("Packets that a network interface could not receive or send because of an error.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkErrors(cfg SystemNetworkErrorsMetricConfig) metricSystemNetworkErrors {
+	m := metricSystemNetworkErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpErrors struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkIcmpErrorsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.errors metric with initial data.
+func (m *metricSystemNetworkIcmpErrors) init() {
+	m.data.SetName("system.network.icmp.errors")
+	m.data.SetDescription("ICMP messages that made no sense when they arrived, or could not be sent.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpErrors(cfg SystemNetworkIcmpErrorsMetricConfig) metricSystemNetworkIcmpErrors {
+	m := metricSystemNetworkIcmpErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpMessages struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkIcmpMessagesMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.messages metric with initial data.
+func (m *metricSystemNetworkIcmpMessages) init() {
+	m.data.SetName("system.network.icmp.messages")
+	m.data.SetDescription("ICMP messages.")
+	m.data.SetUnit("{message}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpMessages) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpMessages) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpMessages) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpMessages(cfg SystemNetworkIcmpMessagesMetricConfig) metricSystemNetworkIcmpMessages {
+	m := metricSystemNetworkIcmpMessages{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpUnreachables struct {
+	data     pmetric.Metric                            // data buffer for generated metric.
+	config   SystemNetworkIcmpUnreachablesMetricConfig // metric config provided by user.
+	capacity int                                       // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.unreachables metric with initial data.
+func (m *metricSystemNetworkIcmpUnreachables) init() {
+	m.data.SetName("system.network.icmp.unreachables")
+	m.data.SetDescription("ICMP messages that a host, network or port could not be reached. Received ones are why connecting fails with host_unreachable or network_unreachable.")
+	m.data.SetUnit("{message}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpUnreachables) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpUnreachables) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpUnreachables) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpUnreachables(cfg SystemNetworkIcmpUnreachablesMetricConfig) metricSystemNetworkIcmpUnreachables {
+	m := metricSystemNetworkIcmpUnreachables{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPDrops struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   SystemNetworkIPDropsMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.drops metric with initial data.
+func (m *metricSystemNetworkIPDrops) init() {
+	m.data.SetName("system.network.ip.drops")
+	m.data.SetDescription("IP packets that were dropped though nothing was wrong with them, mostly for want of memory.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPDrops(cfg SystemNetworkIPDropsMetricConfig) metricSystemNetworkIPDrops {
+	m := metricSystemNetworkIPDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPFragmentationFailures struct {
+	data     pmetric.Metric                                   // data buffer for generated metric.
+	config   SystemNetworkIPFragmentationFailuresMetricConfig // metric config provided by user.
+	capacity int                                              // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.fragmentation.failures metric with initial data.
+func (m *metricSystemNetworkIPFragmentationFailures) init() {
+	m.data.SetName("system.network.ip.fragmentation.failures")
+	m.data.SetDescription("IP packets that were too long for the path and must not be cut. A rise is often a path whose MTU nobody learns.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPFragmentationFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPFragmentationFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPFragmentationFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPFragmentationFailures(cfg SystemNetworkIPFragmentationFailuresMetricConfig) metricSystemNetworkIPFragmentationFailures {
+	m := metricSystemNetworkIPFragmentationFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPNoRoutes struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkIPNoRoutesMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.no_routes metric with initial data.
+func (m *metricSystemNetworkIPNoRoutes) init() {
+	m.data.SetName("system.network.ip.no_routes")
+	m.data.SetDescription("IP packets that were dropped because no route led to their destination.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPNoRoutes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPNoRoutes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPNoRoutes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPNoRoutes(cfg SystemNetworkIPNoRoutesMetricConfig) metricSystemNetworkIPNoRoutes {
+	m := metricSystemNetworkIPNoRoutes{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPPackets struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkIPPacketsMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.packets metric with initial data.
+func (m *metricSystemNetworkIPPackets) init() {
+	m.data.SetName("system.network.ip.packets")
+	m.data.SetDescription("IP packets received, and those sent from here; forwarded ones are not among the latter.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPPackets) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPPackets) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPPackets) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPPackets(cfg SystemNetworkIPPacketsMetricConfig) metricSystemNetworkIPPackets {
+	m := metricSystemNetworkIPPackets{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPReassemblyFailures struct {
+	data     pmetric.Metric                                // data buffer for generated metric.
+	config   SystemNetworkIPReassemblyFailuresMetricConfig // metric config provided by user.
+	capacity int                                           // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.reassembly.failures metric with initial data.
+func (m *metricSystemNetworkIPReassemblyFailures) init() {
+	m.data.SetName("system.network.ip.reassembly.failures")
+	m.data.SetDescription("IP packets that came in pieces and could not be put together.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPReassemblyFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPReassemblyFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPReassemblyFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPReassemblyFailures(cfg SystemNetworkIPReassemblyFailuresMetricConfig) metricSystemNetworkIPReassemblyFailures {
+	m := metricSystemNetworkIPReassemblyFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkPacketDropped struct {
+	data     pmetric.Metric                         // data buffer for generated metric.
+	config   SystemNetworkPacketDroppedMetricConfig // metric config provided by user.
+	capacity int                                    // max observed number of data points added to the metric.
+}
+
+// init fills system.network.packet.dropped metric with initial data.
+func (m *metricSystemNetworkPacketDropped) init() {
+	m.data.SetName("system.network.packet.dropped")
+	m.data.SetDescription("Packets that a network interface dropped though nothing was wrong with them.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkPacketDropped) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkPacketDropped) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkPacketDropped) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkPacketDropped(cfg SystemNetworkPacketDroppedMetricConfig) metricSystemNetworkPacketDropped {
+	m := metricSystemNetworkPacketDropped{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkSoftnetDrops struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkSoftnetDropsMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.softnet.drops metric with initial data.
+func (m *metricSystemNetworkSoftnetDrops) init() {
+	m.data.SetName("system.network.softnet.drops")
+	m.data.SetDescription("Packets that were dropped between the network card and the stack because the backlog of a CPU was full.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkSoftnetDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkSoftnetDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkSoftnetDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkSoftnetDrops(cfg SystemNetworkSoftnetDropsMetricConfig) metricSystemNetworkSoftnetDrops {
+	m := metricSystemNetworkSoftnetDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkSoftnetSqueezes struct {
+	data     pmetric.Metric                           // data buffer for generated metric.
+	config   SystemNetworkSoftnetSqueezesMetricConfig // metric config provided by user.
+	capacity int                                      // max observed number of data points added to the metric.
+}
+
+// init fills system.network.softnet.squeezes metric with initial data.
+func (m *metricSystemNetworkSoftnetSqueezes) init() {
+	m.data.SetName("system.network.softnet.squeezes")
+	m.data.SetDescription("Times that a CPU stopped to take packets from the network cards with some left, because it had used up its share of time.")
+	m.data.SetUnit("{event}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkSoftnetSqueezes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkSoftnetSqueezes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkSoftnetSqueezes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkSoftnetSqueezes(cfg SystemNetworkSoftnetSqueezesMetricConfig) metricSystemNetworkSoftnetSqueezes {
+	m := metricSystemNetworkSoftnetSqueezes{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemNetworkTCPAcceptQueueOverflows struct {
 	data     pmetric.Metric                                   // data buffer for generated metric.
 	config   SystemNetworkTCPAcceptQueueOverflowsMetricConfig // metric config provided by user.
@@ -869,15 +1856,15 @@ func newMetricSystemNetworkTCPAcceptQueueOverflows(cfg SystemNetworkTCPAcceptQue
 	return m
 }
 
-type metricSystemNetworkTCPBadSyn struct {
-	data     pmetric.Metric                     // data buffer for generated metric.
-	config   SystemNetworkTCPBadSynMetricConfig // metric config provided by user.
-	capacity int                                // max observed number of data points added to the metric.
+type metricSystemNetworkTCPBadSyns struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkTCPBadSynsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
 }
 
-// init fills system.network.tcp.bad_syn metric with initial data.
-func (m *metricSystemNetworkTCPBadSyn) init() {
-	m.data.SetName("system.network.tcp.bad_syn")
+// init fills system.network.tcp.bad_syns metric with initial data.
+func (m *metricSystemNetworkTCPBadSyns) init() {
+	m.data.SetName("system.network.tcp.bad_syns")
 	m.data.SetDescription("SYN segments that made no sense where they arrived, such as one inside an established connection.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
@@ -885,7 +1872,7 @@ func (m *metricSystemNetworkTCPBadSyn) init() {
 	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 }
 
-func (m *metricSystemNetworkTCPBadSyn) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+func (m *metricSystemNetworkTCPBadSyns) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
 	if !m.config.Enabled {
 		return
 	}
@@ -896,14 +1883,14 @@ func (m *metricSystemNetworkTCPBadSyn) recordDataPoint(start pcommon.Timestamp, 
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricSystemNetworkTCPBadSyn) updateCapacity() {
+func (m *metricSystemNetworkTCPBadSyns) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricSystemNetworkTCPBadSyn) emit(metrics pmetric.MetricSlice) {
+func (m *metricSystemNetworkTCPBadSyns) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -911,8 +1898,8 @@ func (m *metricSystemNetworkTCPBadSyn) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricSystemNetworkTCPBadSyn(cfg SystemNetworkTCPBadSynMetricConfig) metricSystemNetworkTCPBadSyn {
-	m := metricSystemNetworkTCPBadSyn{config: cfg}
+func newMetricSystemNetworkTCPBadSyns(cfg SystemNetworkTCPBadSynsMetricConfig) metricSystemNetworkTCPBadSyns {
+	m := metricSystemNetworkTCPBadSyns{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1500,6 +2487,110 @@ func newMetricSystemNetworkTCPEcnCe(cfg SystemNetworkTCPEcnCeMetricConfig) metri
 	return m
 }
 
+type metricSystemNetworkTCPEphemeralPortLimit struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPEphemeralPortLimitMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.ephemeral_port.limit metric with initial data.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) init() {
+	m.data.SetName("system.network.tcp.ephemeral_port.limit")
+	m.data.SetDescription("Ports that the system may give to sockets that do not ask for one.")
+	m.data.SetUnit("{port}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkTCPEphemeralPortLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPEphemeralPortLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPEphemeralPortLimit(cfg SystemNetworkTCPEphemeralPortLimitMetricConfig) metricSystemNetworkTCPEphemeralPortLimit {
+	m := metricSystemNetworkTCPEphemeralPortLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPEphemeralPortUsage struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPEphemeralPortUsageMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.ephemeral_port.usage metric with initial data.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) init() {
+	m.data.SetName("system.network.tcp.ephemeral_port.usage")
+	m.data.SetDescription("Ports of that range that a TCP socket has, in whatever state. A port in use can be had again for another peer, so a full range stops connections to one address and port, and bind without a port, not all.")
+	m.data.SetUnit("{port}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkTCPEphemeralPortUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPEphemeralPortUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPEphemeralPortUsage(cfg SystemNetworkTCPEphemeralPortUsageMetricConfig) metricSystemNetworkTCPEphemeralPortUsage {
+	m := metricSystemNetworkTCPEphemeralPortUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemNetworkTCPErrors struct {
 	data     pmetric.Metric                     // data buffer for generated metric.
 	config   SystemNetworkTCPErrorsMetricConfig // metric config provided by user.
@@ -1866,15 +2957,15 @@ func newMetricSystemNetworkTCPMemoryUsage(cfg SystemNetworkTCPMemoryUsageMetricC
 	return m
 }
 
-type metricSystemNetworkTCPOrphans struct {
-	data     pmetric.Metric                      // data buffer for generated metric.
-	config   SystemNetworkTCPOrphansMetricConfig // metric config provided by user.
-	capacity int                                 // max observed number of data points added to the metric.
+type metricSystemNetworkTCPOrphanCount struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkTCPOrphanCountMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
 }
 
-// init fills system.network.tcp.orphans metric with initial data.
-func (m *metricSystemNetworkTCPOrphans) init() {
-	m.data.SetName("system.network.tcp.orphans")
+// init fills system.network.tcp.orphan.count metric with initial data.
+func (m *metricSystemNetworkTCPOrphanCount) init() {
+	m.data.SetName("system.network.tcp.orphan.count")
 	m.data.SetDescription("Sockets that no process holds any more and that the kernel still has to close in order, over the whole host, whichever network namespace they are in.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
@@ -1882,7 +2973,7 @@ func (m *metricSystemNetworkTCPOrphans) init() {
 	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 }
 
-func (m *metricSystemNetworkTCPOrphans) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+func (m *metricSystemNetworkTCPOrphanCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1893,14 +2984,14 @@ func (m *metricSystemNetworkTCPOrphans) recordDataPoint(start pcommon.Timestamp,
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricSystemNetworkTCPOrphans) updateCapacity() {
+func (m *metricSystemNetworkTCPOrphanCount) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricSystemNetworkTCPOrphans) emit(metrics pmetric.MetricSlice) {
+func (m *metricSystemNetworkTCPOrphanCount) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -1908,8 +2999,8 @@ func (m *metricSystemNetworkTCPOrphans) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricSystemNetworkTCPOrphans(cfg SystemNetworkTCPOrphansMetricConfig) metricSystemNetworkTCPOrphans {
-	m := metricSystemNetworkTCPOrphans{config: cfg}
+func newMetricSystemNetworkTCPOrphanCount(cfg SystemNetworkTCPOrphanCountMetricConfig) metricSystemNetworkTCPOrphanCount {
+	m := metricSystemNetworkTCPOrphanCount{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -2804,6 +3895,170 @@ func (m *metricSystemNetworkTCPZeroWindowAdvertised) emit(metrics pmetric.Metric
 
 func newMetricSystemNetworkTCPZeroWindowAdvertised(cfg SystemNetworkTCPZeroWindowAdvertisedMetricConfig) metricSystemNetworkTCPZeroWindowAdvertised {
 	m := metricSystemNetworkTCPZeroWindowAdvertised{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkUDPDatagrams struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkUDPDatagramsMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.udp.datagrams metric with initial data.
+func (m *metricSystemNetworkUDPDatagrams) init() {
+	m.data.SetName("system.network.udp.datagrams")
+	m.data.SetDescription("UDP datagrams.")
+	m.data.SetUnit("{datagram}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkUDPDatagrams) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkUDPDatagrams) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkUDPDatagrams) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkUDPDatagrams(cfg SystemNetworkUDPDatagramsMetricConfig) metricSystemNetworkUDPDatagrams {
+	m := metricSystemNetworkUDPDatagrams{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkUDPErrors struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkUDPErrorsMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.udp.errors metric with initial data.
+func (m *metricSystemNetworkUDPErrors) init() {
+	m.data.SetName("system.network.udp.errors")
+	m.data.SetDescription("UDP datagrams that were lost on this host, by reason.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkUDPErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string, udpErrorTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+	dp.Attributes().PutStr("error.type", udpErrorTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkUDPErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkUDPErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkUDPErrors(cfg SystemNetworkUDPErrorsMetricConfig) metricSystemNetworkUDPErrors {
+	m := metricSystemNetworkUDPErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPAborts struct {
+	data     pmetric.Metric        // data buffer for generated metric.
+	config   TCPAbortsMetricConfig // metric config provided by user.
+	capacity int                   // max observed number of data points added to the metric.
+}
+
+// init fills tcp.aborts metric with initial data.
+func (m *metricTCPAborts) init() {
+	m.data.SetName("tcp.aborts")
+	m.data.SetDescription("Connections of the group that ended otherwise than in order, by cause. A connection that is reset after both ends have closed it is not among them.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPAborts) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tcpEndCauseAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("tcp.end.cause", tcpEndCauseAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPAborts) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPAborts) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPAborts(cfg TCPAbortsMetricConfig) metricTCPAborts {
+	m := metricTCPAborts{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4257,7 +5512,7 @@ type metricTCPConnectionTime struct {
 // init fills tcp.connection.time metric with initial data.
 func (m *metricTCPConnectionTime) init() {
 	m.data.SetName("tcp.connection.time")
-	m.data.SetDescription("Time with data to send, by what held it back. rwnd is the peer's receive window (a slow reader there), sndbuf our send buffer (too small), none neither, which leaves the network.")
+	m.data.SetDescription("Time with data to send, by what held it back. receiver is the peer's receive window (a slow reader there), send_buffer our send buffer (too small), network neither.")
 	m.data.SetUnit("s")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -4541,15 +5796,15 @@ func newMetricTCPConnectionZeroWindows(cfg TCPConnectionZeroWindowsMetricConfig)
 	return m
 }
 
-type metricTCPConnections struct {
-	data     pmetric.Metric             // data buffer for generated metric.
-	config   TCPConnectionsMetricConfig // metric config provided by user.
-	capacity int                        // max observed number of data points added to the metric.
+type metricTCPCount struct {
+	data     pmetric.Metric       // data buffer for generated metric.
+	config   TCPCountMetricConfig // metric config provided by user.
+	capacity int                  // max observed number of data points added to the metric.
 }
 
-// init fills tcp.connections metric with initial data.
-func (m *metricTCPConnections) init() {
-	m.data.SetName("tcp.connections")
+// init fills tcp.count metric with initial data.
+func (m *metricTCPCount) init() {
+	m.data.SetName("tcp.count")
 	m.data.SetDescription("Connections of the group in each state. A state that has none any more is written once as 0.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
@@ -4558,7 +5813,7 @@ func (m *metricTCPConnections) init() {
 	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricTCPConnections) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue string) {
+func (m *metricTCPCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue string) {
 	if !m.config.Enabled {
 		return
 	}
@@ -4570,14 +5825,14 @@ func (m *metricTCPConnections) recordDataPoint(start pcommon.Timestamp, ts pcomm
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
-func (m *metricTCPConnections) updateCapacity() {
+func (m *metricTCPCount) updateCapacity() {
 	if m.data.Sum().DataPoints().Len() > m.capacity {
 		m.capacity = m.data.Sum().DataPoints().Len()
 	}
 }
 
 // emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
-func (m *metricTCPConnections) emit(metrics pmetric.MetricSlice) {
+func (m *metricTCPCount) emit(metrics pmetric.MetricSlice) {
 	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
 		m.updateCapacity()
 		m.data.MoveTo(metrics.AppendEmpty())
@@ -4585,8 +5840,8 @@ func (m *metricTCPConnections) emit(metrics pmetric.MetricSlice) {
 	}
 }
 
-func newMetricTCPConnections(cfg TCPConnectionsMetricConfig) metricTCPConnections {
-	m := metricTCPConnections{config: cfg}
+func newMetricTCPCount(cfg TCPCountMetricConfig) metricTCPCount {
+	m := metricTCPCount{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4645,6 +5900,160 @@ func newMetricTCPDeliveryRate(cfg TCPDeliveryRateMetricConfig) metricTCPDelivery
 	return m
 }
 
+type metricTCPDuration struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPDurationMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.duration metric with initial data.
+func (m *metricTCPDuration) init() {
+	m.data.SetName("tcp.duration")
+	m.data.SetDescription("Distribution of how long the connections of a group were established, sampled when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPDuration(cfg TCPDurationMetricConfig) metricTCPDuration {
+	m := metricTCPDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPFailures struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPFailuresMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.failures metric with initial data.
+func (m *metricTCPFailures) init() {
+	m.data.SetName("tcp.failures")
+	m.data.SetDescription("Attempts of the group to connect, or handshakes with it, that came to nothing, by reason.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("error.type", failureErrorTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPFailures(cfg TCPFailuresMetricConfig) metricTCPFailures {
+	m := metricTCPFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPHandshakeDuration struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   TCPHandshakeDurationMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills tcp.handshake.duration metric with initial data.
+func (m *metricTCPHandshakeDuration) init() {
+	m.data.SetName("tcp.handshake.duration")
+	m.data.SetDescription("Distribution of how long it took to establish the connections of a group, sampled when they end.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPHandshakeDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPHandshakeDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPHandshakeDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPHandshakeDuration(cfg TCPHandshakeDurationMetricConfig) metricTCPHandshakeDuration {
+	m := metricTCPHandshakeDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPIo struct {
 	data     pmetric.Metric    // data buffer for generated metric.
 	config   TCPIoMetricConfig // metric config provided by user.
@@ -4691,6 +6100,63 @@ func (m *metricTCPIo) emit(metrics pmetric.MetricSlice) {
 
 func newMetricTCPIo(cfg TCPIoMetricConfig) metricTCPIo {
 	m := metricTCPIo{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPListenerDrops struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   TCPListenerDropsMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills tcp.listener.drops metric with initial data.
+func (m *metricTCPListenerDrops) init() {
+	m.data.SetName("tcp.listener.drops")
+	m.data.SetDescription("Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPListenerDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTransportAttributeValue string, networkTypeAttributeValue string, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.transport", networkTransportAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+	dp.Attributes().PutStr("network.local.address", networkLocalAddressAttributeValue)
+	dp.Attributes().PutInt("network.local.port", networkLocalPortAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPListenerDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPListenerDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPListenerDrops(cfg TCPListenerDropsMetricConfig) metricTCPListenerDrops {
+	m := metricTCPListenerDrops{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4865,6 +6331,110 @@ func newMetricTCPOpens(cfg TCPOpensMetricConfig) metricTCPOpens {
 	return m
 }
 
+type metricTCPQueueingDelay struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   TCPQueueingDelayMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills tcp.queueing_delay metric with initial data.
+func (m *metricTCPQueueingDelay) init() {
+	m.data.SetName("tcp.queueing_delay")
+	m.data.SetDescription("Distribution of by how much the smoothed round-trip time of the connections of a group exceeds their least one. Tens of milliseconds are a buffer on the way that is full (bufferbloat).")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricTCPQueueingDelay) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPQueueingDelay) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPQueueingDelay) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPQueueingDelay(cfg TCPQueueingDelayMetricConfig) metricTCPQueueingDelay {
+	m := metricTCPQueueingDelay{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPRetransmitEvents struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   TCPRetransmitEventsMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills tcp.retransmit.events metric with initial data.
+func (m *metricTCPRetransmitEvents) init() {
+	m.data.SetName("tcp.retransmit.events")
+	m.data.SetDescription("Segments that the connections of the group sent again, by what made them do it. spurious are those of them that the peer reported as received twice, whichever type they had.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPRetransmitEvents) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTCPRetransmitTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.tcp.retransmit.type", networkTCPRetransmitTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPRetransmitEvents) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPRetransmitEvents) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPRetransmitEvents(cfg TCPRetransmitEventsMetricConfig) metricTCPRetransmitEvents {
+	m := metricTCPRetransmitEvents{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPRetransmits struct {
 	data     pmetric.Metric             // data buffer for generated metric.
 	config   TCPRetransmitsMetricConfig // metric config provided by user.
@@ -5017,6 +6587,166 @@ func newMetricTCPRttVariation(cfg TCPRttVariationMetricConfig) metricTCPRttVaria
 	return m
 }
 
+type metricTCPSegments struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPSegmentsMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.segments metric with initial data.
+func (m *metricTCPSegments) init() {
+	m.data.SetName("tcp.segments")
+	m.data.SetDescription("Segments that the connections of the group sent and received, retransmitted ones included. tcp.retransmits divided by those transmitted is the retransmit ratio.")
+	m.data.SetUnit("{segment}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPSegments) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPSegments) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPSegments) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPSegments(cfg TCPSegmentsMetricConfig) metricTCPSegments {
+	m := metricTCPSegments{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPTime struct {
+	data     pmetric.Metric      // data buffer for generated metric.
+	config   TCPTimeMetricConfig // metric config provided by user.
+	capacity int                 // max observed number of data points added to the metric.
+}
+
+// init fills tcp.time metric with initial data.
+func (m *metricTCPTime) init() {
+	m.data.SetName("tcp.time")
+	m.data.SetDescription("Time in which the connections of the group had data to send, by what held it back. receiver is the peer's window (a slow reader there), send_buffer our own buffer (too small for the path), network neither, which is the path itself. Idle time is in none.")
+	m.data.SetUnit("s")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPTime) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, tcpLimitedByAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("tcp.limited_by", tcpLimitedByAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPTime) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPTime) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPTime(cfg TCPTimeMetricConfig) metricTCPTime {
+	m := metricTCPTime{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTCPZeroWindows struct {
+	data     pmetric.Metric             // data buffer for generated metric.
+	config   TCPZeroWindowsMetricConfig // metric config provided by user.
+	capacity int                        // max observed number of data points added to the metric.
+}
+
+// init fills tcp.zero_windows metric with initial data.
+func (m *metricTCPZeroWindows) init() {
+	m.data.SetName("tcp.zero_windows")
+	m.data.SetDescription("Times that a connection of the group told its peer to stop because the application did not read fast enough.")
+	m.data.SetUnit("{event}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricTCPZeroWindows) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPZeroWindows) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPZeroWindows) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPZeroWindows(cfg TCPZeroWindowsMetricConfig) metricTCPZeroWindows {
+	m := metricTCPZeroWindows{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 // MetricsBuilder provides an interface for scrapers to report metrics while taking care of all the transformations
 // required to produce metric representation defined in metadata and user config.
 type MetricsBuilder struct {
@@ -5028,8 +6758,22 @@ type MetricsBuilder struct {
 	resourceAttributeIncludeFilter                 map[string]filter.Filter
 	resourceAttributeExcludeFilter                 map[string]filter.Filter
 	metricSystemNetworkConnectionCount             metricSystemNetworkConnectionCount
+	metricSystemNetworkConntrackLimit              metricSystemNetworkConntrackLimit
+	metricSystemNetworkConntrackUsage              metricSystemNetworkConntrackUsage
+	metricSystemNetworkErrors                      metricSystemNetworkErrors
+	metricSystemNetworkIcmpErrors                  metricSystemNetworkIcmpErrors
+	metricSystemNetworkIcmpMessages                metricSystemNetworkIcmpMessages
+	metricSystemNetworkIcmpUnreachables            metricSystemNetworkIcmpUnreachables
+	metricSystemNetworkIPDrops                     metricSystemNetworkIPDrops
+	metricSystemNetworkIPFragmentationFailures     metricSystemNetworkIPFragmentationFailures
+	metricSystemNetworkIPNoRoutes                  metricSystemNetworkIPNoRoutes
+	metricSystemNetworkIPPackets                   metricSystemNetworkIPPackets
+	metricSystemNetworkIPReassemblyFailures        metricSystemNetworkIPReassemblyFailures
+	metricSystemNetworkPacketDropped               metricSystemNetworkPacketDropped
+	metricSystemNetworkSoftnetDrops                metricSystemNetworkSoftnetDrops
+	metricSystemNetworkSoftnetSqueezes             metricSystemNetworkSoftnetSqueezes
 	metricSystemNetworkTCPAcceptQueueOverflows     metricSystemNetworkTCPAcceptQueueOverflows
-	metricSystemNetworkTCPBadSyn                   metricSystemNetworkTCPBadSyn
+	metricSystemNetworkTCPBadSyns                  metricSystemNetworkTCPBadSyns
 	metricSystemNetworkTCPChallengeAcks            metricSystemNetworkTCPChallengeAcks
 	metricSystemNetworkTCPConnectionAttemptsFailed metricSystemNetworkTCPConnectionAttemptsFailed
 	metricSystemNetworkTCPConnectionDropsTimeout   metricSystemNetworkTCPConnectionDropsTimeout
@@ -5041,6 +6785,8 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPDsackReceived            metricSystemNetworkTCPDsackReceived
 	metricSystemNetworkTCPDuplicateAcks            metricSystemNetworkTCPDuplicateAcks
 	metricSystemNetworkTCPEcnCe                    metricSystemNetworkTCPEcnCe
+	metricSystemNetworkTCPEphemeralPortLimit       metricSystemNetworkTCPEphemeralPortLimit
+	metricSystemNetworkTCPEphemeralPortUsage       metricSystemNetworkTCPEphemeralPortUsage
 	metricSystemNetworkTCPErrors                   metricSystemNetworkTCPErrors
 	metricSystemNetworkTCPFinwait2Drops            metricSystemNetworkTCPFinwait2Drops
 	metricSystemNetworkTCPKeepaliveProbes          metricSystemNetworkTCPKeepaliveProbes
@@ -5048,7 +6794,7 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPLossProbes               metricSystemNetworkTCPLossProbes
 	metricSystemNetworkTCPMemoryPressures          metricSystemNetworkTCPMemoryPressures
 	metricSystemNetworkTCPMemoryUsage              metricSystemNetworkTCPMemoryUsage
-	metricSystemNetworkTCPOrphans                  metricSystemNetworkTCPOrphans
+	metricSystemNetworkTCPOrphanCount              metricSystemNetworkTCPOrphanCount
 	metricSystemNetworkTCPOutOfOrder               metricSystemNetworkTCPOutOfOrder
 	metricSystemNetworkTCPOutOfOrderDrops          metricSystemNetworkTCPOutOfOrderDrops
 	metricSystemNetworkTCPPawsDrops                metricSystemNetworkTCPPawsDrops
@@ -5066,6 +6812,9 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPTimeouts                 metricSystemNetworkTCPTimeouts
 	metricSystemNetworkTCPWindowProbes             metricSystemNetworkTCPWindowProbes
 	metricSystemNetworkTCPZeroWindowAdvertised     metricSystemNetworkTCPZeroWindowAdvertised
+	metricSystemNetworkUDPDatagrams                metricSystemNetworkUDPDatagrams
+	metricSystemNetworkUDPErrors                   metricSystemNetworkUDPErrors
+	metricTCPAborts                                metricTCPAborts
 	metricTCPBufferUsage                           metricTCPBufferUsage
 	metricTCPCloses                                metricTCPCloses
 	metricTCPCongestionWindow                      metricTCPCongestionWindow
@@ -5096,15 +6845,24 @@ type MetricsBuilder struct {
 	metricTCPConnectionUnsent                      metricTCPConnectionUnsent
 	metricTCPConnectionWindow                      metricTCPConnectionWindow
 	metricTCPConnectionZeroWindows                 metricTCPConnectionZeroWindows
-	metricTCPConnections                           metricTCPConnections
+	metricTCPCount                                 metricTCPCount
 	metricTCPDeliveryRate                          metricTCPDeliveryRate
+	metricTCPDuration                              metricTCPDuration
+	metricTCPFailures                              metricTCPFailures
+	metricTCPHandshakeDuration                     metricTCPHandshakeDuration
 	metricTCPIo                                    metricTCPIo
+	metricTCPListenerDrops                         metricTCPListenerDrops
 	metricTCPListenerQueueLimit                    metricTCPListenerQueueLimit
 	metricTCPListenerQueueUsage                    metricTCPListenerQueueUsage
 	metricTCPOpens                                 metricTCPOpens
+	metricTCPQueueingDelay                         metricTCPQueueingDelay
+	metricTCPRetransmitEvents                      metricTCPRetransmitEvents
 	metricTCPRetransmits                           metricTCPRetransmits
 	metricTCPRtt                                   metricTCPRtt
 	metricTCPRttVariation                          metricTCPRttVariation
+	metricTCPSegments                              metricTCPSegments
+	metricTCPTime                                  metricTCPTime
+	metricTCPZeroWindows                           metricTCPZeroWindows
 }
 
 // MetricBuilderOption applies changes to default metrics builder.
@@ -5126,13 +6884,27 @@ func WithStartTime(startTime pcommon.Timestamp) MetricBuilderOption {
 }
 func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, options ...MetricBuilderOption) *MetricsBuilder {
 	mb := &MetricsBuilder{
-		config:                             mbc,
-		startTime:                          pcommon.NewTimestampFromTime(time.Now()),
-		metricsBuffer:                      pmetric.NewMetrics(),
-		buildInfo:                          settings.BuildInfo,
-		metricSystemNetworkConnectionCount: newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
+		config:                                         mbc,
+		startTime:                                      pcommon.NewTimestampFromTime(time.Now()),
+		metricsBuffer:                                  pmetric.NewMetrics(),
+		buildInfo:                                      settings.BuildInfo,
+		metricSystemNetworkConnectionCount:             newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
+		metricSystemNetworkConntrackLimit:              newMetricSystemNetworkConntrackLimit(mbc.Metrics.SystemNetworkConntrackLimit),
+		metricSystemNetworkConntrackUsage:              newMetricSystemNetworkConntrackUsage(mbc.Metrics.SystemNetworkConntrackUsage),
+		metricSystemNetworkErrors:                      newMetricSystemNetworkErrors(mbc.Metrics.SystemNetworkErrors),
+		metricSystemNetworkIcmpErrors:                  newMetricSystemNetworkIcmpErrors(mbc.Metrics.SystemNetworkIcmpErrors),
+		metricSystemNetworkIcmpMessages:                newMetricSystemNetworkIcmpMessages(mbc.Metrics.SystemNetworkIcmpMessages),
+		metricSystemNetworkIcmpUnreachables:            newMetricSystemNetworkIcmpUnreachables(mbc.Metrics.SystemNetworkIcmpUnreachables),
+		metricSystemNetworkIPDrops:                     newMetricSystemNetworkIPDrops(mbc.Metrics.SystemNetworkIPDrops),
+		metricSystemNetworkIPFragmentationFailures:     newMetricSystemNetworkIPFragmentationFailures(mbc.Metrics.SystemNetworkIPFragmentationFailures),
+		metricSystemNetworkIPNoRoutes:                  newMetricSystemNetworkIPNoRoutes(mbc.Metrics.SystemNetworkIPNoRoutes),
+		metricSystemNetworkIPPackets:                   newMetricSystemNetworkIPPackets(mbc.Metrics.SystemNetworkIPPackets),
+		metricSystemNetworkIPReassemblyFailures:        newMetricSystemNetworkIPReassemblyFailures(mbc.Metrics.SystemNetworkIPReassemblyFailures),
+		metricSystemNetworkPacketDropped:               newMetricSystemNetworkPacketDropped(mbc.Metrics.SystemNetworkPacketDropped),
+		metricSystemNetworkSoftnetDrops:                newMetricSystemNetworkSoftnetDrops(mbc.Metrics.SystemNetworkSoftnetDrops),
+		metricSystemNetworkSoftnetSqueezes:             newMetricSystemNetworkSoftnetSqueezes(mbc.Metrics.SystemNetworkSoftnetSqueezes),
 		metricSystemNetworkTCPAcceptQueueOverflows:     newMetricSystemNetworkTCPAcceptQueueOverflows(mbc.Metrics.SystemNetworkTCPAcceptQueueOverflows),
-		metricSystemNetworkTCPBadSyn:                   newMetricSystemNetworkTCPBadSyn(mbc.Metrics.SystemNetworkTCPBadSyn),
+		metricSystemNetworkTCPBadSyns:                  newMetricSystemNetworkTCPBadSyns(mbc.Metrics.SystemNetworkTCPBadSyns),
 		metricSystemNetworkTCPChallengeAcks:            newMetricSystemNetworkTCPChallengeAcks(mbc.Metrics.SystemNetworkTCPChallengeAcks),
 		metricSystemNetworkTCPConnectionAttemptsFailed: newMetricSystemNetworkTCPConnectionAttemptsFailed(mbc.Metrics.SystemNetworkTCPConnectionAttemptsFailed),
 		metricSystemNetworkTCPConnectionDropsTimeout:   newMetricSystemNetworkTCPConnectionDropsTimeout(mbc.Metrics.SystemNetworkTCPConnectionDropsTimeout),
@@ -5144,6 +6916,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPDsackReceived:            newMetricSystemNetworkTCPDsackReceived(mbc.Metrics.SystemNetworkTCPDsackReceived),
 		metricSystemNetworkTCPDuplicateAcks:            newMetricSystemNetworkTCPDuplicateAcks(mbc.Metrics.SystemNetworkTCPDuplicateAcks),
 		metricSystemNetworkTCPEcnCe:                    newMetricSystemNetworkTCPEcnCe(mbc.Metrics.SystemNetworkTCPEcnCe),
+		metricSystemNetworkTCPEphemeralPortLimit:       newMetricSystemNetworkTCPEphemeralPortLimit(mbc.Metrics.SystemNetworkTCPEphemeralPortLimit),
+		metricSystemNetworkTCPEphemeralPortUsage:       newMetricSystemNetworkTCPEphemeralPortUsage(mbc.Metrics.SystemNetworkTCPEphemeralPortUsage),
 		metricSystemNetworkTCPErrors:                   newMetricSystemNetworkTCPErrors(mbc.Metrics.SystemNetworkTCPErrors),
 		metricSystemNetworkTCPFinwait2Drops:            newMetricSystemNetworkTCPFinwait2Drops(mbc.Metrics.SystemNetworkTCPFinwait2Drops),
 		metricSystemNetworkTCPKeepaliveProbes:          newMetricSystemNetworkTCPKeepaliveProbes(mbc.Metrics.SystemNetworkTCPKeepaliveProbes),
@@ -5151,7 +6925,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPLossProbes:               newMetricSystemNetworkTCPLossProbes(mbc.Metrics.SystemNetworkTCPLossProbes),
 		metricSystemNetworkTCPMemoryPressures:          newMetricSystemNetworkTCPMemoryPressures(mbc.Metrics.SystemNetworkTCPMemoryPressures),
 		metricSystemNetworkTCPMemoryUsage:              newMetricSystemNetworkTCPMemoryUsage(mbc.Metrics.SystemNetworkTCPMemoryUsage),
-		metricSystemNetworkTCPOrphans:                  newMetricSystemNetworkTCPOrphans(mbc.Metrics.SystemNetworkTCPOrphans),
+		metricSystemNetworkTCPOrphanCount:              newMetricSystemNetworkTCPOrphanCount(mbc.Metrics.SystemNetworkTCPOrphanCount),
 		metricSystemNetworkTCPOutOfOrder:               newMetricSystemNetworkTCPOutOfOrder(mbc.Metrics.SystemNetworkTCPOutOfOrder),
 		metricSystemNetworkTCPOutOfOrderDrops:          newMetricSystemNetworkTCPOutOfOrderDrops(mbc.Metrics.SystemNetworkTCPOutOfOrderDrops),
 		metricSystemNetworkTCPPawsDrops:                newMetricSystemNetworkTCPPawsDrops(mbc.Metrics.SystemNetworkTCPPawsDrops),
@@ -5169,6 +6943,9 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPTimeouts:                 newMetricSystemNetworkTCPTimeouts(mbc.Metrics.SystemNetworkTCPTimeouts),
 		metricSystemNetworkTCPWindowProbes:             newMetricSystemNetworkTCPWindowProbes(mbc.Metrics.SystemNetworkTCPWindowProbes),
 		metricSystemNetworkTCPZeroWindowAdvertised:     newMetricSystemNetworkTCPZeroWindowAdvertised(mbc.Metrics.SystemNetworkTCPZeroWindowAdvertised),
+		metricSystemNetworkUDPDatagrams:                newMetricSystemNetworkUDPDatagrams(mbc.Metrics.SystemNetworkUDPDatagrams),
+		metricSystemNetworkUDPErrors:                   newMetricSystemNetworkUDPErrors(mbc.Metrics.SystemNetworkUDPErrors),
+		metricTCPAborts:                                newMetricTCPAborts(mbc.Metrics.TCPAborts),
 		metricTCPBufferUsage:                           newMetricTCPBufferUsage(mbc.Metrics.TCPBufferUsage),
 		metricTCPCloses:                                newMetricTCPCloses(mbc.Metrics.TCPCloses),
 		metricTCPCongestionWindow:                      newMetricTCPCongestionWindow(mbc.Metrics.TCPCongestionWindow),
@@ -5199,15 +6976,24 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPConnectionUnsent:                      newMetricTCPConnectionUnsent(mbc.Metrics.TCPConnectionUnsent),
 		metricTCPConnectionWindow:                      newMetricTCPConnectionWindow(mbc.Metrics.TCPConnectionWindow),
 		metricTCPConnectionZeroWindows:                 newMetricTCPConnectionZeroWindows(mbc.Metrics.TCPConnectionZeroWindows),
-		metricTCPConnections:                           newMetricTCPConnections(mbc.Metrics.TCPConnections),
+		metricTCPCount:                                 newMetricTCPCount(mbc.Metrics.TCPCount),
 		metricTCPDeliveryRate:                          newMetricTCPDeliveryRate(mbc.Metrics.TCPDeliveryRate),
+		metricTCPDuration:                              newMetricTCPDuration(mbc.Metrics.TCPDuration),
+		metricTCPFailures:                              newMetricTCPFailures(mbc.Metrics.TCPFailures),
+		metricTCPHandshakeDuration:                     newMetricTCPHandshakeDuration(mbc.Metrics.TCPHandshakeDuration),
 		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
+		metricTCPListenerDrops:                         newMetricTCPListenerDrops(mbc.Metrics.TCPListenerDrops),
 		metricTCPListenerQueueLimit:                    newMetricTCPListenerQueueLimit(mbc.Metrics.TCPListenerQueueLimit),
 		metricTCPListenerQueueUsage:                    newMetricTCPListenerQueueUsage(mbc.Metrics.TCPListenerQueueUsage),
 		metricTCPOpens:                                 newMetricTCPOpens(mbc.Metrics.TCPOpens),
+		metricTCPQueueingDelay:                         newMetricTCPQueueingDelay(mbc.Metrics.TCPQueueingDelay),
+		metricTCPRetransmitEvents:                      newMetricTCPRetransmitEvents(mbc.Metrics.TCPRetransmitEvents),
 		metricTCPRetransmits:                           newMetricTCPRetransmits(mbc.Metrics.TCPRetransmits),
 		metricTCPRtt:                                   newMetricTCPRtt(mbc.Metrics.TCPRtt),
 		metricTCPRttVariation:                          newMetricTCPRttVariation(mbc.Metrics.TCPRttVariation),
+		metricTCPSegments:                              newMetricTCPSegments(mbc.Metrics.TCPSegments),
+		metricTCPTime:                                  newMetricTCPTime(mbc.Metrics.TCPTime),
+		metricTCPZeroWindows:                           newMetricTCPZeroWindows(mbc.Metrics.TCPZeroWindows),
 		resourceAttributeIncludeFilter:                 make(map[string]filter.Filter),
 		resourceAttributeExcludeFilter:                 make(map[string]filter.Filter),
 	}
@@ -5348,8 +7134,22 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
 	mb.metricSystemNetworkConnectionCount.emit(ils.Metrics())
+	mb.metricSystemNetworkConntrackLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkConntrackUsage.emit(ils.Metrics())
+	mb.metricSystemNetworkErrors.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpErrors.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpMessages.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpUnreachables.emit(ils.Metrics())
+	mb.metricSystemNetworkIPDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkIPFragmentationFailures.emit(ils.Metrics())
+	mb.metricSystemNetworkIPNoRoutes.emit(ils.Metrics())
+	mb.metricSystemNetworkIPPackets.emit(ils.Metrics())
+	mb.metricSystemNetworkIPReassemblyFailures.emit(ils.Metrics())
+	mb.metricSystemNetworkPacketDropped.emit(ils.Metrics())
+	mb.metricSystemNetworkSoftnetDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkSoftnetSqueezes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.emit(ils.Metrics())
-	mb.metricSystemNetworkTCPBadSyn.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPBadSyns.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPChallengeAcks.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionAttemptsFailed.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPConnectionDropsTimeout.emit(ils.Metrics())
@@ -5361,6 +7161,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPDsackReceived.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPDuplicateAcks.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPEcnCe.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPEphemeralPortLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPEphemeralPortUsage.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPErrors.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPFinwait2Drops.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPKeepaliveProbes.emit(ils.Metrics())
@@ -5368,7 +7170,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPLossProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPMemoryPressures.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPMemoryUsage.emit(ils.Metrics())
-	mb.metricSystemNetworkTCPOrphans.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPOrphanCount.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPOutOfOrder.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPOutOfOrderDrops.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPPawsDrops.emit(ils.Metrics())
@@ -5386,6 +7188,9 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPTimeouts.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPWindowProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.emit(ils.Metrics())
+	mb.metricSystemNetworkUDPDatagrams.emit(ils.Metrics())
+	mb.metricSystemNetworkUDPErrors.emit(ils.Metrics())
+	mb.metricTCPAborts.emit(ils.Metrics())
 	mb.metricTCPBufferUsage.emit(ils.Metrics())
 	mb.metricTCPCloses.emit(ils.Metrics())
 	mb.metricTCPCongestionWindow.emit(ils.Metrics())
@@ -5416,15 +7221,24 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPConnectionUnsent.emit(ils.Metrics())
 	mb.metricTCPConnectionWindow.emit(ils.Metrics())
 	mb.metricTCPConnectionZeroWindows.emit(ils.Metrics())
-	mb.metricTCPConnections.emit(ils.Metrics())
+	mb.metricTCPCount.emit(ils.Metrics())
 	mb.metricTCPDeliveryRate.emit(ils.Metrics())
+	mb.metricTCPDuration.emit(ils.Metrics())
+	mb.metricTCPFailures.emit(ils.Metrics())
+	mb.metricTCPHandshakeDuration.emit(ils.Metrics())
 	mb.metricTCPIo.emit(ils.Metrics())
+	mb.metricTCPListenerDrops.emit(ils.Metrics())
 	mb.metricTCPListenerQueueLimit.emit(ils.Metrics())
 	mb.metricTCPListenerQueueUsage.emit(ils.Metrics())
 	mb.metricTCPOpens.emit(ils.Metrics())
+	mb.metricTCPQueueingDelay.emit(ils.Metrics())
+	mb.metricTCPRetransmitEvents.emit(ils.Metrics())
 	mb.metricTCPRetransmits.emit(ils.Metrics())
 	mb.metricTCPRtt.emit(ils.Metrics())
 	mb.metricTCPRttVariation.emit(ils.Metrics())
+	mb.metricTCPSegments.emit(ils.Metrics())
+	mb.metricTCPTime.emit(ils.Metrics())
+	mb.metricTCPZeroWindows.emit(ils.Metrics())
 
 	for _, op := range options {
 		op.apply(rm)
@@ -5461,14 +7275,84 @@ func (mb *MetricsBuilder) RecordSystemNetworkConnectionCountDataPoint(ts pcommon
 	mb.metricSystemNetworkConnectionCount.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String(), networkTransportAttributeValue.String())
 }
 
+// RecordSystemNetworkConntrackLimitDataPoint adds a data point to system.network.conntrack.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkConntrackLimitDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkConntrackLimit.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkConntrackUsageDataPoint adds a data point to system.network.conntrack.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkConntrackUsageDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkConntrackUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkErrorsDataPoint adds a data point to system.network.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkErrorsDataPoint(ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricSystemNetworkErrors.recordDataPoint(mb.startTime, ts, val, networkInterfaceNameAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpErrorsDataPoint adds a data point to system.network.icmp.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpErrorsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpErrors.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpMessagesDataPoint adds a data point to system.network.icmp.messages metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpMessagesDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpMessages.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpUnreachablesDataPoint adds a data point to system.network.icmp.unreachables metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpUnreachablesDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpUnreachables.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPDropsDataPoint adds a data point to system.network.ip.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPDropsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPDrops.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPFragmentationFailuresDataPoint adds a data point to system.network.ip.fragmentation.failures metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPFragmentationFailuresDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPFragmentationFailures.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPNoRoutesDataPoint adds a data point to system.network.ip.no_routes metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPNoRoutesDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPNoRoutes.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPPacketsDataPoint adds a data point to system.network.ip.packets metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPPacketsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPPackets.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPReassemblyFailuresDataPoint adds a data point to system.network.ip.reassembly.failures metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPReassemblyFailuresDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPReassemblyFailures.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkPacketDroppedDataPoint adds a data point to system.network.packet.dropped metric.
+func (mb *MetricsBuilder) RecordSystemNetworkPacketDroppedDataPoint(ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricSystemNetworkPacketDropped.recordDataPoint(mb.startTime, ts, val, networkInterfaceNameAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordSystemNetworkSoftnetDropsDataPoint adds a data point to system.network.softnet.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkSoftnetDropsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkSoftnetDrops.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkSoftnetSqueezesDataPoint adds a data point to system.network.softnet.squeezes metric.
+func (mb *MetricsBuilder) RecordSystemNetworkSoftnetSqueezesDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkSoftnetSqueezes.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint adds a data point to system.network.tcp.accept_queue.overflows metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.recordDataPoint(mb.startTime, ts, val)
 }
 
-// RecordSystemNetworkTCPBadSynDataPoint adds a data point to system.network.tcp.bad_syn metric.
-func (mb *MetricsBuilder) RecordSystemNetworkTCPBadSynDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricSystemNetworkTCPBadSyn.recordDataPoint(mb.startTime, ts, val)
+// RecordSystemNetworkTCPBadSynsDataPoint adds a data point to system.network.tcp.bad_syns metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPBadSynsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPBadSyns.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPChallengeAcksDataPoint adds a data point to system.network.tcp.challenge_acks metric.
@@ -5526,6 +7410,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPEcnCeDataPoint(ts pcommon.Timest
 	mb.metricSystemNetworkTCPEcnCe.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
 }
 
+// RecordSystemNetworkTCPEphemeralPortLimitDataPoint adds a data point to system.network.tcp.ephemeral_port.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPEphemeralPortLimitDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPEphemeralPortLimit.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkTCPEphemeralPortUsageDataPoint adds a data point to system.network.tcp.ephemeral_port.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPEphemeralPortUsageDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPEphemeralPortUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemNetworkTCPErrorsDataPoint adds a data point to system.network.tcp.errors metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPErrorsDataPoint(ts pcommon.Timestamp, val int64, errorTypeAttributeValue string) {
 	mb.metricSystemNetworkTCPErrors.recordDataPoint(mb.startTime, ts, val, errorTypeAttributeValue)
@@ -5561,9 +7455,9 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPMemoryUsageDataPoint(ts pcommon.
 	mb.metricSystemNetworkTCPMemoryUsage.recordDataPoint(mb.startTime, ts, val)
 }
 
-// RecordSystemNetworkTCPOrphansDataPoint adds a data point to system.network.tcp.orphans metric.
-func (mb *MetricsBuilder) RecordSystemNetworkTCPOrphansDataPoint(ts pcommon.Timestamp, val int64) {
-	mb.metricSystemNetworkTCPOrphans.recordDataPoint(mb.startTime, ts, val)
+// RecordSystemNetworkTCPOrphanCountDataPoint adds a data point to system.network.tcp.orphan.count metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPOrphanCountDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPOrphanCount.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPOutOfOrderDataPoint adds a data point to system.network.tcp.out_of_order metric.
@@ -5649,6 +7543,21 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPWindowProbesDataPoint(ts pcommon
 // RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint adds a data point to system.network.tcp.zero_window.advertised metric.
 func (mb *MetricsBuilder) RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkUDPDatagramsDataPoint adds a data point to system.network.udp.datagrams metric.
+func (mb *MetricsBuilder) RecordSystemNetworkUDPDatagramsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkUDPDatagrams.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkUDPErrorsDataPoint adds a data point to system.network.udp.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkUDPErrorsDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType, udpErrorTypeAttributeValue string) {
+	mb.metricSystemNetworkUDPErrors.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String(), udpErrorTypeAttributeValue)
+}
+
+// RecordTCPAbortsDataPoint adds a data point to tcp.aborts metric.
+func (mb *MetricsBuilder) RecordTCPAbortsDataPoint(ts pcommon.Timestamp, val int64, tcpEndCauseAttributeValue AttributeTCPEndCause) {
+	mb.metricTCPAborts.recordDataPoint(mb.startTime, ts, val, tcpEndCauseAttributeValue.String())
 }
 
 // RecordTCPBufferUsageDataPoint adds a data point to tcp.buffer.usage metric.
@@ -5801,9 +7710,9 @@ func (mb *MetricsBuilder) RecordTCPConnectionZeroWindowsDataPoint(ts pcommon.Tim
 	mb.metricTCPConnectionZeroWindows.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue, networkPeerAddressAttributeValue, networkPeerPortAttributeValue)
 }
 
-// RecordTCPConnectionsDataPoint adds a data point to tcp.connections metric.
-func (mb *MetricsBuilder) RecordTCPConnectionsDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState) {
-	mb.metricTCPConnections.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String())
+// RecordTCPCountDataPoint adds a data point to tcp.count metric.
+func (mb *MetricsBuilder) RecordTCPCountDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState) {
+	mb.metricTCPCount.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String())
 }
 
 // RecordTCPDeliveryRateDataPoint adds a data point to tcp.delivery_rate metric.
@@ -5811,9 +7720,29 @@ func (mb *MetricsBuilder) RecordTCPDeliveryRateDataPoint(ts pcommon.Timestamp, v
 	mb.metricTCPDeliveryRate.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordTCPDurationDataPoint adds a data point to tcp.duration metric.
+func (mb *MetricsBuilder) RecordTCPDurationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPDuration.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPFailuresDataPoint adds a data point to tcp.failures metric.
+func (mb *MetricsBuilder) RecordTCPFailuresDataPoint(ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
+	mb.metricTCPFailures.recordDataPoint(mb.startTime, ts, val, failureErrorTypeAttributeValue)
+}
+
+// RecordTCPHandshakeDurationDataPoint adds a data point to tcp.handshake.duration metric.
+func (mb *MetricsBuilder) RecordTCPHandshakeDurationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPHandshakeDuration.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordTCPIoDataPoint adds a data point to tcp.io metric.
 func (mb *MetricsBuilder) RecordTCPIoDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricTCPIo.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPListenerDropsDataPoint adds a data point to tcp.listener.drops metric.
+func (mb *MetricsBuilder) RecordTCPListenerDropsDataPoint(ts pcommon.Timestamp, val int64, networkTransportAttributeValue AttributeNetworkTransport, networkTypeAttributeValue AttributeNetworkType, networkLocalAddressAttributeValue string, networkLocalPortAttributeValue int64) {
+	mb.metricTCPListenerDrops.recordDataPoint(mb.startTime, ts, val, networkTransportAttributeValue.String(), networkTypeAttributeValue.String(), networkLocalAddressAttributeValue, networkLocalPortAttributeValue)
 }
 
 // RecordTCPListenerQueueLimitDataPoint adds a data point to tcp.listener.queue.limit metric.
@@ -5831,6 +7760,16 @@ func (mb *MetricsBuilder) RecordTCPOpensDataPoint(ts pcommon.Timestamp, val int6
 	mb.metricTCPOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordTCPQueueingDelayDataPoint adds a data point to tcp.queueing_delay metric.
+func (mb *MetricsBuilder) RecordTCPQueueingDelayDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricTCPQueueingDelay.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPRetransmitEventsDataPoint adds a data point to tcp.retransmit.events metric.
+func (mb *MetricsBuilder) RecordTCPRetransmitEventsDataPoint(ts pcommon.Timestamp, val int64, networkTCPRetransmitTypeAttributeValue AttributeNetworkTCPRetransmitType) {
+	mb.metricTCPRetransmitEvents.recordDataPoint(mb.startTime, ts, val, networkTCPRetransmitTypeAttributeValue.String())
+}
+
 // RecordTCPRetransmitsDataPoint adds a data point to tcp.retransmits metric.
 func (mb *MetricsBuilder) RecordTCPRetransmitsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricTCPRetransmits.recordDataPoint(mb.startTime, ts, val)
@@ -5844,6 +7783,21 @@ func (mb *MetricsBuilder) RecordTCPRttDataPoint(ts pcommon.Timestamp, val float6
 // RecordTCPRttVariationDataPoint adds a data point to tcp.rtt.variation metric.
 func (mb *MetricsBuilder) RecordTCPRttVariationDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricTCPRttVariation.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordTCPSegmentsDataPoint adds a data point to tcp.segments metric.
+func (mb *MetricsBuilder) RecordTCPSegmentsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricTCPSegments.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String())
+}
+
+// RecordTCPTimeDataPoint adds a data point to tcp.time metric.
+func (mb *MetricsBuilder) RecordTCPTimeDataPoint(ts pcommon.Timestamp, val float64, tcpLimitedByAttributeValue AttributeTCPLimitedBy) {
+	mb.metricTCPTime.recordDataPoint(mb.startTime, ts, val, tcpLimitedByAttributeValue.String())
+}
+
+// RecordTCPZeroWindowsDataPoint adds a data point to tcp.zero_windows metric.
+func (mb *MetricsBuilder) RecordTCPZeroWindowsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricTCPZeroWindows.recordDataPoint(mb.startTime, ts, val)
 }
 
 // Reset resets metrics builder to its initial state. It should be used when external metrics source is restarted,

@@ -69,12 +69,54 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkConnectionCountDataPoint(ts, 1, AttributeNetworkConnectionStateClosed, AttributeNetworkTransportTCP)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkConntrackLimitDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkConntrackUsageDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkErrorsDataPoint(ts, 1, "network.interface.name-val", AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpErrorsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpMessagesDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpUnreachablesDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPDropsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPFragmentationFailuresDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPNoRoutesDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPPacketsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPReassemblyFailuresDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkPacketDroppedDataPoint(ts, 1, "network.interface.name-val", AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkSoftnetDropsDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkSoftnetSqueezesDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint(ts, 1)
 
 			allMetricsCount++
-			mb.RecordSystemNetworkTCPBadSynDataPoint(ts, 1)
+			mb.RecordSystemNetworkTCPBadSynsDataPoint(ts, 1)
 
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPChallengeAcksDataPoint(ts, 1)
@@ -110,6 +152,12 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkTCPEcnCeDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
 			defaultMetricsCount++
 			allMetricsCount++
+			mb.RecordSystemNetworkTCPEphemeralPortLimitDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordSystemNetworkTCPEphemeralPortUsageDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
 			mb.RecordSystemNetworkTCPErrorsDataPoint(ts, 1, "error.type-val")
 
 			allMetricsCount++
@@ -131,7 +179,7 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkTCPMemoryUsageDataPoint(ts, 1)
 
 			allMetricsCount++
-			mb.RecordSystemNetworkTCPOrphansDataPoint(ts, 1)
+			mb.RecordSystemNetworkTCPOrphanCountDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPOutOfOrderDataPoint(ts, 1)
@@ -183,6 +231,15 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, AttributeNetworkTypeIpv4, "udp.error.type-val")
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPAbortsDataPoint(ts, 1, AttributeTCPEndCauseLocalReset)
 
 			allMetricsCount++
 			mb.RecordTCPBufferUsageDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
@@ -260,7 +317,7 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTCPConnectionSpuriousRetransmitsDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
 
 			allMetricsCount++
-			mb.RecordTCPConnectionTimeDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeTCPLimitedByRwnd)
+			mb.RecordTCPConnectionTimeDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17, AttributeTCPLimitedByReceiver)
 
 			allMetricsCount++
 			mb.RecordTCPConnectionTimeoutsDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
@@ -275,13 +332,25 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTCPConnectionZeroWindowsDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18, "network.peer.address-val", 17)
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTCPConnectionsDataPoint(ts, 1, AttributeNetworkConnectionStateClosed)
+			mb.RecordTCPCountDataPoint(ts, 1, AttributeNetworkConnectionStateClosed)
 
 			allMetricsCount++
 			mb.RecordTCPDeliveryRateDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordTCPDurationDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPFailuresDataPoint(ts, 1, "failure.error.type-val")
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPHandshakeDurationDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPIoDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPListenerDropsDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPListenerQueueLimitDataPoint(ts, 1, AttributeNetworkTransportTCP, AttributeNetworkTypeIpv4, "network.local.address-val", 18)
@@ -291,6 +360,12 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPOpensDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordTCPQueueingDelayDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordTCPRetransmitEventsDataPoint(ts, 1, AttributeNetworkTCPRetransmitTypeFast)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPRetransmitsDataPoint(ts, 1)
@@ -300,6 +375,15 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordTCPRttVariationDataPoint(ts, 1)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPSegmentsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPTimeDataPoint(ts, 1, AttributeTCPLimitedByReceiver)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTCPZeroWindowsDataPoint(ts, 1)
 
 			rb := mb.NewResourceBuilder()
 			rb.SetContainerID("container.id-val")
@@ -361,6 +445,253 @@ func TestMetricsBuilder(t *testing.T) {
 					networkTransportAttrVal, ok := dp.Attributes().Get("network.transport")
 					assert.True(t, ok)
 					assert.Equal(t, "tcp", networkTransportAttrVal.Str())
+				case "system.network.conntrack.limit":
+					assert.False(t, validatedMetrics["system.network.conntrack.limit"], "Found a duplicate in the metrics slice: system.network.conntrack.limit")
+					validatedMetrics["system.network.conntrack.limit"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Most connections that the kernel tracks. Beyond them it drops the packets of new ones.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.conntrack.usage":
+					assert.False(t, validatedMetrics["system.network.conntrack.usage"], "Found a duplicate in the metrics slice: system.network.conntrack.usage")
+					validatedMetrics["system.network.conntrack.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections that the kernel tracks, of whatever protocol.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.errors":
+					assert.False(t, validatedMetrics["system.network.errors"], "Found a duplicate in the metrics slice: system.network.errors")
+					validatedMetrics["system.network.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that a network interface could not receive or send because of an error.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.icmp.errors":
+					assert.False(t, validatedMetrics["system.network.icmp.errors"], "Found a duplicate in the metrics slice: system.network.icmp.errors")
+					validatedMetrics["system.network.icmp.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages that made no sense when they arrived, or could not be sent.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.icmp.messages":
+					assert.False(t, validatedMetrics["system.network.icmp.messages"], "Found a duplicate in the metrics slice: system.network.icmp.messages")
+					validatedMetrics["system.network.icmp.messages"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages.", mi.Description())
+					assert.Equal(t, "{message}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.icmp.unreachables":
+					assert.False(t, validatedMetrics["system.network.icmp.unreachables"], "Found a duplicate in the metrics slice: system.network.icmp.unreachables")
+					validatedMetrics["system.network.icmp.unreachables"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages that a host, network or port could not be reached. Received ones are why connecting fails with host_unreachable or network_unreachable.", mi.Description())
+					assert.Equal(t, "{message}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.drops":
+					assert.False(t, validatedMetrics["system.network.ip.drops"], "Found a duplicate in the metrics slice: system.network.ip.drops")
+					validatedMetrics["system.network.ip.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were dropped though nothing was wrong with them, mostly for want of memory.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.fragmentation.failures":
+					assert.False(t, validatedMetrics["system.network.ip.fragmentation.failures"], "Found a duplicate in the metrics slice: system.network.ip.fragmentation.failures")
+					validatedMetrics["system.network.ip.fragmentation.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were too long for the path and must not be cut. A rise is often a path whose MTU nobody learns.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.no_routes":
+					assert.False(t, validatedMetrics["system.network.ip.no_routes"], "Found a duplicate in the metrics slice: system.network.ip.no_routes")
+					validatedMetrics["system.network.ip.no_routes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were dropped because no route led to their destination.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.packets":
+					assert.False(t, validatedMetrics["system.network.ip.packets"], "Found a duplicate in the metrics slice: system.network.ip.packets")
+					validatedMetrics["system.network.ip.packets"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets received, and those sent from here; forwarded ones are not among the latter.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.reassembly.failures":
+					assert.False(t, validatedMetrics["system.network.ip.reassembly.failures"], "Found a duplicate in the metrics slice: system.network.ip.reassembly.failures")
+					validatedMetrics["system.network.ip.reassembly.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that came in pieces and could not be put together.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.packet.dropped":
+					assert.False(t, validatedMetrics["system.network.packet.dropped"], "Found a duplicate in the metrics slice: system.network.packet.dropped")
+					validatedMetrics["system.network.packet.dropped"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that a network interface dropped though nothing was wrong with them.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.softnet.drops":
+					assert.False(t, validatedMetrics["system.network.softnet.drops"], "Found a duplicate in the metrics slice: system.network.softnet.drops")
+					validatedMetrics["system.network.softnet.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that were dropped between the network card and the stack because the backlog of a CPU was full.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.softnet.squeezes":
+					assert.False(t, validatedMetrics["system.network.softnet.squeezes"], "Found a duplicate in the metrics slice: system.network.softnet.squeezes")
+					validatedMetrics["system.network.softnet.squeezes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Times that a CPU stopped to take packets from the network cards with some left, because it had used up its share of time.", mi.Description())
+					assert.Equal(t, "{event}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "system.network.tcp.accept_queue.overflows":
 					assert.False(t, validatedMetrics["system.network.tcp.accept_queue.overflows"], "Found a duplicate in the metrics slice: system.network.tcp.accept_queue.overflows")
 					validatedMetrics["system.network.tcp.accept_queue.overflows"] = true
@@ -375,9 +706,9 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
-				case "system.network.tcp.bad_syn":
-					assert.False(t, validatedMetrics["system.network.tcp.bad_syn"], "Found a duplicate in the metrics slice: system.network.tcp.bad_syn")
-					validatedMetrics["system.network.tcp.bad_syn"] = true
+				case "system.network.tcp.bad_syns":
+					assert.False(t, validatedMetrics["system.network.tcp.bad_syns"], "Found a duplicate in the metrics slice: system.network.tcp.bad_syns")
+					validatedMetrics["system.network.tcp.bad_syns"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
 					assert.Equal(t, "SYN segments that made no sense where they arrived, such as one inside an established connection.", mi.Description())
@@ -556,6 +887,34 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.tcp.ephemeral_port.limit":
+					assert.False(t, validatedMetrics["system.network.tcp.ephemeral_port.limit"], "Found a duplicate in the metrics slice: system.network.tcp.ephemeral_port.limit")
+					validatedMetrics["system.network.tcp.ephemeral_port.limit"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Ports that the system may give to sockets that do not ask for one.", mi.Description())
+					assert.Equal(t, "{port}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.tcp.ephemeral_port.usage":
+					assert.False(t, validatedMetrics["system.network.tcp.ephemeral_port.usage"], "Found a duplicate in the metrics slice: system.network.tcp.ephemeral_port.usage")
+					validatedMetrics["system.network.tcp.ephemeral_port.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Ports of that range that a TCP socket has, in whatever state. A port in use can be had again for another peer, so a full range stops connections to one address and port, and bind without a port, not all.", mi.Description())
+					assert.Equal(t, "{port}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "system.network.tcp.errors":
 					assert.False(t, validatedMetrics["system.network.tcp.errors"], "Found a duplicate in the metrics slice: system.network.tcp.errors")
 					validatedMetrics["system.network.tcp.errors"] = true
@@ -657,9 +1016,9 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
-				case "system.network.tcp.orphans":
-					assert.False(t, validatedMetrics["system.network.tcp.orphans"], "Found a duplicate in the metrics slice: system.network.tcp.orphans")
-					validatedMetrics["system.network.tcp.orphans"] = true
+				case "system.network.tcp.orphan.count":
+					assert.False(t, validatedMetrics["system.network.tcp.orphan.count"], "Found a duplicate in the metrics slice: system.network.tcp.orphan.count")
+					validatedMetrics["system.network.tcp.orphan.count"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
 					assert.Equal(t, "Sockets that no process holds any more and that the kernel still has to close in order, over the whole host, whichever network namespace they are in.", mi.Description())
@@ -925,6 +1284,63 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.udp.datagrams":
+					assert.False(t, validatedMetrics["system.network.udp.datagrams"], "Found a duplicate in the metrics slice: system.network.udp.datagrams")
+					validatedMetrics["system.network.udp.datagrams"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "UDP datagrams.", mi.Description())
+					assert.Equal(t, "{datagram}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.udp.errors":
+					assert.False(t, validatedMetrics["system.network.udp.errors"], "Found a duplicate in the metrics slice: system.network.udp.errors")
+					validatedMetrics["system.network.udp.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "UDP datagrams that were lost on this host, by reason.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+					udpErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "udp.error.type-val", udpErrorTypeAttrVal.Str())
+				case "tcp.aborts":
+					assert.False(t, validatedMetrics["tcp.aborts"], "Found a duplicate in the metrics slice: tcp.aborts")
+					validatedMetrics["tcp.aborts"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections of the group that ended otherwise than in order, by cause. A connection that is reset after both ends have closed it is not among them.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					tcpEndCauseAttrVal, ok := dp.Attributes().Get("tcp.end.cause")
+					assert.True(t, ok)
+					assert.Equal(t, "local_reset", tcpEndCauseAttrVal.Str())
 				case "tcp.buffer.usage":
 					assert.False(t, validatedMetrics["tcp.buffer.usage"], "Found a duplicate in the metrics slice: tcp.buffer.usage")
 					validatedMetrics["tcp.buffer.usage"] = true
@@ -1675,7 +2091,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.connection.time"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Time with data to send, by what held it back. rwnd is the peer's receive window (a slow reader there), sndbuf our send buffer (too small), none neither, which leaves the network.", mi.Description())
+					assert.Equal(t, "Time with data to send, by what held it back. receiver is the peer's receive window (a slow reader there), send_buffer our send buffer (too small), network neither.", mi.Description())
 					assert.Equal(t, "s", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1704,7 +2120,7 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.EqualValues(t, 17, networkPeerPortAttrVal.Int())
 					tcpLimitedByAttrVal, ok := dp.Attributes().Get("tcp.limited_by")
 					assert.True(t, ok)
-					assert.Equal(t, "rwnd", tcpLimitedByAttrVal.Str())
+					assert.Equal(t, "receiver", tcpLimitedByAttrVal.Str())
 				case "tcp.connection.timeouts":
 					assert.False(t, validatedMetrics["tcp.connection.timeouts"], "Found a duplicate in the metrics slice: tcp.connection.timeouts")
 					validatedMetrics["tcp.connection.timeouts"] = true
@@ -1832,9 +2248,9 @@ func TestMetricsBuilder(t *testing.T) {
 					networkPeerPortAttrVal, ok := dp.Attributes().Get("network.peer.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 17, networkPeerPortAttrVal.Int())
-				case "tcp.connections":
-					assert.False(t, validatedMetrics["tcp.connections"], "Found a duplicate in the metrics slice: tcp.connections")
-					validatedMetrics["tcp.connections"] = true
+				case "tcp.count":
+					assert.False(t, validatedMetrics["tcp.count"], "Found a duplicate in the metrics slice: tcp.count")
+					validatedMetrics["tcp.count"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
 					assert.Equal(t, "Connections of the group in each state. A state that has none any more is written once as 0.", mi.Description())
@@ -1861,6 +2277,47 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.duration":
+					assert.False(t, validatedMetrics["tcp.duration"], "Found a duplicate in the metrics slice: tcp.duration")
+					validatedMetrics["tcp.duration"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of how long the connections of a group were established, sampled when they end.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.failures":
+					assert.False(t, validatedMetrics["tcp.failures"], "Found a duplicate in the metrics slice: tcp.failures")
+					validatedMetrics["tcp.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Attempts of the group to connect, or handshakes with it, that came to nothing, by reason.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					failureErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "failure.error.type-val", failureErrorTypeAttrVal.Str())
+				case "tcp.handshake.duration":
+					assert.False(t, validatedMetrics["tcp.handshake.duration"], "Found a duplicate in the metrics slice: tcp.handshake.duration")
+					validatedMetrics["tcp.handshake.duration"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of how long it took to establish the connections of a group, sampled when they end.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
 				case "tcp.io":
 					assert.False(t, validatedMetrics["tcp.io"], "Found a duplicate in the metrics slice: tcp.io")
 					validatedMetrics["tcp.io"] = true
@@ -1878,6 +2335,32 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.listener.drops":
+					assert.False(t, validatedMetrics["tcp.listener.drops"], "Found a duplicate in the metrics slice: tcp.listener.drops")
+					validatedMetrics["tcp.listener.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.", mi.Description())
+					assert.Equal(t, "{segment}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTransportAttrVal, ok := dp.Attributes().Get("network.transport")
+					assert.True(t, ok)
+					assert.Equal(t, "tcp", networkTransportAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+					networkLocalAddressAttrVal, ok := dp.Attributes().Get("network.local.address")
+					assert.True(t, ok)
+					assert.Equal(t, "network.local.address-val", networkLocalAddressAttrVal.Str())
+					networkLocalPortAttrVal, ok := dp.Attributes().Get("network.local.port")
+					assert.True(t, ok)
+					assert.EqualValues(t, 18, networkLocalPortAttrVal.Int())
 				case "tcp.listener.queue.limit":
 					assert.False(t, validatedMetrics["tcp.listener.queue.limit"], "Found a duplicate in the metrics slice: tcp.listener.queue.limit")
 					validatedMetrics["tcp.listener.queue.limit"] = true
@@ -1944,6 +2427,35 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "tcp.queueing_delay":
+					assert.False(t, validatedMetrics["tcp.queueing_delay"], "Found a duplicate in the metrics slice: tcp.queueing_delay")
+					validatedMetrics["tcp.queueing_delay"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of by how much the smoothed round-trip time of the connections of a group exceeds their least one. Tens of milliseconds are a buffer on the way that is full (bufferbloat).", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.retransmit.events":
+					assert.False(t, validatedMetrics["tcp.retransmit.events"], "Found a duplicate in the metrics slice: tcp.retransmit.events")
+					validatedMetrics["tcp.retransmit.events"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Segments that the connections of the group sent again, by what made them do it. spurious are those of them that the peer reported as received twice, whichever type they had.", mi.Description())
+					assert.Equal(t, "{segment}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTCPRetransmitTypeAttrVal, ok := dp.Attributes().Get("network.tcp.retransmit.type")
+					assert.True(t, ok)
+					assert.Equal(t, "fast", networkTCPRetransmitTypeAttrVal.Str())
 				case "tcp.retransmits":
 					assert.False(t, validatedMetrics["tcp.retransmits"], "Found a duplicate in the metrics slice: tcp.retransmits")
 					validatedMetrics["tcp.retransmits"] = true
@@ -1982,6 +2494,54 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+				case "tcp.segments":
+					assert.False(t, validatedMetrics["tcp.segments"], "Found a duplicate in the metrics slice: tcp.segments")
+					validatedMetrics["tcp.segments"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Segments that the connections of the group sent and received, retransmitted ones included. tcp.retransmits divided by those transmitted is the retransmit ratio.", mi.Description())
+					assert.Equal(t, "{segment}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "tcp.time":
+					assert.False(t, validatedMetrics["tcp.time"], "Found a duplicate in the metrics slice: tcp.time")
+					validatedMetrics["tcp.time"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Time in which the connections of the group had data to send, by what held it back. receiver is the peer's window (a slow reader there), send_buffer our own buffer (too small for the path), network neither, which is the path itself. Idle time is in none.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					tcpLimitedByAttrVal, ok := dp.Attributes().Get("tcp.limited_by")
+					assert.True(t, ok)
+					assert.Equal(t, "receiver", tcpLimitedByAttrVal.Str())
+				case "tcp.zero_windows":
+					assert.False(t, validatedMetrics["tcp.zero_windows"], "Found a duplicate in the metrics slice: tcp.zero_windows")
+					validatedMetrics["tcp.zero_windows"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Times that a connection of the group told its peer to stop because the application did not read fast enough.", mi.Description())
+					assert.Equal(t, "{event}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				}
 			}
 		})

@@ -26,6 +26,7 @@ type TelemetryBuilder struct {
 	meter                                 metric.Meter
 	mu                                    sync.Mutex
 	registrations                         []metric.Registration
+	ReceiverTcpstatsDroppedRecords        metric.Int64Counter
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
 	ReceiverTcpstatsGroups                metric.Int64Gauge
@@ -69,6 +70,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ReceiverTcpstatsDroppedRecords, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_dropped_records",
+		metric.WithDescription("Records of connections that were not written. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsDroppedSeries, err = builder.meter.Int64Counter(
 		"otelcol_receiver_tcpstats_dropped_series",
 		metric.WithDescription("Connections that were not written, because of connections.limit or because the pipeline refused their batch. [Alpha]"),

@@ -19,6 +19,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.ReceiverTcpstatsDroppedRecords.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsGroups.Record(context.Background(), 1)
@@ -31,6 +32,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsSourceInfo.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnseenConnections.Record(context.Background(), 1)
+	AssertEqualReceiverTcpstatsDroppedRecords(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsDroppedSeries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -9,14 +10,24 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // endpoint is a connection with its attributes as text, made once for all its
 // points.
 type endpoint struct {
-	connection          *table.Connection
+	// connection is nil where its series end.
+	connection *table.Connection
+	// stateOnly: of those that end, only the series that have the state as an
+	// attribute do. The connection lives, and is in another state.
+	stateOnly bool
+
+	fields              tcp.Fields
+	state               tcp.State
+	process             pcommon.Map // what goes on each point of its process
 	networkType         string
 	localAddr, peerAddr string
+	localPort, peerPort uint16
 	start               pcommon.Timestamp
 }
 
@@ -34,35 +45,78 @@ func (w *Writer) Connections(connections []*table.Connection, now time.Time) pme
 		return md
 	}
 	for h, its := range ofEachHolder(connections, holderOf) {
-		w.ofHolder(md, h, its, now)
+		if !w.enter(md, h, now) {
+			continue
+		}
+		for _, c := range its {
+			e := endpointOf(c.Local, c.Peer)
+			e.process, e.connection, e.fields, e.state, e.start = w.under.process, c, c.Fields, c.State, startTime(c.Start, now)
+			w.endpoints = append(w.endpoints, e)
+		}
 	}
+	w.leave(md, now)
 	return md
 }
 
-func holderOf(c *table.Connection) holder { return holder{c.Owner.Process, c.ID.Namespace} }
+// Ended returns one batch with the last points, without a value, of series that
+// were written before.
+func (w *Writer) Ended(all []ending, now time.Time) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	slices.SortFunc(all, func(a, b ending) int { return a.holder.compare(b.holder) })
+	for h, its := range ofEachHolder(all, func(e ending) holder { return e.holder }) {
+		if !w.enter(md, h, now) {
+			continue
+		}
+		for _, one := range its {
+			e := endpointOf(one.local, one.peer)
+			e.process, e.stateOnly, e.fields, e.state, e.start = w.under.process, one.stateOnly, one.fields, one.state, startTime(one.start, now)
+			w.endpoints = append(w.endpoints, e)
+		}
+	}
+	w.leave(md, now)
+	return md
+}
 
-func (w *Writer) ofHolder(md pmetric.Metrics, h holder, connections []*table.Connection, now time.Time) {
-	resource := w.resources.of(h.process, w.place(h.namespace))
-	if !w.resources.pass(resource.Attributes()) {
-		return
+// enter makes the endpoints that follow those of a holder, after writing those
+// before under their resource if that is another. It reports whether the filters on
+// resource attributes let them pass.
+func (w *Writer) enter(md pmetric.Metrics, h holder, now time.Time) bool {
+	to, pass := w.destination(h)
+	if !pass {
+		return false
 	}
-	w.endpoints = w.endpoints[:0]
-	for _, c := range connections {
-		w.endpoints = append(w.endpoints, endpoint{
-			connection:  c,
-			networkType: networkType(c),
-			localAddr:   c.Local.Addr().String(),
-			peerAddr:    c.Peer.Addr().String(),
-			start:       startTime(c.Start, now),
-		})
+	if w.under.key != to.key {
+		w.leave(md, now)
 	}
-	metrics := w.scope(md, resource)
-	metrics.EnsureCapacity(len(w.instruments))
-	for i := range w.instruments {
-		w.instruments[i].write(metrics, w.endpoints, now)
+	w.under = to
+	return true
+}
+
+// leave writes the endpoints so far.
+func (w *Writer) leave(md pmetric.Metrics, now time.Time) {
+	if len(w.endpoints) > 0 {
+		metrics := pmetric.NewMetricSlice()
+		metrics.EnsureCapacity(len(w.instruments))
+		for i := range w.instruments {
+			w.instruments[i].write(metrics, w.endpoints, now)
+		}
+		if metrics.Len() > 0 {
+			metrics.MoveAndAppendTo(w.scope(md, w.under.resource))
+		}
 	}
 	clear(w.endpoints)
+	w.endpoints = w.endpoints[:0]
 }
+
+func endpointOf(local, peer netip.AddrPort) endpoint {
+	return endpoint{
+		networkType: networkType(local.Addr()),
+		localAddr:   local.Addr().String(), localPort: local.Port(),
+		peerAddr: peer.Addr().String(), peerPort: peer.Port(),
+	}
+}
+
+func holderOf(c *table.Connection) holder { return holder{c.Owner.Process, c.ID.Namespace} }
 
 // write appends the metric with a point for every series that a connection
 // knows; without points it appends nothing.
@@ -70,7 +124,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 	n := 0
 	for i := range endpoints {
 		for j := range in.series {
-			if in.series[j].known(endpoints[i].connection) {
+			if in.writes(&in.series[j], &endpoints[i]) {
 				n++
 			}
 		}
@@ -88,7 +142,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 		e := &endpoints[i]
 		for j := range in.series {
 			s := &in.series[j]
-			if !s.known(e.connection) {
+			if !in.writes(s, e) {
 				continue
 			}
 			dp := to.AppendEmpty()
@@ -96,32 +150,39 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 			if cumulative {
 				dp.SetStartTimestamp(e.start)
 			}
-			s.set(dp, e.connection, now)
+			if e.connection != nil {
+				s.set(dp, e.connection, now)
+			} else {
+				dp.SetFlags(ended)
+			}
 			attrs := dp.Attributes()
 			// To the letter: attributes are most of what a batch takes.
 			capacity := 6
 			if s.key != "" || in.hasState {
 				capacity = 7
 			}
-			attrs.EnsureCapacity(capacity)
+			attrs.EnsureCapacity(capacity + e.process.Len())
 			attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
 			attrs.PutStr("network.type", e.networkType)
 			attrs.PutStr("network.local.address", e.localAddr)
-			attrs.PutInt("network.local.port", int64(e.connection.Local.Port()))
+			attrs.PutInt("network.local.port", int64(e.localPort))
 			attrs.PutStr("network.peer.address", e.peerAddr)
-			attrs.PutInt("network.peer.port", int64(e.connection.Peer.Port()))
+			attrs.PutInt("network.peer.port", int64(e.peerPort))
 			if s.key != "" {
 				attrs.PutStr(s.key, s.value)
 			}
 			if in.hasState {
-				attrs.PutStr("network.connection.state", e.connection.State.String())
+				attrs.PutStr("network.connection.state", e.state.String())
 			}
+			putAll(attrs, e.process)
 		}
 	}
 }
 
-// known tells whether a connection has the value.
-func (s *series) known(c *table.Connection) bool { return s.always || c.Has(s.needs) }
+// writes reports whether a connection has a point of a series.
+func (in *instrument) writes(s *series, e *endpoint) bool {
+	return (s.always || e.fields.Has(s.needs)) && (in.hasState || !e.stateOnly)
+}
 
 func (s *series) set(dp pmetric.NumberDataPoint, c *table.Connection, now time.Time) {
 	switch {
@@ -134,8 +195,8 @@ func (s *series) set(dp pmetric.NumberDataPoint, c *table.Connection, now time.T
 	}
 }
 
-func networkType(c *table.Connection) string {
-	if c.IsIPv4() {
+func networkType(local netip.Addr) string {
+	if local.Is4() {
 		return metadata.AttributeNetworkTypeIpv4.String()
 	}
 	return metadata.AttributeNetworkTypeIpv6.String()

@@ -31,15 +31,27 @@ func newSet(w *Writer, by []group.Attribute, limit int, bounds []float64) *group
 type grouping struct {
 	event.Connection
 	delta event.Delta
+	ends  bool // after a while, and so does an attempt
 }
 
 // add reports connections to a set.
 func add(s *group.Set, all ...*grouping) {
 	for i, g := range all {
 		g.Slot = uint32(i)
-		s.Progress(&event.Progress{Connection: &g.Connection, Was: event.NoState, Is: g.State, First: true, Delta: g.delta})
+		var growth event.Growth
+		for k := range growth {
+			growth[k] = uint32(100 + k)
+		}
+		s.Progress(&event.Progress{Connection: &g.Connection, Was: event.NoState, Is: g.State, First: true, Delta: g.delta, Growth: &growth})
 		if g.IsNew {
 			s.Opened(&event.Opened{Connection: &g.Connection})
+		}
+		if g.ends {
+			s.Ended(&event.Ended{
+				Connection: &g.Connection, Established: true, Cause: tcp.PeerReset,
+				Handshake: 30 * time.Millisecond, Start: began, At: began.Add(3 * time.Second),
+			})
+			s.Ended(&event.Ended{Connection: &g.Connection, Failure: tcp.Refused})
 		}
 	}
 }
@@ -82,7 +94,7 @@ func TestGoldenGroups(t *testing.T) {
 			var all []*grouping
 			for i := range 3 {
 				c := fresh(uint16(50_000+i), 1000)
-				c.Role, c.Traits = tcp.Server, &event.Traits{CongestionControl: "cubic"}
+				c.Role, c.Traits, c.ends = tcp.Server, &event.Traits{CongestionControl: "cubic"}, i == 0
 				all = append(all, c)
 			}
 			orphan := fresh(443, 0)
@@ -104,7 +116,8 @@ func TestGroupsOfASourceThatKnowsLittle(t *testing.T) {
 	c.delta = event.Delta{Retransmits: 3}
 	c.Fields = tcp.Fields(0).With(tcp.FieldRetransmits)
 	got := names(grouped(t, w, []group.Attribute{group.Role}, c))
-	assert.Equal(t, map[string]int{"tcp.connections": 1, "tcp.retransmits": 1, "tcp.opens": 1, "tcp.closes": 1}, got)
+	// Where there were some, with the point at which there were none.
+	assert.Equal(t, map[string]int{"tcp.count": 1, "tcp.retransmits": 2, "tcp.opens": 2, "tcp.closes": 1}, got)
 }
 
 func TestGroupsThatAreGoneSaySoOnce(t *testing.T) {
@@ -117,7 +130,7 @@ func TestGroupsThatAreGoneSaySoOnce(t *testing.T) {
 		for _, md := range w.Groups(s, complete, now) {
 			for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
 				assert.True(t, complete || m.Type() == pmetric.MetricTypeSum && m.Sum().IsMonotonic(), "%s is of what is live", m.Name())
-				if m.Name() == "tcp.connections" {
+				if m.Name() == "tcp.count" {
 					for _, dp := range m.Sum().DataPoints().All() {
 						values = append(values, dp.IntValue())
 					}
@@ -134,6 +147,66 @@ func TestGroupsThatAreGoneSaySoOnce(t *testing.T) {
 	assert.Empty(t, live(true))
 }
 
+// A series begins with 0 at the collection before, when there was nothing; one that
+// comes late, too; and all end with the group, the states included.
+func TestBirthAndDeathOfGroups(t *testing.T) {
+	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+	s := newSet(w, []group.Attribute{group.Role}, 10, bounds)
+	collect := func(seconds int, live bool) pmetric.Metrics {
+		at := began.Add(time.Duration(seconds) * time.Second)
+		s.Collect(at)
+		batches := w.Groups(s, live, at)
+		s.End(live)
+		if len(batches) == 0 {
+			return pmetric.NewMetrics()
+		}
+		return batches[0]
+	}
+	assert.Zero(t, collect(10, true).DataPointCount())
+	c := fresh(1, 500)
+	add(s, c)
+	md := collect(20, true)
+	assert.Equal(t, []string{"10.001: 0", "20.000: 1"}, numbersOf(md, "tcp.opens"))
+	assert.Equal(t, []string{"20.000: 0"}, numbersOf(md, "tcp.closes"))
+	assert.Equal(t, []string{"10.001: 0", "20.000: 500", "10.001: 0", "20.000: 1000"}, numbersOf(md, "tcp.io"))
+	assert.Equal(t, []string{"10.001: 0", "20.000: 0.1", "10.001: 0", "20.000: 0.101", "10.001: 0", "20.000: 0.102"}, numbersOf(md, "tcp.time"))
+	assert.Empty(t, numbersOf(md, "tcp.aborts"))
+	assert.Equal(t, []string{"20.000: 1"}, numbersOf(md, "tcp.count"))
+	assert.Equal(t, 2, names(md)["tcp.rtt"])
+
+	s.Ended(&event.Ended{Connection: &c.Connection, Established: true, Cause: tcp.PeerReset, Handshake: time.Millisecond})
+	s.Progress(&event.Progress{Connection: &c.Connection, Was: c.State, Is: event.NoState, Gone: true})
+	md = collect(30, true)
+	assert.Equal(t, []string{"30.000: 1"}, numbersOf(md, "tcp.opens"))
+	assert.Equal(t, []string{"20.001: 0", "30.000: 1"}, numbersOf(md, "tcp.aborts"))
+	assert.Equal(t, []string{"30.000: 0"}, numbersOf(md, "tcp.count"))
+	assert.Equal(t, 2, names(md)["tcp.handshake.duration"])
+	assert.Equal(t, 1, names(md)["tcp.rtt"])
+
+	// Whether the last scrape was complete does not matter to what is gone.
+	md = collect(200, false)
+	for name, n := range map[string]int{"tcp.opens": 1, "tcp.closes": 1, "tcp.io": 2, "tcp.aborts": 1, "tcp.count": 1, "tcp.time": 3} {
+		want := make([]string, n)
+		for i := range want {
+			want[i] = "200.000: ended"
+		}
+		assert.Equal(t, want, numbersOf(md, name), name)
+	}
+	assert.Equal(t, 1, names(md)["tcp.rtt"])
+	assert.Equal(t, 1, names(md)["tcp.handshake.duration"])
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		if m.Type() == pmetric.MetricTypeHistogram {
+			assert.True(t, m.Histogram().DataPoints().At(0).Flags().NoRecordedValue(), m.Name())
+		}
+	}
+	assert.Zero(t, collect(210, true).DataPointCount(), "once")
+
+	// It comes back younger than it ended.
+	again := fresh(2, 7)
+	add(s, again)
+	assert.Equal(t, []string{"210.001: 0", "220.000: 1"}, numbersOf(collect(220, true), "tcp.opens"))
+}
+
 func TestGroupsInBatches(t *testing.T) {
 	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
 	s := newSet(w, []group.Attribute{group.PeerPort}, 10_000, bounds)
@@ -148,7 +221,7 @@ func TestGroupsInBatches(t *testing.T) {
 		points += names(md)["tcp.rtt"]
 	}
 	assert.Len(t, batches, 3)
-	assert.Equal(t, 2*groupBatch+1, points)
+	assert.Equal(t, 2*(2*groupBatch+1), points, "each with the point at which there were none")
 }
 
 func TestGroupMetricsSwitchedOff(t *testing.T) {

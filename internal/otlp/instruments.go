@@ -93,9 +93,9 @@ func instruments() []instrument {
 			tcp.FieldReceiveBufferLimit, func(s *tcp.Socket) uint64 { return uint64(s.ReceiveBufferLimit) })},
 		{name: info.TCPConnectionUnsent.Name, series: count(tcp.FieldUnsent, func(s *tcp.Socket) uint64 { return uint64(s.Unsent) })},
 		{name: info.TCPConnectionTime.Name, series: []series{
-			limitedBy(metadata.AttributeTCPLimitedByRwnd, func(s *tcp.Socket) time.Duration { return s.ReceiveWindowLimited }),
-			limitedBy(metadata.AttributeTCPLimitedBySndbuf, func(s *tcp.Socket) time.Duration { return s.SendBufferLimited }),
-			limitedBy(metadata.AttributeTCPLimitedByNone, func(s *tcp.Socket) time.Duration {
+			limitedBy(metadata.AttributeTCPLimitedByReceiver, func(s *tcp.Socket) time.Duration { return s.ReceiveWindowLimited }),
+			limitedBy(metadata.AttributeTCPLimitedBySendBuffer, func(s *tcp.Socket) time.Duration { return s.SendBufferLimited }),
+			limitedBy(metadata.AttributeTCPLimitedByNetwork, func(s *tcp.Socket) time.Duration {
 				return max(0, s.BusyTime-s.ReceiveWindowLimited-s.SendBufferLimited)
 			}),
 		}},

@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -30,6 +31,11 @@ type MetricsConfig struct {
 	Connections ConnectionsConfig
 	Groups      GroupsConfig
 	System      SystemConfig
+	// ProcessOnPoints puts what is known of the process of a connection or listener on
+	// each of its points, not on a resource of its own.
+	ProcessOnPoints bool
+	// Beneath reads what the host counts beneath TCP.
+	Beneath func() (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
 
@@ -40,8 +46,10 @@ type MetricsConfig struct {
 
 // ConnectionsConfig says which connections get series of their own.
 type ConnectionsConfig struct {
-	Every     int64 // ticks
-	Limit     int   // 0: all
+	Every int64 // ticks
+	Limit int   // 0: all
+	// States are those that the user asked for by name.
+	States    []tcp.State
 	OrderBy   table.Order
 	BatchSize int
 }
@@ -73,6 +81,11 @@ type Metrics struct {
 	connectionsTier, groupsTier, systemTier tier
 	due                                     due // at the tick under way
 	kept                                    []*table.Connection
+	written                                 written
+	// spaces are the other namespaces that were written last, by inode.
+	spaces map[uint64]lastSpace
+	// wantsBeneath: a metric of what lies beneath TCP is enabled.
+	wantsBeneath, beneathFailed bool
 }
 
 // due is what is written at a tick.
@@ -88,6 +101,8 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
+	m.writer.processOnPoints = cfg.ProcessOnPoints
+	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config
@@ -109,6 +124,9 @@ func (m *Metrics) Detailed() bool { return m.detailed }
 func (m *Metrics) AwaitsProcesses() bool {
 	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfProcess)
 }
+
+// Follows are the counters of connections that it wants followed.
+func (m *Metrics) Follows() []event.Kind { return m.writer.Follows() }
 
 // Listeners are what is to hear of connections.
 func (m *Metrics) Listeners() (all []event.Listener) {
@@ -137,7 +155,7 @@ func (m *Metrics) Needs(tick int64) engine.Needs {
 }
 
 func (m *Metrics) wantsListeners() bool {
-	return m.cfg.Metrics.TCPListenerQueueUsage.Enabled || m.cfg.Metrics.TCPListenerQueueLimit.Enabled
+	return m.cfg.Metrics.TCPListenerQueueUsage.Enabled || m.cfg.Metrics.TCPListenerQueueLimit.Enabled || m.cfg.Metrics.TCPListenerDrops.Enabled
 }
 
 // Scrape implements engine.View.
@@ -145,7 +163,7 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	m.connectionsTier.done(s.Tick, m.due.connections)
 	m.groupsTier.done(s.Tick, m.due.groups)
 	m.systemTier.done(s.Tick, m.due.system)
-	m.writer.place = s.Place
+	m.writer.locate, m.writer.complete = s.Place, s.Complete
 	var sends []func(context.Context) error
 	if m.due.groups {
 		sends = append(sends, m.sendAll("groups", m.writeGroups(s)))
@@ -155,6 +173,9 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	}
 	if m.due.system {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
+		if m.wantsBeneath {
+			sends = append(sends, m.sendBeneath)
+		}
 	}
 	return func(ctx context.Context) error {
 		var errs []error
@@ -188,24 +209,56 @@ func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 			}
 		}
 	}
-	n := 0
+	n, spaces := 0, make(map[uint64]lastSpace, len(m.spaces))
+	// batch is where the next namespace goes.
+	batch := func() pmetric.Metrics {
+		if n%namespacesAtOnce == 1 {
+			batches = append(batches, pmetric.NewMetrics())
+		}
+		return batches[len(batches)-1]
+	}
 	for space := range s.Spaces() {
-		switch {
-		case n == 0:
+		if n == 0 {
 			md := m.writer.System(space.Counters, space.States, s.Now)
 			if m.ends != nil {
 				m.writer.Ends(md, m.ends, s.Now)
 			}
 			batches = append(batches, md)
-		case n%namespacesAtOnce == 1:
-			batches = append(batches, pmetric.NewMetrics())
-			fallthrough
-		default:
-			m.writer.Namespace(batches[len(batches)-1], space.Place, space.Start, space.Counters, space.States, s.Now)
+		} else {
+			m.writer.Namespace(batch(), space.Place, space.Start, space.Counters, space.States, s.Now)
+			last := lastSpace{place: space.Place, start: space.Start, counters: *space.Counters}
+			if space.States != nil {
+				last.states, last.counted = *space.States, true
+			}
+			spaces[space.Namespace] = last
 		}
 		n++
 	}
+	for namespace, last := range m.spaces {
+		if _, ok := spaces[namespace]; ok || n == 0 {
+			continue
+		}
+		m.writer.NamespaceEnded(batch(), last.place, last.start, &last.counters, last.known(), s.Now)
+		n++
+	}
+	m.spaces = spaces
 	return batches
+}
+
+// lastSpace are the numbers of a namespace that were written last.
+type lastSpace struct {
+	place    netns.Place
+	start    time.Time
+	counters tcp.Counters
+	states   tcp.States
+	counted  bool // the states are known
+}
+
+func (s *lastSpace) known() *tcp.States {
+	if !s.counted {
+		return nil
+	}
+	return &s.states
 }
 
 // sendAll sends batches that have been built. One that is refused does not cost
@@ -221,65 +274,6 @@ func (m *Metrics) sendAll(what string, batches []pmetric.Metrics) func(context.C
 		}
 		return errors.Join(errs...)
 	}
-}
-
-// sendConnections selects the connections that are written. They are built a
-// batch at a time, when the pipeline has taken the one before: all of them at once
-// would take some kilobytes each.
-func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error {
-	stop := m.phase(s, metadata.AttributePhaseSelect)
-	kept, left := table.Top(m.kept[:0], s.Connections(), m.cfg.Connections.OrderBy, m.cfg.Connections.Limit, func(c *table.Connection) bool {
-		return c.State != tcp.Listen
-	})
-	m.writer.SortByHolder(kept)
-	ids := make([]tcp.Identity, len(kept))
-	for i, c := range kept {
-		ids[i] = c.ID
-	}
-	clear(kept)
-	m.kept = kept
-	stop()
-	m.dropped(metadata.AttributeReasonLimit, left)
-
-	return func(ctx context.Context) error {
-		defer m.phase(s, metadata.AttributePhaseWrite)()
-		var errs []error
-		for chunk := range slices.Chunk(ids, m.cfg.Connections.BatchSize) {
-			md, connections := m.buildConnections(s, chunk)
-			err := m.consume(ctx, md)
-			if err == nil {
-				ids = ids[len(chunk):]
-				continue
-			}
-			errs = append(errs, fmt.Errorf("hand connections to the pipeline: %w", err))
-			if !consumererror.IsPermanent(err) {
-				// The pipeline takes no more now: do not press.
-				break
-			}
-			// Something in this batch: the next may pass.
-			m.dropped(metadata.AttributeReasonPipeline, connections)
-			ids = ids[len(chunk):]
-		}
-		m.dropped(metadata.AttributeReasonPipeline, len(ids))
-		return errors.Join(errs...)
-	}
-}
-
-// buildConnections builds a batch of those of the connections that are still
-// there.
-func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pmetric.Metrics, connections int) {
-	s.Later(func(find func(tcp.Identity) *table.Connection) {
-		m.kept = m.kept[:0]
-		for _, id := range ids {
-			if c := find(id); c != nil && c.Details != nil {
-				m.kept = append(m.kept, c)
-			}
-		}
-		connections = len(m.kept)
-		md = m.writer.Connections(m.kept, s.Now)
-		clear(m.kept)
-	})
-	return md, connections
 }
 
 // consume hands a batch to the pipeline and waits until it took it.
@@ -321,8 +315,11 @@ type tier struct {
 }
 
 // isDue reports whether the tick, counted from 0, is the first of a period.
-// Periods whose first tick was missed are due at a later one.
-func (t *tier) isDue(tick int64) bool { return t.every > 0 && tick/t.every+1 != t.last }
+// Periods whose first tick was missed are due at a later one. At the last tick all
+// that there is is due.
+func (t *tier) isDue(tick int64) bool {
+	return t.every > 0 && (tick == engine.FinalTick || tick/t.every+1 != t.last)
+}
 
 // done notes that it was written at a tick.
 func (t *tier) done(tick int64, written bool) {

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 )
 
 func TestTiers(t *testing.T) {
@@ -20,6 +22,9 @@ func TestTiers(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []int64{0, 8, 12, 18}, got)
+
+	assert.True(t, every.isDue(engine.FinalTick), "whatever was written last")
+	assert.False(t, (&tier{}).isDue(engine.FinalTick))
 
 	always := tier{every: 1}
 	never := tier{}

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
@@ -174,8 +175,8 @@ func TestGolden(t *testing.T) {
 		for s := range states {
 			states[s] = int64(s)
 		}
-		listener := tcp.Socket{State: tcp.Listen, Local: netip.MustParseAddrPort("[::]:443"), QueueLength: 3, QueueLimit: 511}
-		listener.Fields = listener.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
+		listener := tcp.Socket{State: tcp.Listen, Local: netip.MustParseAddrPort("[::]:443"), QueueLength: 3, QueueLimit: 511, Drops: 77}
+		listener.Fields = listener.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit).With(tcp.FieldDrops)
 		w.AddListener(connection(listener, nginx))
 		golden(t, w.System(&counters, &states, now))
 	})
@@ -204,13 +205,52 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	for name := range names(collect(t, w, 1, connection(full(), nil))[0]) {
 		got[name] = true
 	}
-	for name := range names(grouped(t, w, []group.Attribute{group.Role}, fresh(1, 1))) {
+	closed := fresh(1, 1)
+	closed.ends = true
+	for name := range names(grouped(t, w, []group.Attribute{group.Role}, closed)) {
+		got[name] = true
+	}
+	for name := range names(w.Beneath(lower(), now)) {
 		got[name] = true
 	}
 	for name := range names(ends(w, full())) {
 		got[name] = true
 	}
 	assert.Equal(t, want, got)
+}
+
+// lower are numbers beneath TCP, each another one.
+func lower() *beneath.Numbers {
+	n := &beneath.Numbers{
+		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
+		Interfaces: []beneath.Interface{{Name: "eth0", Errors: [2]uint64{5, 6}, Drops: [2]uint64{7, 8}}},
+	}
+	for family := range beneath.NumFamilies {
+		for number := range beneath.NumNumbers {
+			n.Set(family, number, uint64(100*(int(family)+1)+int(number)))
+		}
+	}
+	return n
+}
+
+func TestGoldenBeneath(t *testing.T) { golden(t, newWriter(everything()).Beneath(lower(), now)) }
+
+// What the host does not have gets no series, and what is not enabled is not read.
+func TestBeneathOfAHostWithoutIt(t *testing.T) {
+	assert.Zero(t, newWriter(everything()).Beneath(&beneath.Numbers{}, now).DataPointCount())
+	cfg := metadata.NewDefaultMetricsBuilderConfig()
+	assert.False(t, wantsBeneath(&cfg.Metrics))
+	settings := reflect.ValueOf(&cfg.Metrics).Elem()
+	for name, n := range names(newWriter(everything()).Beneath(lower(), now)) {
+		assert.Positive(t, n)
+		cfg = metadata.NewDefaultMetricsBuilderConfig()
+		for i := range settings.NumField() {
+			if settings.Type().Field(i).Tag.Get("mapstructure") == name {
+				settings.Field(i).FieldByName("Enabled").SetBool(true)
+			}
+		}
+		assert.True(t, wantsBeneath(&cfg.Metrics), name)
+	}
 }
 
 // ends writes how a connection ended, and another that was refused.
@@ -236,9 +276,9 @@ func TestEveryFieldIsWritten(t *testing.T) {
 			seen[value] = m.Name()
 		}
 	}
-	// All but the accept queue and what groups alone have (RetransmitsBy); BusyTime as
-	// none, less its parts.
-	assert.Len(t, seen, int(tcp.NumFields)-3)
+	// All but what listeners have (the accept queue, drops) and what groups alone have
+	// (RetransmitsBy); BusyTime as network, less its parts.
+	assert.Len(t, seen, int(tcp.NumFields)-4)
 }
 
 func TestGoldenEnds(t *testing.T) { golden(t, ends(newWriter(everything()), full())) }
@@ -335,6 +375,9 @@ func TestResourceFilters(t *testing.T) {
 			for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
 				if m.Name() == "tcp.opens" {
 					for _, dp := range m.Sum().DataPoints().All() {
+						if dp.IntValue() == 0 {
+							continue // at which there were none yet
+						}
 						got = append(got, dp.Attributes().AsRaw()["process.executable.name"])
 					}
 				}
@@ -400,7 +443,76 @@ func TestListenersAreSummed(t *testing.T) {
 		"812 :: tcp.listener.queue.usage":      5,
 		"813 0.0.0.0 tcp.listener.queue.usage": 7, "813 0.0.0.0 tcp.listener.queue.limit": 100,
 	}, got)
-	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount(), "they are written once")
+	assert.Zero(t, w.System(&tcp.Counters{}, nil, now).DataPointCount(), "those that this scrape has not")
+}
+
+// numbersOf returns the points of a metric in the order written: the seconds since
+// began, and the value, or that there is none.
+func numbersOf(md pmetric.Metrics, name string) (all []string) {
+	for _, rm := range md.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, m := range sm.Metrics().All() {
+				if m.Name() != name {
+					continue
+				}
+				for _, dp := range points(m).All() {
+					value := fmt.Sprint(float64(dp.IntValue()) + dp.DoubleValue())
+					if dp.Flags().NoRecordedValue() {
+						value = "ended"
+					}
+					all = append(all, fmt.Sprintf("%.3f: %s", dp.Timestamp().AsTime().Sub(began).Seconds(), value))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// What a listener dropped never falls when one of those that share its port is
+// closed; a new one begins at 0; and one that is closed ends its series.
+func TestListenerSeries(t *testing.T) {
+	w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
+	listen := func(cookie, drops uint64, isNew bool) {
+		s := tcp.Socket{ID: tcp.Identity{Cookie: cookie}, State: tcp.Listen, Local: netip.MustParseAddrPort("0.0.0.0:80"), Drops: drops, QueueLength: 1}
+		s.Fields = s.Fields.With(tcp.FieldDrops).With(tcp.FieldQueueLength)
+		c := connection(s, nginx)
+		c.IsNew = isNew
+		w.AddListener(c)
+	}
+	write := func(seconds int, complete bool) (drops, usage []string) {
+		w.complete = complete
+		md := w.System(&tcp.Counters{}, nil, began.Add(time.Duration(seconds)*time.Second))
+		return numbersOf(md, "tcp.listener.drops"), numbersOf(md, "tcp.listener.queue.usage")
+	}
+	at := 0
+	for _, step := range []struct {
+		listen      [][2]uint64
+		incomplete  bool
+		drops       []string
+		usage       []string
+		description string
+	}{
+		{listen: [][2]uint64{{1, 500}, {2, 5}}, drops: []string{"10.000: 505"}, usage: []string{"10.000: 2"}},
+		{listen: [][2]uint64{{1, 510}, {2, 6}}, drops: []string{"20.000: 516"}, usage: []string{"20.000: 2"}},
+		{listen: [][2]uint64{{2, 8}}, drops: []string{"30.000: 518"}, usage: []string{"30.000: 1"}, description: "one has closed"},
+		{incomplete: true, description: "nobody knows"},
+		{listen: [][2]uint64{{2, 9}}, drops: []string{"50.000: 519"}, usage: []string{"50.000: 1"}, description: "nothing was counted twice"},
+		{drops: []string{"60.000: ended"}, usage: []string{"60.000: ended"}},
+		{},
+	} {
+		for _, l := range step.listen {
+			listen(l[0], l[1], false)
+		}
+		at += 10
+		drops, usage := write(at, !step.incomplete)
+		assert.Equal(t, step.drops, drops, step.description)
+		assert.Equal(t, step.usage, usage, step.description)
+	}
+
+	listen(9, 3, true)
+	drops, usage := write(100, true)
+	assert.Equal(t, []string{"-9.999: 0", "100.000: 3"}, drops, "after the dump that did not have it")
+	assert.Equal(t, []string{"100.000: 1"}, usage)
 }
 
 func BenchmarkConnections(b *testing.B) {

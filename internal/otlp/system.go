@@ -16,7 +16,7 @@ import (
 func (w *Writer) System(counters *tcp.Counters, states *tcp.States, now time.Time) pmetric.Metrics {
 	w.recordSystem(counters, states, now)
 	md := w.system.Emit()
-	w.writeListeners(md, now)
+	w.writeListeners(md, w.complete, now)
 	return md
 }
 
@@ -28,6 +28,36 @@ func (w *Writer) Namespace(md pmetric.Metrics, at netns.Place, start time.Time, 
 	defer w.system.Reset(metadata.WithStartTime(pcommon.NewTimestampFromTime(w.boot)))
 	w.recordSystem(counters, states, now)
 	w.system.Emit(metadata.WithResource(resource)).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+}
+
+// NamespaceEnded appends the last points, without a value, of the series of a
+// namespace that is gone, whose last numbers these were.
+func (w *Writer) NamespaceEnded(md pmetric.Metrics, at netns.Place, start time.Time, counters *tcp.Counters, states *tcp.States, now time.Time) {
+	last := pmetric.NewMetrics()
+	w.Namespace(last, at, start, counters, states, now)
+	for _, rm := range last.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, m := range sm.Metrics().All() {
+				withoutValues(points(m))
+			}
+		}
+	}
+	last.ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+}
+
+// withoutValues makes points the last ones of their series.
+func withoutValues(all pmetric.NumberDataPointSlice) {
+	over := pmetric.NewNumberDataPointSlice()
+	over.EnsureCapacity(all.Len())
+	for _, dp := range all.All() {
+		to := over.AppendEmpty()
+		to.SetStartTimestamp(dp.StartTimestamp())
+		to.SetTimestamp(dp.Timestamp())
+		to.SetFlags(ended)
+		dp.Attributes().MoveTo(to.Attributes())
+	}
+	all.RemoveIf(func(pmetric.NumberDataPoint) bool { return true })
+	over.MoveAndAppendTo(all)
 }
 
 func (w *Writer) recordSystem(counters *tcp.Counters, states *tcp.States, now time.Time) {
@@ -107,13 +137,16 @@ var systemRecorders = [tcp.NumCounters]recorder{
 	tcp.OutOfOrderDrops:       (*builder).RecordSystemNetworkTCPOutOfOrderDropsDataPoint,
 	tcp.PAWSDrops:             (*builder).RecordSystemNetworkTCPPawsDropsDataPoint,
 	tcp.ChallengeACKs:         (*builder).RecordSystemNetworkTCPChallengeAcksDataPoint,
-	tcp.BadSYNs:               (*builder).RecordSystemNetworkTCPBadSynDataPoint,
+	tcp.BadSYNs:               (*builder).RecordSystemNetworkTCPBadSynsDataPoint,
 	tcp.ECNCESent:             with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionTransmit),
 	tcp.ECNCEReceived:         with((*builder).RecordSystemNetworkTCPEcnCeDataPoint, metadata.AttributeNetworkIoDirectionReceive),
 	tcp.TimeWaitRecycled:      (*builder).RecordSystemNetworkTCPTimeWaitRecycledDataPoint,
 	tcp.FinWait2Drops:         (*builder).RecordSystemNetworkTCPFinwait2DropsDataPoint,
 	tcp.MemoryPressures:       (*builder).RecordSystemNetworkTCPMemoryPressuresDataPoint,
 	tcp.ZeroWindowsAdvertised: (*builder).RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint,
-	tcp.Orphans:               (*builder).RecordSystemNetworkTCPOrphansDataPoint,
+	tcp.Orphans:               (*builder).RecordSystemNetworkTCPOrphanCountDataPoint,
 	tcp.MemoryUsage:           (*builder).RecordSystemNetworkTCPMemoryUsageDataPoint,
+	tcp.EphemeralPortFirst:    func(*builder, pcommon.Timestamp, int64) {}, // what the usage is counted from
+	tcp.EphemeralPortLimit:    (*builder).RecordSystemNetworkTCPEphemeralPortLimitDataPoint,
+	tcp.EphemeralPortUsage:    (*builder).RecordSystemNetworkTCPEphemeralPortUsageDataPoint,
 }

@@ -30,9 +30,17 @@ type Writer struct {
 	groups      groupWriter
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
+	under       destination
 
-	listeners []listener                         // reused, until they are written
-	place     func(namespace uint64) netns.Place // where sockets of a namespace are
+	// processOnPoints puts what is known of a process on each point of its
+	// connections and listeners, not on a resource of its own.
+	processOnPoints bool
+
+	listeners listeners
+	locate    func(namespace uint64) netns.Place // where sockets of a namespace are
+	places    map[uint64]netns.Place             // where they were, of those that are gone
+	// complete reports that what was not seen is not there any more.
+	complete bool
 }
 
 // NewWriter returns a writer of the metrics that cfg enables, for a host that
@@ -45,7 +53,9 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 		boot:       boot,
 		prototypes: prototypes,
 		resources:  newResources(cfg.ResourceAttributes),
-		place:      func(uint64) netns.Place { return netns.Place{} },
+		locate:     func(uint64) netns.Place { return netns.Place{} },
+		places:     make(map[uint64]netns.Place),
+		listeners:  newListeners(),
 		system:     metadata.NewMetricsBuilder(cfg, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(boot))),
 	}
 	for _, in := range instruments() {
@@ -55,6 +65,23 @@ func NewWriter(cfg metadata.MetricsBuilderConfig, set receiver.Settings, boot ti
 		}
 	}
 	return w
+}
+
+// maxPlaces bounds how many namespaces are remembered.
+const maxPlaces = 4096
+
+// place returns where the sockets of a namespace are, or were: series end under the
+// resource that they had.
+func (w *Writer) place(namespace uint64) netns.Place {
+	at := w.locate(namespace)
+	if at.Namespace == 0 {
+		return w.places[namespace]
+	}
+	if len(w.places) >= maxPlaces {
+		clear(w.places)
+	}
+	w.places[namespace] = at
+	return at
 }
 
 // scope adds a resource and returns where its metrics go.
@@ -83,7 +110,17 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPCongestionWindowDataPoint(0, 0)
 	mb.RecordTCPClosesDataPoint(0, 0)
 	mb.RecordTCPOpensDataPoint(0, 0)
-	mb.RecordTCPConnectionsDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPAbortsDataPoint(0, 0, metadata.AttributeTCPEndCauseAborted)
+	mb.RecordTCPCountDataPoint(0, 0, metadata.AttributeNetworkConnectionStateEstablished)
+	mb.RecordTCPDurationDataPoint(0, 0)
+	mb.RecordTCPFailuresDataPoint(0, 0, "")
+	mb.RecordTCPHandshakeDurationDataPoint(0, 0)
+	mb.RecordTCPQueueingDelayDataPoint(0, 0)
+	mb.RecordTCPRetransmitEventsDataPoint(0, 0, metadata.AttributeNetworkTCPRetransmitTypeFast)
+	mb.RecordTCPSegmentsDataPoint(0, 0, direction)
+	mb.RecordTCPTimeDataPoint(0, 0, metadata.AttributeTCPLimitedByNetwork)
+	mb.RecordTCPZeroWindowsDataPoint(0, 0)
+	mb.RecordTCPListenerDropsDataPoint(0, 0, transport, typ, "", 0)
 	mb.RecordTCPDeliveryRateDataPoint(0, 0)
 	mb.RecordTCPIoDataPoint(0, 0, direction)
 	mb.RecordTCPRetransmitsDataPoint(0, 0)
@@ -114,7 +151,7 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPConnectionSegmentsDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)
 	mb.RecordTCPConnectionSlowStartThresholdDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionSpuriousRetransmitsDataPoint(0, 0, transport, typ, "", 0, "", 0)
-	mb.RecordTCPConnectionTimeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPLimitedByNone)
+	mb.RecordTCPConnectionTimeDataPoint(0, 0, transport, typ, "", 0, "", 0, metadata.AttributeTCPLimitedByNetwork)
 	mb.RecordTCPConnectionTimeoutsDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionUnsentDataPoint(0, 0, transport, typ, "", 0, "", 0)
 	mb.RecordTCPConnectionWindowDataPoint(0, 0, transport, typ, "", 0, "", 0, direction)

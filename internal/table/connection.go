@@ -55,6 +55,7 @@ const (
 	onUnsteady                    // it is in Table.unsteady
 	begun                         // there was a Progress
 	failed                        // an attempt that came to nothing
+	grown                         // a followed counter has grown since the last report
 )
 
 func (m marks) has(one marks) bool { return m&one != 0 }

@@ -64,6 +64,7 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 		c.IsNew = t.isNew(n)
 		if !c.IsNew {
 			c.counted, c.BytesSent, c.BytesReceived, c.Retransmits = n.BytesReceived, n.BytesSent, n.BytesReceived, n.Retransmits
+			t.opts.Slots.begin(c.Slot, &n.Socket)
 		}
 	case c.marks.has(ended):
 		return // what is left of one that a notice has ended already
@@ -151,6 +152,7 @@ func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
 	c.State = left
 	c.unreported.BytesSent, c.unreported.BytesReceived, c.unreported.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	c.counted = s.BytesReceived
+	t.grow(c, s)
 	t.finish(c, n, false)
 	t.leave(c)
 	return true

@@ -44,6 +44,22 @@ func bare(state tcp.State) func(*tcp.Socket) {
 	return func(s *tcp.Socket) { *s = tcp.Socket{ID: s.ID, Local: s.Local, Peer: s.Peer, State: state} }
 }
 
+// What the end says of a connection is what was counted of it, though a sample had
+// the peer's FIN among the bytes before the state told of it.
+func TestAnEndSaysWhatWasCounted(t *testing.T) {
+	for _, details := range []bool{false, true} {
+		w := newWatched(func(o *Options) { o.Detailed = details })
+		w.scrape(0)
+		w.scrape(10, socket(1, sent(777), received(101), inState(tcp.FinWait2)))
+		w.notice(11, final(1, 777, 101, 779, client))
+		if assert.Len(t, w.ends, 1) {
+			assert.EqualValues(t, 100, w.ends[0].BytesReceived)
+			assert.EqualValues(t, 100, w.ends[0].Last.BytesReceived)
+			assert.EqualValues(t, 100, w.sum.BytesReceived)
+		}
+	}
+}
+
 // A connection that sends 777 bytes and receives 100 is counted once and in
 // full, whatever the dumps and the notice show of it and in whatever order.
 func TestNoticesAndDumps(t *testing.T) {
@@ -135,8 +151,8 @@ func TestNoticesAndDumps(t *testing.T) {
 			assert.Equal(t, tcp.States{}, w.states)
 			assert.Equal(t, 1, w.left)
 			assert.Zero(t, w.Len())
-			assert.Equal(t, uint32(0), w.slots.take(), "its slot is free")
-			assert.Equal(t, uint32(1), w.slots.take())
+			assert.Equal(t, uint32(0), w.slots.reserve(), "its slot is free")
+			assert.Equal(t, uint32(1), w.slots.reserve())
 		})
 	}
 }

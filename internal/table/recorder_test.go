@@ -8,6 +8,7 @@ import (
 // recorder is a listener that adds everything up.
 type recorder struct {
 	sum    event.Delta
+	growth event.Growth
 	states tcp.States
 	opens  []event.Connection
 	ends   []event.Ended
@@ -17,6 +18,11 @@ type recorder struct {
 
 func (r *recorder) Progress(p *event.Progress) {
 	r.sum.Add(p.Delta)
+	if p.Growth != nil {
+		for k, n := range p.Growth {
+			r.growth[k] += n
+		}
+	}
 	if p.Was != event.NoState {
 		r.states[p.Was]--
 	}

@@ -12,6 +12,7 @@ type events struct {
 	progress event.Progress
 	opened   event.Opened
 	ended    event.Ended
+	growth   event.Growth
 }
 
 // queue has a connection reported by the next Report.
@@ -84,6 +85,12 @@ func (t *Table) settle(c *Connection, holder *tcp.Holder, last bool) bool {
 func (t *Table) progress(c *Connection, is tcp.State) {
 	delta := c.unreported
 	c.unreported = event.Delta{}
+	var growth *event.Growth
+	if c.marks.has(grown) {
+		c.marks &^= grown
+		growth = &t.events.growth
+		t.opts.Slots.take(c.Slot, growth)
+	}
 	if c.marks.has(unwanted) {
 		c.told = is
 		if c.marks.has(established) {
@@ -91,8 +98,8 @@ func (t *Table) progress(c *Connection, is tcp.State) {
 		}
 		return
 	}
-	if !c.marks.has(begun) || c.told != is || delta != (event.Delta{}) {
-		t.events.progress = event.Progress{Connection: &c.Connection, Delta: delta, Was: c.told, Is: is, First: !c.marks.has(begun)}
+	if !c.marks.has(begun) || c.told != is || delta != (event.Delta{}) || growth != nil {
+		t.events.progress = event.Progress{Connection: &c.Connection, Delta: delta, Growth: growth, Was: c.told, Is: is, First: !c.marks.has(begun)}
 		c.told = is
 		c.marks |= begun
 		t.opts.Events.Progress(&t.events.progress)
@@ -124,6 +131,10 @@ func (t *Table) endOf(c *Connection, n *tcp.Notice) event.Ended {
 	}
 	if n == nil {
 		e.Cause = causeByState(c.State)
+		if !e.Established && (t.notified || c.State == tcp.Closed) {
+			// It was seen to fail, or would have had a notice otherwise.
+			e.Failure = tcp.OtherFailure
+		}
 		return e
 	}
 	e.Cause, e.Failure, e.Handshake, e.Start = n.Cause, n.Failure, n.Handshake, n.Established

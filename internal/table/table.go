@@ -81,8 +81,11 @@ type Table struct {
 	// established is how many live connections are in that state, absent how many of
 	// them the last full dump did not have.
 	established, absent int
-	traits   map[event.Traits]*event.Traits
-	events   events // reused
+	// ports is how many established connections have each local port; nil until a
+	// dump leaves some of them out.
+	ports  []uint32
+	traits map[event.Traits]*event.Traits
+	events events // reused
 
 	freed, freedBefore []process.Owner // used in turns
 
@@ -115,24 +118,6 @@ func New(opts Options) *Table {
 		endings:   newEndings(), traits: make(map[event.Traits]*event.Traits),
 	}
 }
-
-// Slots numbers connections: the lowest number that is free.
-type Slots struct {
-	free []uint32
-	next uint32
-}
-
-func (s *Slots) take() uint32 {
-	if n := len(s.free); n > 0 {
-		slot := s.free[n-1]
-		s.free = s.free[:n-1]
-		return slot
-	}
-	s.next++
-	return s.next - 1
-}
-
-func (s *Slots) give(slot uint32) { s.free = append(s.free, slot) }
 
 // Notified tells the table whether it will be given a notice of every close.
 func (t *Table) Notified(yes bool) { t.notified = yes }
@@ -177,6 +162,25 @@ func (t *Table) Established() int { return t.established - t.absent }
 func (t *Table) BeginMoved(now time.Time) {
 	t.Begin(now)
 	t.moved = true
+	if t.ports != nil {
+		return
+	}
+	t.ports = make([]uint32, 1<<16)
+	for _, c := range t.live {
+		if c.State == tcp.Established {
+			t.ports[c.Local.Port()]++
+		}
+	}
+}
+
+// EachPort visits the local ports of the established connections, once a dump has
+// left some of these out.
+func (t *Table) EachPort(visit func(port uint16)) {
+	for port, n := range t.ports {
+		if n > 0 {
+			visit(uint16(port))
+		}
+	}
 }
 
 // Moving reports whether the dump under way is one of BeginMoved.
@@ -238,7 +242,7 @@ func (t *Table) mark(c *Connection) {
 		return
 	}
 	t.decide(c)
-	if !c.marks.has(reported) || c.told != c.State || c.unreported != (event.Delta{}) || c.marks.has(established) && !c.marks.has(opened) {
+	if !c.marks.has(reported) || c.told != c.State || c.unreported != (event.Delta{}) || c.marks.has(grown) || c.marks.has(established) && !c.marks.has(opened) {
 		t.queue(c)
 	}
 }
@@ -366,17 +370,25 @@ func (t *Table) eachUnsteady(visit func(*Connection)) {
 	t.unsteady = kept
 }
 
+func (t *Table) countPort(c *Connection, change int32) {
+	if t.ports != nil {
+		t.ports[c.Local.Port()] += uint32(change)
+	}
+}
+
 // steady notes in which state a live connection is now.
 func (t *Table) steady(c *Connection, was, is tcp.State) {
 	if was != is {
 		if was == tcp.Established {
 			t.established--
+			t.countPort(c, -1)
 			if c.missing != 0 {
 				t.absent--
 			}
 		}
 		if is == tcp.Established {
 			t.established++
+			t.countPort(c, 1)
 		}
 	}
 	if is != tcp.Established && is != event.NoState && !c.marks.has(onUnsteady) {
@@ -396,7 +408,7 @@ func (t *Table) Reset() {
 	clear(t.index)
 	clear(t.listeners)
 	t.live, t.spare, t.freed, t.toReport, t.unowned, t.unsteady = nil, nil, nil, nil, nil, nil
-	t.established, t.absent = 0, 0
+	t.established, t.absent, t.ports = 0, 0, nil
 	t.complete, t.epoch, t.whole = time.Time{}, time.Time{}, false
 }
 
@@ -480,10 +492,13 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 	start, delta := t.opts.Boot, event.Delta{}
 	if !t.complete.IsZero() {
 		start, c.IsNew = t.complete, true
+		t.grow(c, s)
 		delta = event.Delta{BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, Retransmits: s.Retransmits}
 		c.counted = t.sure(s)
 		c.unreported = delta
 		c.unreported.BytesReceived = c.counted
+	} else {
+		t.opts.Slots.begin(c.Slot, s)
 	}
 	if t.opts.Detailed || s.State == tcp.Listen {
 		if c.Details == nil {
@@ -517,7 +532,7 @@ func (t *Table) fresh(s *tcp.Socket) *Connection {
 		c = new(Connection)
 	}
 	*c = Connection{
-		Connection: event.Connection{ID: s.ID, Slot: t.opts.Slots.take(), Role: t.roleOf(s), Details: c.Details},
+		Connection: event.Connection{ID: s.ID, Slot: t.opts.Slots.reserve(), Role: t.roleOf(s), Details: c.Details},
 		known:      s.Fields, place: nowhere, told: event.NoState,
 	}
 	return c
@@ -569,4 +584,11 @@ func (t *Table) free(c *Connection) {
 		}
 	}
 	c.Owner, c.Reason = process.Owner{}, process.ReasonNone
+}
+
+// grow counts what a sample shows the followed counters to have grown by.
+func (t *Table) grow(c *Connection, s *tcp.Socket) {
+	if s.State != tcp.Listen && t.opts.Slots.grow(c.Slot, s) {
+		c.marks |= grown
+	}
 }

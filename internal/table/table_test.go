@@ -487,5 +487,10 @@ func TestMovedIsEverything(t *testing.T) {
 		}
 		require.Len(t, seen, len(live))
 		require.Equal(t, established, w.Established())
+		if round > 0 {
+			ports := map[uint16]bool{}
+			w.EachPort(func(port uint16) { ports[port] = true })
+			require.Equal(t, established > 0, ports[443], "all have one local port")
+		}
 	}
 }

@@ -62,7 +62,11 @@ func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
+	if last && s.Has(tcp.FieldBytesReceived) {
+		s.BytesReceived = counted // without a FIN that an earlier sample may have had in it
+	}
 	c.unreported.Add(grew)
+	t.grow(c, s)
 	c.known |= s.Fields
 	t.keep(c, s)
 }
@@ -77,6 +81,7 @@ func (c *Connection) continueDetails(s *tcp.Socket) {
 	s.SpuriousRetransmits = unwrapped[uint32](c, s, tcp.FieldSpuriousRetransmits, old.SpuriousRetransmits, s.SpuriousRetransmits)
 	s.OutOfOrder = unwrapped[uint32](c, s, tcp.FieldOutOfOrder, old.OutOfOrder, s.OutOfOrder)
 	s.ZeroWindows = unwrapped[uint32](c, s, tcp.FieldZeroWindows, old.ZeroWindows, s.ZeroWindows)
+	s.Drops = unwrapped[uint32](c, s, tcp.FieldDrops, old.Drops, s.Drops)
 	s.DeliveredCE = unwrapped[uint32](c, s, tcp.FieldDeliveredCE, old.DeliveredCE, s.DeliveredCE)
 	s.ReceivedCE = unwrapped[uint32](c, s, tcp.FieldReceivedCE, old.ReceivedCE, s.ReceivedCE)
 	s.Timeouts = unwrapped[uint16](c, s, tcp.FieldTimeouts, old.Timeouts, s.Timeouts) // u16 tcpi_total_rto

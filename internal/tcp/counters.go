@@ -4,7 +4,7 @@ package tcp
 type Counter uint8
 
 // The system-wide numbers, as in the metrics system.network.tcp.*. All but
-// Orphans and MemoryUsage only grow.
+// those from Orphans on only grow.
 const (
 	OpensClient Counter = iota
 	OpensServer
@@ -50,6 +50,11 @@ const (
 	ZeroWindowsAdvertised
 	Orphans     // sockets
 	MemoryUsage // bytes
+	// The ports that the system gives to sockets that ask for none: the first of the
+	// range, how many it has, and how many of them a socket has.
+	EphemeralPortFirst
+	EphemeralPortLimit
+	EphemeralPortUsage
 
 	// NumCounters is the number of system-wide numbers.
 	NumCounters

@@ -14,13 +14,16 @@ const (
 	HostUnreachable
 	NetUnreachable
 	OtherFailure // such as a process that gave up
+
+	// NumFailures is the number of failures.
+	NumFailures
 )
 
-var failureNames = [...]string{"", "connection_refused", "connection_reset", "timed_out", "host_unreachable", "network_unreachable", "_OTHER"}
+var failureNames = [NumFailures]string{"", "connection_refused", "connection_reset", "timed_out", "host_unreachable", "network_unreachable", "_OTHER"}
 
 // String returns the failure as a value of error.type.
 func (f Failure) String() string {
-	if int(f) < len(failureNames) {
+	if f < NumFailures {
 		return failureNames[f]
 	}
 	return fmt.Sprintf("failure(%d)", uint8(f))

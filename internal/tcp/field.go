@@ -48,6 +48,7 @@ const (
 	FieldBusyTime
 	FieldReceiveWindowLimited
 	FieldSendBufferLimited
+	FieldDrops
 
 	// NumFields is the number of fields.
 	NumFields

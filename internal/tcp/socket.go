@@ -99,6 +99,10 @@ type Socket struct {
 	DeliveredCE         uint64                     // segments of ours that arrived marked ECN-CE
 	ReceivedCE          uint64                     // segments that arrived here marked ECN-CE
 
+	// Drops are segments that a listener dropped, for want of room in its accept queue
+	// or of memory.
+	Drops uint64
+
 	// Time spent with something to send, and the parts of it in which the peer's
 	// window or the send buffer held it back.
 	BusyTime             time.Duration

@@ -19,6 +19,7 @@ const maxFileSize = 256 << 10
 // used by one goroutine at a time.
 type CounterReader struct {
 	files [numFiles]counterFile
+	ports string // the file with the range of ephemeral ports; "": none
 	buf   []byte
 	// last has what was last returned of counters that are a difference.
 	last [tcp.NumCounters]uint64
@@ -50,6 +51,9 @@ func NewCounters(dir string) *CounterReader {
 			sockstat: {path: dir + "/sockstat", parse: parsePairs, prefix: "TCP:"},
 		},
 		buf: make([]byte, 16<<10),
+	}
+	if dir == DefaultDir {
+		r.ports = portRange
 	}
 	for i := range r.files {
 		r.files[i].numbers = make(map[string]*number)
@@ -86,7 +90,11 @@ func (r *CounterReader) Read(ctx context.Context) (tcp.Counters, error) {
 			errs = append(errs, fmt.Errorf("TCP counters in %s: %w", f.path, err))
 		}
 	}
-	return r.cook(), errors.Join(errs...)
+	counters := r.cook()
+	if r.ports != "" && ctx.Err() == nil {
+		errs = append(errs, r.readPorts(&counters))
+	}
+	return counters, errors.Join(errs...)
 }
 
 func (r *CounterReader) read(f *counterFile) error {

@@ -66,6 +66,9 @@ func TestRecipes(t *testing.T) {
 		tcp.DuplicateACKs:        true,
 		tcp.ECNCEReceived:        true,
 		tcp.FinWait2Drops:        true,
+		tcp.EphemeralPortFirst:   true, // from another file
+		tcp.EphemeralPortLimit:   true,
+		tcp.EphemeralPortUsage:   true,
 	}
 	text := [numFiles]string{string(readFixture(t, "snmp")), string(readFixture(t, "netstat")), string(readFixture(t, "sockstat"))}
 	for _, r := range recipes {

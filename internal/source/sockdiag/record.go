@@ -30,6 +30,7 @@ const (
 	// Positions in attrSockMemory, <linux/sock_diag.h>.
 	sockMemoryReceiveLimit = 4 * 1 // SK_MEMINFO_RCVBUF
 	sockMemorySendLimit    = 4 * 3 // SK_MEMINFO_SNDBUF
+	sockMemoryDrops        = 4 * 8 // SK_MEMINFO_DROPS, Linux 4.10
 )
 
 // errAttributes says that a record's endpoints could be read, but not all that
@@ -113,6 +114,10 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			s.ReceiveBufferLimit = binary.NativeEndian.Uint32(value[sockMemoryReceiveLimit:])
 			s.SendBufferLimit = binary.NativeEndian.Uint32(value[sockMemorySendLimit:])
 			s.Fields = s.Fields.With(tcp.FieldReceiveBufferLimit).With(tcp.FieldSendBufferLimit)
+			if s.State == tcp.Listen && len(value) >= sockMemoryDrops+4 {
+				s.Drops = uint64(binary.NativeEndian.Uint32(value[sockMemoryDrops:]))
+				s.Fields = s.Fields.With(tcp.FieldDrops)
+			}
 		}
 		b = b[min((length+3)&^3, len(b)):]
 	}

@@ -36,7 +36,7 @@ func TestGateStopsScrapesAtTheirEnd(t *testing.T) {
 		defer close(consumed)
 		for range 2 {
 			for _, md := range []pmetric.Metrics{
-				batch("tcp.connections", 1), batch("tcp.connection.io", 7),
+				batch("tcp.count", 1), batch("tcp.connection.io", 7),
 				batch("system.network.connection.count", 3, 4), batch("system.network.connection.count", 5),
 			} {
 				consumed <- md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Name()
@@ -45,7 +45,7 @@ func TestGateStopsScrapesAtTheirEnd(t *testing.T) {
 		}
 	}()
 	const end = "system.network.connection.count"
-	for _, want := range []string{"tcp.connections", "tcp.connection.io", end} {
+	for _, want := range []string{"tcp.count", "tcp.connection.io", end} {
 		assert.Equal(t, want, <-consumed)
 	}
 	assert.Equal(t, 7, <-g.ends)
@@ -55,7 +55,7 @@ func TestGateStopsScrapesAtTheirEnd(t *testing.T) {
 	default:
 	}
 	g.next <- struct{}{}
-	for _, want := range []string{end, "tcp.connections", "tcp.connection.io", end} {
+	for _, want := range []string{end, "tcp.count", "tcp.connection.io", end} {
 		assert.Equal(t, want, <-consumed)
 	}
 	assert.Equal(t, 12, <-g.ends, "from one end to the next, all batches count")

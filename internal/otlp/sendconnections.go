@@ -1,0 +1,194 @@
+package otlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// hasSeries reports whether a connection may have series of its own. What is left
+// of a connection, and what is not one yet, has nothing to show, and there are many
+// of them: they have series only if the user names their state.
+func (m *Metrics) hasSeries(c *table.Connection) bool {
+	switch c.State {
+	case tcp.Listen:
+		return false
+	case tcp.FinWait2:
+		return c.Fields != 0 || slices.Contains(m.cfg.Connections.States, c.State)
+	case tcp.TimeWait, tcp.SynReceived:
+		return slices.Contains(m.cfg.Connections.States, c.State)
+	}
+	return true
+}
+
+// sendConnections selects the connections that are written. They are built a
+// batch at a time, when the pipeline has taken the one before: all of them at once
+// would take some kilobytes each.
+func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error {
+	stop := m.phase(s, metadata.AttributePhaseSelect)
+	kept, left := table.Top(m.kept[:0], s.Connections(), m.cfg.Connections.OrderBy, m.cfg.Connections.Limit, m.hasSeries)
+	m.writer.SortByHolder(kept)
+	ids := make([]tcp.Identity, len(kept))
+	for i, c := range kept {
+		ids[i] = c.ID
+	}
+	clear(kept)
+	m.kept = kept
+	stop()
+	m.dropped(metadata.AttributeReasonLimit, left)
+
+	return func(ctx context.Context) error {
+		defer m.phase(s, metadata.AttributePhaseWrite)()
+		var errs []error
+		for chunk := range slices.Chunk(ids, m.cfg.Connections.BatchSize) {
+			md, connections := m.buildConnections(s, chunk)
+			err := m.consume(ctx, md)
+			if err == nil {
+				m.written.commit()
+				ids = ids[len(chunk):]
+				continue
+			}
+			m.written.rollback()
+			errs = append(errs, fmt.Errorf("hand connections to the pipeline: %w", err))
+			if !consumererror.IsPermanent(err) {
+				// The pipeline takes no more now: do not press.
+				break
+			}
+			// Something in this batch: the next may pass.
+			m.dropped(metadata.AttributeReasonPipeline, connections)
+			ids = ids[len(chunk):]
+		}
+		m.dropped(metadata.AttributeReasonPipeline, len(ids))
+		if len(ids) == 0 && s.Complete {
+			errs = append(errs, m.sendEnded(ctx, s))
+		} else {
+			m.written.keep()
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// buildConnections builds a batch of those of the connections that are still
+// there.
+func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pmetric.Metrics, connections int) {
+	s.Later(func(find func(tcp.Identity) *table.Connection) {
+		m.kept = m.kept[:0]
+		for _, id := range ids {
+			if c := find(id); c != nil && c.Details != nil {
+				m.kept = append(m.kept, c)
+			}
+		}
+		connections = len(m.kept)
+		md = m.writer.Connections(m.kept, s.Now)
+		for _, c := range m.kept {
+			m.written.add(c)
+		}
+		clear(m.kept)
+	})
+	return md, connections
+}
+
+// sendEnded sends the last points of the series that this scrape did not write.
+func (m *Metrics) sendEnded(ctx context.Context, s *engine.Scrape) error {
+	for chunk := range slices.Chunk(m.written.turn(), m.cfg.Connections.BatchSize) {
+		var md pmetric.Metrics
+		s.Later(func(func(tcp.Identity) *table.Connection) { md = m.writer.Ended(chunk, s.Now) })
+		if err := m.consume(ctx, md); err != nil {
+			return fmt.Errorf("hand the ends of connections to the pipeline: %w", err)
+		}
+	}
+	return nil
+}
+
+// ending is what is remembered of the series of a connection, to end them.
+type ending struct {
+	holder      holder
+	local, peer netip.AddrPort
+	start       time.Time
+	fields      tcp.Fields // of which there was a point
+	state       tcp.State
+	stateOnly   bool // only those with the state end
+}
+
+// written are the series of connections that were written.
+type written struct {
+	last, next map[tcp.Identity]ending
+	batch      []tcp.Identity // of next, not taken by the pipeline yet
+	over       []ending       // those that end though their connection is written
+	overBefore int            // how many of them were there before the batch
+}
+
+// add notes that a connection is in a batch.
+func (w *written) add(c *table.Connection) {
+	if w.next == nil {
+		w.next = make(map[tcp.Identity]ending)
+	}
+	now := ending{holder: holderOf(c), local: c.Local, peer: c.Peer, start: c.Start, fields: c.Fields, state: c.State}
+	if before, ok := w.last[c.ID]; ok {
+		switch {
+		case before.holder != now.holder || before.local != now.local || before.peer != now.peer:
+			w.over = append(w.over, before)
+		case before.state != now.state:
+			before.stateOnly = true
+			w.over = append(w.over, before)
+			fallthrough
+		default:
+			now.fields |= before.fields
+		}
+	}
+	w.next[c.ID] = now
+	w.batch = append(w.batch, c.ID)
+}
+
+// commit notes that the pipeline took the batch.
+func (w *written) commit() { w.batch, w.overBefore = w.batch[:0], len(w.over) }
+
+// rollback notes that the pipeline refused the batch: what was written before it
+// stands.
+func (w *written) rollback() {
+	for _, id := range w.batch {
+		if before, ok := w.last[id]; ok {
+			w.next[id] = before
+		} else {
+			delete(w.next, id)
+		}
+	}
+	w.batch, w.over = w.batch[:0], w.over[:w.overBefore]
+}
+
+// turn ends a scrape, and returns the series that were written before it and not
+// in it.
+func (w *written) turn() (gone []ending) {
+	gone = w.over
+	for id, e := range w.last {
+		if _, ok := w.next[id]; !ok {
+			gone = append(gone, e)
+		}
+	}
+	w.last, w.next, w.over, w.overBefore = w.next, nil, nil, 0
+	return gone
+}
+
+// keep ends a scrape that does not show what is gone.
+func (w *written) keep() {
+	for id, e := range w.last {
+		if _, ok := w.next[id]; !ok {
+			if w.next == nil {
+				w.next = make(map[tcp.Identity]ending)
+			}
+			w.next[id] = e
+		}
+	}
+	w.last, w.next = w.next, nil
+}
