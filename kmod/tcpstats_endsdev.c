@@ -36,8 +36,8 @@ struct tcpstats_reader {
 	u_long		er_size;	/* const */
 	/* Under tcpstats_ends_mtx. */
 	bool		er_allvnets;
-	u_long		er_head;
-	u_long		er_tail;
+	uint64_t	er_head;
+	uint64_t	er_tail;
 	uint64_t	er_lost;
 	struct selinfo	er_sel;
 };
@@ -71,7 +71,8 @@ static struct filterops tcpstats_ends_filter = {
 
 static struct cdev *tcpstats_ends_dev;
 static struct mtx tcpstats_ends_mtx;
-MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings", MTX_DEF);
+MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings",
+    MTX_DEF);
 static LIST_HEAD(, tcpstats_reader) tcpstats_readers =
     LIST_HEAD_INITIALIZER(tcpstats_readers);
 static bool tcpstats_ends_purged;	/* the device goes */
@@ -118,7 +119,7 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
 		}
 		te = &er->er_ring[er->er_head % er->er_size];
 		if (first == NULL) {
-			tcpstats_ends_fill(te, tl, inp);
+			tcpstats_life_fill(te, tl, inp);
 			first = te;
 		} else
 			*te = *first;
@@ -137,7 +138,7 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
  * descriptor waits and the others after it.
  */
 static int
-tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
+tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, uint64_t *head)
 {
 	int error;
 
@@ -158,11 +159,13 @@ tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
 }
 
 static int
-tcpstats_ends_copyout(struct tcpstats_reader *er, u_long head, struct uio *uio)
+tcpstats_ends_copyout(struct tcpstats_reader *er, uint64_t head,
+    struct uio *uio)
 {
 	struct tcpstats_ends_header eh;
 	struct timespec ts;
-	u_long at, count, n, tail;
+	uint64_t tail;
+	u_long at, count, n;
 	int error;
 
 	tail = er->er_tail;
@@ -211,7 +214,7 @@ static int
 tcpstats_ends_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 {
 	struct tcpstats_reader *er;
-	u_long head;
+	uint64_t head;
 	int error;
 
 	error = devfs_get_cdevpriv((void **)&er);
@@ -263,7 +266,8 @@ tcpstats_ends_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 		mtx_lock(&tcpstats_ends_mtx);
 		n = er->er_head - er->er_tail;
 		mtx_unlock(&tcpstats_ends_mtx);
-		*(int *)data = n == 0 ? 0 : sizeof(struct tcpstats_ends_header) +
+		*(int *)data = n == 0 ? 0 :
+		    sizeof(struct tcpstats_ends_header) +
 		    MIN(n, TCPSTATS_MAX_RING) * sizeof(struct tcpstats_end);
 		break;
 	case FIONBIO:
