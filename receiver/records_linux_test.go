@@ -97,6 +97,10 @@ func testEveryRecord(t *testing.T, factory source.Factory, cfg *Config) {
 	}
 	answered := make(chan error)
 	go func() { answered <- answer(l, received) }()
+	t.Cleanup(func() {
+		assert.NoError(t, l.Close())
+		assert.ErrorIs(t, <-answered, net.ErrClosed)
+	})
 	began := time.Now()
 	finished := make(chan error, processes)
 	for _, client := range clients {
@@ -152,7 +156,7 @@ func testEveryRecord(t *testing.T, factory source.Factory, cfg *Config) {
 			pid, _ := r.of["process.pid"].(int64)
 			byProcess[pid]++
 		}
-		require.True(t, good, "%v", r)
+		require.True(t, good, "of %v: %v", r.of, r)
 		ids[r.attrs["tcp.connection.id"]] = true
 		communities[r.attrs["network.community_id"]]++
 	}
@@ -168,8 +172,6 @@ func testEveryRecord(t *testing.T, factory source.Factory, cfg *Config) {
 		}
 		assert.Equal(t, want, byProcess)
 	}
-	require.NoError(t, l.Close())
-	require.ErrorIs(t, <-answered, net.ErrClosed)
 }
 
 // Every way that a connection ends or fails, with what both ends' records say.
