@@ -19,6 +19,7 @@ import (
 // them with its lock.
 type findings struct {
 	*detect.Detectors
+	enabled  []string
 	detailed bool
 	listener event.Connection // reused
 	limits   func() limits
@@ -41,7 +42,7 @@ func newFindings(cfg detect.Config, report func(*event.Finding)) (*findings, err
 	if err != nil {
 		return nil, err
 	}
-	return &findings{Detectors: detectors, detailed: slices.Contains(cfg.Enabled, detect.Stall), limits: readLimits}, nil
+	return &findings{Detectors: detectors, enabled: cfg.Enabled, detailed: slices.Contains(cfg.Enabled, detect.Stall), limits: readLimits}, nil
 }
 
 // found passes a finding on: to the metrics, which count it, to the page, and to the
@@ -83,6 +84,22 @@ func pageFinding(f *event.Finding) page.Finding {
 
 // maxFindings is how many findings wait for the logs pipeline.
 const maxFindings = 1000
+
+// blind says what the enabled detectors cannot find without an engine that captures
+// packets; "" if nothing.
+func (f *findings) blind() string {
+	var all []string
+	for _, b := range []struct{ detector, what string }{
+		{detect.Scan, "scan.inbound of closed ports, which meet no socket"},
+		{detect.DNSTunnel, "dns_tunnel, which needs DNS messages"},
+		{detect.Saturation, "saturation.resolver, which needs DNS messages"},
+	} {
+		if slices.Contains(f.enabled, b.detector) {
+			all = append(all, b.what)
+		}
+	}
+	return strings.Join(all, "; ")
+}
 
 // Detailed reports whether the detectors want all that is known of each connection.
 func (f *findings) Detailed() bool { return f.detailed }
