@@ -113,6 +113,9 @@ func (t *Table) endAgain(c *Connection, n *tcp.Notice) {
 		return
 	}
 	if n.Peer.Port() != 0 && !c.replacedBy(&n.Socket) {
+		if !c.marks.has(established) {
+			c.marks |= opened // it was reported to have failed: what does not end does not open
+		}
 		t.take(c, n)
 		t.progress(c, event.NoState)
 	}

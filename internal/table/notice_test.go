@@ -486,3 +486,19 @@ func only(state tcp.State) (all tcp.States) {
 	all[state] = 1
 	return all
 }
+
+// A connection that dumps saw only while it connected, and that they miss for long, is
+// reported to have failed. A late notice that shows a handshake adds what it did, but
+// no opening: no end would follow.
+func TestALateNoticeOfWhatFailedOpensNothing(t *testing.T) {
+	w := newWatched()
+	w.scrape(0)
+	w.scrape(10, socket(1, inState(tcp.SynSent)))
+	w.scrape(20)
+	w.scrape(40)
+	assert.Equal(t, 1, w.failed)
+	w.notice(41, final(1, 777, 101, 779, client))
+	assert.Len(t, w.opens, w.closes())
+	assert.Equal(t, uint64(777), w.sum.BytesSent)
+	assert.Equal(t, 1, w.left)
+}
