@@ -222,7 +222,7 @@ func (e *Engine) closeEmptied() error {
 			return false
 		}
 		e.drain(sp)
-		e.countCloses(sp)
+		e.countCloses(sp, true)
 		e.others.leave(sp)
 		errs = append(errs, e.leave(sp))
 		sp.table.Begin(time.Now())

@@ -46,7 +46,7 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
 		complete = true
 		for sp := range e.spaces() {
-			e.countCloses(sp)
+			e.countCloses(sp, tick == FinalTick)
 			sp.table.Report()
 			// A namespace that never could be read has nothing that is missing now.
 			complete = complete && (sp.complete || !sp.read && sp != e.own)
@@ -186,11 +186,12 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
-// not changed: their ends are noticed, no notice was lost since all were read, and
-// nobody wants the times of each that go on by themselves.
+// not changed: their ends are noticed, no notice was lost since all were read, none
+// was missing then whose notice has not come, and nobody wants the times of each that
+// go on by themselves.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || time.Since(sp.reconciled) >= reconcileEvery {
+	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

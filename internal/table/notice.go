@@ -6,7 +6,13 @@ import (
 )
 
 // Find returns a connection or listener, nil if there is none.
-func (t *Table) Find(id tcp.Identity) *Connection { return t.index[id.Cookie] }
+func (t *Table) Find(id tcp.Identity) *Connection {
+	// Before Linux 5.4 the sockets of each network namespace have cookies of their own.
+	if c := t.index[id.Cookie]; c != nil && c.ID == id {
+		return c
+	}
+	return nil
+}
 
 // Has reports whether the table has a connection, or one that has ended and of
 // which more may come.

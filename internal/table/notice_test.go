@@ -502,3 +502,11 @@ func TestALateNoticeOfWhatFailedOpensNothing(t *testing.T) {
 	assert.Equal(t, uint64(777), w.sum.BytesSent)
 	assert.Equal(t, 1, w.left)
 }
+
+// Before Linux 5.4 two network namespaces may use the same cookie.
+func TestFindIsOfTheNamespace(t *testing.T) {
+	w := newWatched()
+	w.scrape(0, socket(1))
+	assert.NotNil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 1}))
+	assert.Nil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 2}))
+}
