@@ -510,3 +510,20 @@ func TestFindIsOfTheNamespace(t *testing.T) {
 	assert.NotNil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 1}))
 	assert.Nil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 2}))
 }
+
+// What dumps alone saw to end is not counted again when notices begin later, as after
+// the source was opened again.
+func TestNoticesThatBeginLate(t *testing.T) {
+	w := newWatched()
+	w.Notified(false)
+	w.scrape(0)
+	w.scrape(10, socket(1))
+	w.scrape(20)
+	assert.Equal(t, 1, w.closes())
+	w.Notified(true)
+	w.notice(60, final(1, 777, 101, 779, client, quietFor(45*time.Second)))
+	assert.Equal(t, 1, w.closes())
+	assert.Len(t, w.opens, 1)
+	w.notice(60, final(2, 777, 101, 779, client, quietFor(5*time.Second)))
+	assert.Equal(t, 2, w.closes())
+}
