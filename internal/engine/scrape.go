@@ -97,7 +97,7 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 	for {
 		src := e.selector.Current()
 		if src == nil {
-			e.own.complete = false
+			e.own.unread()
 			return errors.New("no source of TCP sockets is open")
 		}
 		ended, err := e.dumpFrom(ctx, e.own, src)
@@ -111,6 +111,14 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// unread notes that this scrape does not read the namespace: what the last dump had is
+// not what it saw.
+func (sp *space) unread() {
+	sp.complete = false
+	sp.table.Begin(time.Now())
+	sp.table.End(table.CutShort)
 }
 
 // dumpFrom makes one dump, and another if the kernel says that it was

@@ -67,7 +67,7 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	case c.marks.has(leftover):
 		// The dump came before its notice: it has all that the dump did not.
 		c.marks &^= leftover | ended | opened | established
-		c.IsNew = t.isNew(n)
+		c.IsNew = !c.marks.has(older) && t.isNew(n)
 		if !c.IsNew {
 			c.counted, c.BytesSent, c.BytesReceived, c.Retransmits = n.BytesReceived, n.BytesSent, n.BytesReceived, n.Retransmits
 			t.opts.Slots.begin(c.Slot, &n.Socket)

@@ -527,3 +527,14 @@ func TestNoticesThatBeginLate(t *testing.T) {
 	w.notice(60, final(2, 777, 101, 779, client, quietFor(5*time.Second)))
 	assert.Equal(t, 2, w.closes())
 }
+
+// What the first dump found in TIME_WAIT is not new, though its notice does not say
+// when it was last active, as FreeBSD's do not.
+func TestWhatTheFirstDumpFoundInTimeWait(t *testing.T) {
+	w := newWatched()
+	w.scrape(0, socket(1, bare(tcp.TimeWait)))
+	w.notice(1, final(1, 777, 101, 779, client))
+	assert.Empty(t, w.opens)
+	assert.Equal(t, 1, w.closes())
+	assert.Zero(t, w.sum.BytesSent)
+}

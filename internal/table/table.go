@@ -536,6 +536,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 		c.unreported = delta
 		c.unreported.BytesReceived = c.counted
 	} else {
+		c.marks |= older
 		t.opts.Slots.begin(c.Slot, s)
 	}
 	if t.opts.Detailed || s.State == tcp.Listen {
