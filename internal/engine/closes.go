@@ -135,7 +135,7 @@ func (e *Engine) watchSpace(sp *space, src source.Source) {
 		// While a scrape is under way the queue grows; the scrape counts it.
 		if e.mu.TryLock() {
 			defer e.mu.Unlock()
-			e.countCloses(sp)
+			e.countCloses(sp, false)
 		}
 	})
 	// All that is noticed in a namespace in which everything is new is new.
@@ -180,32 +180,33 @@ func (e *Engine) Drain() {
 	defer e.mu.Unlock()
 	for sp := range e.spaces() {
 		e.drain(sp)
-		e.countCloses(sp)
+		e.countCloses(sp, false)
 	}
 }
 
-// countCloses gives the table the notices that have come. e.mu is held.
-func (e *Engine) countCloses(sp *space) {
+// countCloses gives the table the notices that have come. With last there will be no
+// dump that could explain them: they are counted as they are. e.mu is held.
+func (e *Engine) countCloses(sp *space, last bool) {
 	if sp.watch == nil || !sp.table.Begun() {
 		return
 	}
 	// Those that waited for a dump, if there was one.
 	waiting := sp.unexplained
 	sp.unexplained = nil
-	explained := sp.dumps
+	queue, lost, err := sp.watch.take(sp.taken)
+	last = last || err != nil
 	for i := range waiting {
-		if !sp.table.Notice(&waiting[i].Notice, waiting[i].dump < explained) {
+		if !sp.table.Notice(&waiting[i].Notice, last || waiting[i].dump < sp.dumps) {
 			sp.unexplained = append(sp.unexplained, waiting[i])
 		}
 	}
-	queue, lost, err := sp.watch.take(sp.taken)
 	for i := range queue {
 		n := &queue[i]
 		// A notice does not say in what state the connection was.
 		if !sp.table.Has(&n.Socket) && (!sp.watch.counted || len(e.cfg.Filter.States) > 0 || !e.cfg.Filter.Match(&n.Socket)) {
 			continue
 		}
-		if sp.table.Notice(n, len(sp.unexplained) >= maxCloses) {
+		if sp.table.Notice(n, last || len(sp.unexplained) >= maxCloses) {
 			continue
 		}
 		sp.unexplained = append(sp.unexplained, unexplained{*n, sp.dumps})

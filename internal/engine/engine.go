@@ -41,6 +41,8 @@ type Engine struct {
 	listeners listeners
 	views     []*viewing
 	slots     table.Slots
+	// identifies is the kind of source whose identities the tables have.
+	identifies string
 
 	claims []process.Claim // reused
 	needs  Needs           // of this scrape
@@ -236,12 +238,19 @@ func (e *Engine) scrapeLast() {
 	}
 }
 
-// sourceChanged forgets the connections: their identities are the other
-// source's.
+// sourceChanged forgets the connections if another kind of source takes over: their
+// identities are the other one's. Those of a source that was lost and comes back are
+// still the same.
 func (e *Engine) sourceChanged(from, to string) {
 	for sp := range e.spaces() {
-		sp.table.Reset()
-		sp.unexplained, sp.reconciled = nil, time.Time{}
+		sp.reconciled = time.Time{}
+		if to != "" && to != e.identifies {
+			sp.table.Reset()
+			sp.unexplained = nil
+		}
+	}
+	if to != "" {
+		e.identifies = to
 	}
 	e.reopenOthers()
 	e.watchSpace(e.own, e.selector.Current())

@@ -47,7 +47,7 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
 		complete = true
 		for sp := range e.spaces() {
-			e.countCloses(sp)
+			e.countCloses(sp, tick == FinalTick)
 			sp.table.Report()
 			// A namespace that never could be read has nothing that is missing now.
 			complete = complete && (sp.complete || !sp.read && sp != e.own)
@@ -102,7 +102,7 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 	for {
 		src := e.selector.Current()
 		if src == nil {
-			e.own.complete = false
+			e.own.unread()
 			return errors.New("no source of TCP sockets is open")
 		}
 		ended, err := e.dumpFrom(ctx, e.own, src)
@@ -116,6 +116,14 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// unread notes that this scrape does not read the namespace: what the last dump had is
+// not what it saw.
+func (sp *space) unread() {
+	sp.complete = false
+	sp.table.Begin(time.Now())
+	sp.table.End(table.CutShort)
 }
 
 // dumpFrom makes one dump, and another if the kernel says that it was
@@ -191,11 +199,12 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
-// not changed: their ends are noticed, no notice was lost since all were read, and
-// nobody wants the times of each that go on by themselves.
+// not changed: their ends are noticed, no notice was lost since all were read, none
+// was missing then whose notice has not come, and nobody wants the times of each that
+// go on by themselves.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || time.Since(sp.reconciled) >= reconcileEvery {
+	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

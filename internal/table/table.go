@@ -153,6 +153,10 @@ func (t *Table) isThere(c *Connection) bool {
 // Established returns how many established connections are there after a dump.
 func (t *Table) Established() int { return t.established - t.absent }
 
+// Missing returns how many established connections the last dump of all sockets did
+// not have, and may still have a notice due.
+func (t *Table) Missing() int { return t.absent }
+
 // BeginMoved starts a dump that leaves out established connections with which
 // nothing has happened since the last complete one: what it does not have is
 // unchanged. Their ends are learned by notices.
@@ -532,6 +536,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 		c.unreported = delta
 		c.unreported.BytesReceived = c.counted
 	} else {
+		c.marks |= older
 		t.opts.Slots.begin(c.Slot, s)
 	}
 	if t.opts.Detailed || s.State == tcp.Listen {
