@@ -98,7 +98,7 @@ SYSCTL_ULONG(_net_inet_tcp_tcpstats, OID_AUTO, ends_lost, CTLFLAG_RD,
  * is write-locked.
  */
 void
-tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
+tcpstats_ends_put(const struct tcpstats_life *tl, struct inpcb *inp)
 {
 	struct tcpstats_end *first, *te;
 	struct tcpstats_reader *er;
