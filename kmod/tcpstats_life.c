@@ -185,7 +185,7 @@ tcpstats_life_dtor(void *mem, int size __unused, void *arg __unused)
 		tcpstats_see_state(tl, tp->t_state);
 	tcpstats_see_bytes(tl, tp);
 	tl->tl_tp = tp;
-	tcpstats_ends_tell(tl, inp);
+	tcpstats_ends_put(tl, inp);
 	tl->tl_tp = NULL;
 }
 

@@ -222,7 +222,7 @@ void	tcpstats_ends_load(void);
 void	tcpstats_ends_unload(void);
 
 /* tcpstats_endsdev.c */
-void	tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp);
+void	tcpstats_ends_put(const struct tcpstats_life *tl, struct inpcb *inp);
 int	tcpstats_endsdev_load(void);
 void	tcpstats_endsdev_unload(void);
 
