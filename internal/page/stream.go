@@ -15,12 +15,14 @@ import (
 type kind uint8
 
 const (
-	kindEvents kind = 1 << iota // opened, ended, finding, skipped
+	kindOpened kind = 1 << iota // the page has no use for them
+	kindEvents                  // ended, finding, skipped
 	kindScrape                  // totals and status of a scrape
 	kindRows                    // a scrape with what changed of connections, for the page
 )
 
-// message is one server-sent event, encoded once for all viewers.
+// message is one server-sent event, or several that happened together, encoded once
+// for all viewers.
 type message struct {
 	seq  uint64
 	kind kind
@@ -77,33 +79,50 @@ func (p *Page) flush() {
 	s := &p.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Thousands may have come: they are one message, or they would fill the queues.
+	var opened, others []byte
 	for i := range events {
-		name := "opened"
 		if events[i].end {
-			name = "ended"
+			others = appendEvent(others, "ended", appendHappened(nil, &events[i]))
+		} else {
+			opened = appendEvent(opened, "opened", appendHappened(nil, &events[i]))
 		}
-		s.send(kindEvents, name, appendHappened(nil, &events[i]))
 	}
 	for _, f := range findings {
-		s.send(kindEvents, "finding", appendJSON(nil, f))
+		others = appendEvent(others, "finding", appendJSON(nil, f))
 	}
 	if skipped > 0 {
-		s.send(kindEvents, "skipped", fmt.Appendf(nil, `{"events":%d}`, skipped))
+		others = appendEvent(others, "skipped", fmt.Appendf(nil, `{"events":%d}`, skipped))
+	}
+	if len(opened) > 0 {
+		s.give(kindOpened, opened)
+	}
+	if len(others) > 0 {
+		s.give(kindEvents, others)
 	}
 }
 
-// send encodes a message and gives it to those who want it. A viewer whose queue
-// is full is dropped: it comes back and gets everything anew. s.mu is held.
+// appendEvent appends a server-sent event; its id comes with the message.
+func appendEvent(b []byte, name string, data []byte) []byte {
+	b = append(append(b, "event: "...), name...)
+	b = append(append(b, "\ndata: "...), data...)
+	return append(b, "\n\n"...)
+}
+
+// send gives an event to those who want it. s.mu is held.
 func (s *stream) send(k kind, name string, data []byte) {
+	s.give(k, appendEvent(nil, name, data))
+}
+
+// give gives a message to those who want it. A viewer whose queue is full is
+// dropped: it comes back and gets everything anew. The id is the last event's, so
+// that who is cut off before gets the whole message again. s.mu is held.
+func (s *stream) give(k kind, text []byte) {
 	s.seq++
 	m := &message{seq: s.seq, kind: k}
-	m.text = append(m.text, "event: "...)
-	m.text = append(m.text, name...)
-	m.text = append(m.text, "\nid: "...)
-	m.text = append(m.text, s.epoch...)
+	m.text = append(m.text, text[:len(text)-1]...)
+	m.text = append(append(m.text, "id: "...), s.epoch...)
 	m.text = strconv.AppendUint(append(m.text, '-'), s.seq, 10)
-	m.text = append(m.text, "\ndata: "...)
-	m.text = append(m.text, data...)
 	m.text = append(m.text, "\n\n"...)
 	s.kept = append(s.kept, m)
 	s.bytes += len(m.text)
@@ -144,9 +163,6 @@ func (p *Page) join(kinds kind, lastID string) (*viewer, [][]byte) {
 		s.viewers = make(map[*viewer]struct{})
 	}
 	v := &viewer{kinds: kinds, queue: make(chan *message, viewerQueue)}
-	if kinds&kindEvents != 0 {
-		v.queue = make(chan *message, viewerQueue+keptMessages)
-	}
 	s.viewers[v] = struct{}{}
 	p.viewers.Store(int32(len(s.viewers)))
 	p.watched.Store(true)
@@ -240,7 +256,7 @@ func (p *Page) leave(v *viewer) {
 
 // events serves the stream.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
-	kinds := kindEvents | kindScrape
+	kinds := kindOpened | kindEvents | kindScrape
 	if r.URL.Query().Has("rows") {
 		kinds = kindEvents | kindRows
 	}

@@ -188,6 +188,25 @@ func TestSlowViewer(t *testing.T) {
 	t.Fatal("the viewer that does not read is still there")
 }
 
+// Thousands of connections that end together drop nobody who reads.
+func TestManyEvents(t *testing.T) {
+	r := newRig(t, socket(1))
+	r.follow()
+	r.scrape()
+	stream := r.listen(served(r), "?rows", "")
+	stream.next("full")
+	for i := range 3000 {
+		r.source.sockets = append(r.source.sockets, socket(10+i))
+	}
+	r.scrape()
+	stream.next("rows")
+	r.source.sockets = r.source.sockets[:1]
+	r.scrape()
+	for range 3000 {
+		stream.next("ended")
+	}
+}
+
 func TestTooManyViewers(t *testing.T) {
 	r := newRig(t, socket(1))
 	r.scrape()

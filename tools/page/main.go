@@ -27,7 +27,7 @@ func main() {
 	}
 	collector := flag.String("collector", "../../_build/otelcol-tcpstats", "the distribution")
 	out := flag.String("out", "../../docs/images", "where the pictures go")
-	warm := flag.Duration("warm", 45*time.Second, "how long the load runs before the first picture")
+	warm := flag.Duration("warm", 25*time.Second, "how long the load runs before the first picture")
 	flag.Parse()
 	exit(inOwnNetwork(func() error { return screenshots(*collector, *out, *warm) }))
 }

@@ -84,7 +84,7 @@ let bannerSays = '';
 function banner() {
   const s = store.status;
   const chips = [];
-  if (!connected) chips.push([s ? 'the collector does not answer: trying again' : 'connecting…', 'off']);
+  if (!connected) chips.push(s ? ['the collector does not answer: trying again', 'off'] : ['connecting…', 'half']);
   if (s) {
     $('host').textContent = s.host;
     document.title = `${s.host} · tcpstats`;
