@@ -3,8 +3,12 @@ package receiver
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -74,4 +78,22 @@ func TestFullDumpsUntilNothingIsMissing(t *testing.T) {
 	r.scrapeOnce(t)
 	r.scrapeOnce(t)
 	assert.Greater(t, src.moved, 2, "none is missing")
+}
+
+// A shutdown while a scrape is being sent does not cost the last one.
+func TestTheLastScrapeWaitsForTheOneBefore(t *testing.T) {
+	cfg := groupConfig("tcp.role")
+	cfg.CollectionInterval = time.Hour
+	entered := make(chan struct{}, 10)
+	next := &refusing{refuse: func(pmetric.Metrics) error {
+		entered <- struct{}{}
+		time.Sleep(100 * time.Millisecond)
+		return nil
+	}}
+	r := newRig(t, cfg, next, &telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 5)}}})
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	<-entered
+	require.NoError(t, r.Shutdown(t.Context()))
+	points, _ := r.sums("tcp.count")
+	assert.Equal(t, 2, points)
 }

@@ -76,7 +76,7 @@ func TestShutdownLetsThePipelineTakeTheBatch(t *testing.T) {
 		close(next.release)
 	}()
 	require.NoError(t, r.Shutdown(context.Background()))
-	assert.Len(t, r.sink.AllMetrics(), 2, "the connections and the host's numbers of that scrape, and none of a later one")
+	assert.Len(t, r.sink.AllMetrics(), 4, "the connections and the host's numbers of that scrape and of the last one")
 	assert.Empty(t, r.logs.FilterMessage("the scrape is partial").All(), "a shutdown is no trouble to be told of")
 }
 

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -228,14 +229,27 @@ func (e *Engine) loop(ctx context.Context) {
 // finalGrace is how long the last scrape may take.
 const finalGrace = 2 * time.Second
 
-// scrapeLast makes the last scrape. A view that is still sending the one before
-// misses it.
+// sendGrace is how long the last scrape waits for views that are still sending the
+// one before: without it, they would miss the last.
+const sendGrace = time.Second
+
+// scrapeLast makes the last scrape. A view whose pipeline hangs misses it.
 func (e *Engine) scrapeLast() {
+	for until := time.Now().Add(sendGrace); e.sending() && time.Now().Before(until) && e.batches.Err() == nil; {
+		time.Sleep(sendGrace / 200)
+	}
 	ctx, cancel := context.WithTimeout(e.batches, finalGrace)
 	defer cancel()
 	for _, d := range e.scrape(ctx, FinalTick) {
 		d.view.toSend <- d.send
 	}
+}
+
+// sending reports whether any view is still sending a scrape.
+func (e *Engine) sending() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.views, func(v *viewing) bool { return v.busy })
 }
 
 // sourceChanged forgets the connections if another kind of source takes over: their

@@ -50,14 +50,14 @@ type space struct {
 	// selector's source reads.
 	namespace *netns.Namespace
 	source    source.Source // nil until it opens
-	cookie    uint64        // what tells it from others of its inode; 0: not known
+	cookie    uint64        // distinguishes it from others with its inode; 0: not known
 	place     netns.Place
 	sandboxed bool // the place's container is the sandbox of a pod
 	emptied   bool // it has no processes any more
 }
 
 // newSpace returns what there is to remember of a namespace in which, at the time
-// since, there was nothing yet; zero if nobody knows.
+// since, there was nothing yet; zero if that is not known.
 func (e *Engine) newSpace(since time.Time) *space {
 	sp := &space{}
 	sp.table = table.New(table.Options{

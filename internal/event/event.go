@@ -41,7 +41,7 @@ type Connection struct {
 	Role  tcp.Role
 	State tcp.State
 	// IsNew reports that the connection began while it could be seen to begin:
-	// its counters were 0 then. Of the others nobody knows what they did before.
+	// its counters were 0 then. What the others did before is not known.
 	IsNew bool
 }
 
@@ -65,7 +65,7 @@ type Details struct {
 }
 
 // Delta is how much counters grew. For a connection that the first dump found it
-// begins at zero: nobody knows what was before.
+// begins at zero: what was before is not known.
 type Delta struct {
 	BytesSent     uint64
 	BytesReceived uint64

@@ -35,7 +35,8 @@ func (t *Table) lost(c *Connection) {
 	}
 	t.finish(c, nil, false)
 	if !t.notified || c.place < 0 {
-		// Nobody remembers it. If notices begin, the one of its socket is of before.
+		// The table forgets it. If notices begin later, that of its socket must not be
+		// counted again.
 		if t.began.After(t.epoch) {
 			t.epoch = t.began
 		}
@@ -52,7 +53,8 @@ func (t *Table) lost(c *Connection) {
 }
 
 // evictAwaiting forgets the oldest quarter of those that a notice may still come
-// of. A notice of what was last active before they ended tells nothing new then.
+// of. From then on, a notice of a connection that was last active before they ended is
+// not counted.
 func (t *Table) evictAwaiting() {
 	old := t.endings.awaiting[:maxEndings/4]
 	for _, c := range old {

@@ -209,8 +209,8 @@ func connected(n *tcp.Notice) bool {
 }
 
 // withoutFINs takes the FINs off a notice's counters, of which each is a byte to
-// the kernel. The notice itself does not say whether they came, so: the peer's
-// has come if the last state tells it, or if our own was acknowledged; for
+// the kernel. The notice itself does not say whether they came. The peer's
+// has come if the last state shows it, or if our own was acknowledged; for
 // connections closed in order nearly always. It is one byte too many off where our
 // side was closed first and the peer's FIN came only after the kernel had shrunk
 // our socket to TIME_WAIT's size.

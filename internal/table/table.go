@@ -20,8 +20,8 @@ type Options struct {
 	// Boot is when the host was started.
 	Boot time.Time
 	// Since is when all that the first dump finds was known not to be there yet,
-	// as in a network namespace that came into being while we run; zero if nobody
-	// knows.
+	// as in a network namespace that was created while the engine runs; zero if
+	// that is not known.
 	Since time.Time
 	// Detailed keeps the Details of every connection; else only listeners, which
 	// are few, have them.
@@ -119,11 +119,11 @@ func New(opts Options) *Table {
 	}
 }
 
-// Notified tells the table whether it will be given a notice of every close.
+// Notified sets whether the table will be given a notice of every close.
 func (t *Table) Notified(yes bool) { t.notified = yes }
 
-// Begun reports whether there was a complete dump: before it, nobody knows what
-// is new.
+// Begun reports whether there was a complete dump. Before it, no connection can be
+// said to be new.
 func (t *Table) Begun() bool { return !t.complete.IsZero() }
 
 // Counts returns what was counted.
@@ -294,7 +294,7 @@ func (t *Table) establish(c *Connection) {
 
 // sure is how many of a sample's bytes received are payload for sure. The
 // kernel reads the state before the counters: a FIN that came in between is in
-// the counter, as a byte, before the state tells of it. Where a notice will
+// the counter, as a byte, before the state shows it. Where a notice will
 // have the last word, that byte waits for it, so that sums over connections are
 // exact in the end; they could not be lowered later.
 func (t *Table) sure(s *tcp.Socket) uint64 {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Order says which connections a limit keeps. Equals are told apart by their
+// Order says which connections a limit keeps. Ties are broken by their
 // totals, then by age (the older first), then by identity, so that the choice
 // does not flicker.
 type Order uint8
