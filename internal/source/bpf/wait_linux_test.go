@@ -15,18 +15,32 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/sourcetest"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // smallRing has room for a few dozen records, and wakes when a quarter is full.
 const smallRing = 64 << 10
 
-func closesInto(t testing.TB, ring int) *closes {
+// closesInto opens a stream of a network namespace in which nobody else's
+// connections end.
+func closesInto(t testing.TB, ring int) (*closes, *netns.Namespace) {
 	t.Helper()
-	c, err := opened(t).closes(ring)
+	ns := sourcetest.NewNamespace(t)
+	var s source.Source
+	err := ns.Do(func() (err error) {
+		s, err = Factory().Open(bg)
+		return err
+	})
+	skipWithout(t, err)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	c, err := s.(*Source).closes(ring)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, c.Close()) })
-	return c
+	return c, ns
 }
 
 // waiting calls Wait until it fails, and sends what it returns.
@@ -44,21 +58,30 @@ func waiting(c *closes) <-chan error {
 	return woken
 }
 
-// endSome opens and resets connections: each gives two records.
-func endSome(t testing.TB, n int) {
+// endSome opens and resets connections in a namespace: each gives two records.
+func endSome(t testing.TB, ns *netns.Namespace, n int) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	for range n {
-		client, err := net.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
-		server, err := l.Accept()
-		require.NoError(t, err)
-		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
-		require.NoError(t, client.Close())
-		require.NoError(t, server.Close())
-	}
-	require.NoError(t, l.Close())
+	require.NoError(t, ns.Do(func() error {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		for range n {
+			client, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return err
+			}
+			server, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(client.(*net.TCPConn).SetLinger(0), client.Close(), server.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 func drained(t testing.TB, c *closes) (n int) {
@@ -71,18 +94,18 @@ func drained(t testing.TB, c *closes) (n int) {
 
 // A few records wake nobody; a quarter of the ring does, again and again.
 func TestWaiting(t *testing.T) {
-	c := closesInto(t, smallRing)
+	c, ns := closesInto(t, smallRing)
 	woken := waiting(c)
 	quarter := smallRing / wakeShare / recordLen
 	for range 8 { // twice around the ring
-		endSome(t, quarter/4)
+		endSome(t, ns, quarter/4)
 		select {
 		case err := <-woken:
 			require.NoError(t, err)
 			t.Fatal("woken for a few records")
 		case <-time.After(50 * time.Millisecond):
 		}
-		endSome(t, quarter/4+2)
+		endSome(t, ns, quarter/4+2)
 		select {
 		case err := <-woken:
 			require.NoError(t, err)
@@ -104,15 +127,15 @@ func TestWaiting(t *testing.T) {
 
 // Records that were there before anybody waited count.
 func TestWaitingLate(t *testing.T) {
-	c := closesInto(t, smallRing)
-	endSome(t, smallRing/wakeShare/recordLen/2+2)
+	c, ns := closesInto(t, smallRing)
+	endSome(t, ns, smallRing/wakeShare/recordLen/2+2)
 	require.NoError(t, c.Wait())
 	require.NoError(t, c.Wait(), "nobody has drained it")
 	drained(t, c)
 }
 
 func TestClosingWakes(t *testing.T) {
-	c := closesInto(t, smallRing)
+	c, _ := closesInto(t, smallRing)
 	woken := waiting(c)
 	time.Sleep(20 * time.Millisecond)
 	require.NoError(t, c.Close())
@@ -129,11 +152,11 @@ func TestClosingWakes(t *testing.T) {
 }
 
 func TestDrainingAllocatesNothingPerRecord(t *testing.T) {
-	c := closesInto(t, ringLen)
-	endSome(t, 1)
+	c, ns := closesInto(t, ringLen)
+	endSome(t, ns, 1)
 	drained(t, c)
 	const records = 2 * 200
-	endSome(t, records/2)
+	endSome(t, ns, records/2)
 	// A visitor that stops leaves the rest to the next call; AllocsPerRun does not
 	// count the first.
 	enough := errors.New("enough")
@@ -226,8 +249,11 @@ func TestManyClosesAtOnce(t *testing.T) {
 	for deadline := time.Now().Add(5 * time.Second); told < n/callers*callers*2 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		drain()
 	}
-	assert.Zero(t, lost)
-	assert.Equal(t, n/callers*callers*2, told)
+	// What the kernel did not run the programs for is counted as lost, at most.
+	const ends = n / callers * callers * 2
+	assert.LessOrEqual(t, told, ends)
+	assert.GreaterOrEqual(t, uint64(told)+lost, uint64(ends))
+	assert.Less(t, lost, uint64(ends/1000))
 	t.Logf("%d connections, woken %d times", n, wakes)
 	if stats, err := c.objects.OnState.Stats(); err == nil {
 		t.Logf("the first program missed %d changes", stats.RecursionMisses)
@@ -241,7 +267,7 @@ func TestManyClosesAtOnce(t *testing.T) {
 // few seconds counts, beside those without a listener.
 func TestQuiet(t *testing.T) {
 	alone := quietest(t)
-	c := watched(t)
+	c, _ := closesInto(t, ringLen)
 	woken := waiting(c)
 	listening := quietest(t)
 	t.Logf("%d context switches a second, %d without a listener", listening, alone)
