@@ -43,6 +43,9 @@ type Message struct {
 	// Addresses are those of the name itself or of what it is an alias of. They are
 	// valid until the next message.
 	Addresses []Address
+	// Bare says that this is an error that does not repeat the question, as those of
+	// servers that could not read it.
+	Bare bool
 	// Partial says that the message ends before its last record, or has more records
 	// than are looked at.
 	Partial bool
@@ -56,7 +59,7 @@ type Message struct {
 // long as the question is.
 func (m *Message) Decode(b []byte) error {
 	m.Name, m.Addresses = m.Name[:0], m.Addresses[:0]
-	m.Partial, m.links, m.ttl, m.Type = false, 0, 1<<32-1, 0
+	m.Bare, m.Partial, m.links, m.ttl, m.Type = false, false, 0, 1<<32-1, 0
 	var p dnsmessage.Parser
 	header, err := p.Start(b)
 	if err != nil {
@@ -67,6 +70,10 @@ func (m *Message) Decode(b []byte) error {
 		return fmt.Errorf("%w: operation %d", errMalformed, header.OpCode)
 	}
 	question, err := p.Question()
+	if errors.Is(err, dnsmessage.ErrSectionDone) && m.Response && m.RCode != 0 {
+		m.Bare = true
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	}

@@ -18,6 +18,10 @@ const (
 	// maxNamesOfOne is how many names one address may have. Front ends of content
 	// networks have thousands; the latest are what matters.
 	maxNamesOfOne = 8
+	// rowsPerAddress and bytesPerAddress bound the memory: addresses have that many
+	// names, and bytes of names, on average.
+	rowsPerAddress  = 2
+	bytesPerAddress = 64
 	// maxHeldTries is how many addresses in use are passed over in search of one
 	// that can be given up.
 	maxHeldTries = 16
@@ -39,6 +43,7 @@ type Names struct {
 	newest int32 // list of addrs, by older and newer
 	oldest int32
 	used   int // rows
+	bytes  int // of the names in all rows
 	counts NamesCounts
 }
 
@@ -71,24 +76,37 @@ type row struct {
 	next                       int32
 }
 
-// NewNames returns names for at most so many addresses, and twice as many names.
+// NewNames returns names for at most so many addresses.
 func NewNames(limit int) *Names {
 	return &Names{limit: limit, index: make(map[[16]byte]int32), free: none, empty: none, newest: none, oldest: none}
 }
 
-// Add notes that a name was given an address at a time, for ttl. key is who asked:
-// a process or a network namespace, 0 if that is not known. name is copied.
-func (n *Names) Add(name []byte, address Address, key uint64, at time.Time) {
-	if unnamed(address.Addr) || len(name) == 0 {
+// Add notes that a name was given addresses at a time. key is who asked: a process
+// or a network namespace, 0 if that is not known. name is copied.
+func (n *Names) Add(name []byte, addresses []Address, key uint64, at time.Time) {
+	if len(name) == 0 {
 		return
 	}
-	life := min(max(address.TTL, minLife), maxLife)
-	now, until := at.UnixNano(), at.Add(life).UnixNano()
+	fresh := row{key: key}
+	fresh.first = at.UnixNano()
+	fresh.before, fresh.last = fresh.first, fresh.first
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	i, ok := n.index[address.Addr.As16()]
+	for _, a := range addresses {
+		if unnamed(a.Addr) {
+			continue
+		}
+		fresh.until = at.Add(min(max(a.TTL, minLife), maxLife)).UnixNano()
+		n.add(name, a.Addr.As16(), &fresh)
+	}
+}
+
+// add adds a row to an address. The row gets its name when it first needs one: the
+// addresses of one answer share it, and what is known already costs nothing.
+func (n *Names) add(name []byte, addr [16]byte, fresh *row) {
+	i, ok := n.index[addr]
 	if !ok {
-		if i, ok = n.take(address.Addr.As16()); !ok {
+		if i, ok = n.take(addr); !ok {
 			n.counts.Refused++
 			return
 		}
@@ -96,8 +114,8 @@ func (n *Names) Add(name []byte, address Address, key uint64, at time.Time) {
 		n.unlink(i)
 	}
 	n.link(i)
-	n.note(&n.addrs[i], name, key, now, until)
-	for n.used > 2*n.limit && n.evict() {
+	n.note(&n.addrs[i], name, fresh)
+	for (n.used > rowsPerAddress*n.limit || n.bytes > bytesPerAddress*n.limit) && n.evict() {
 	}
 }
 
@@ -108,49 +126,51 @@ func unnamed(a netip.Addr) bool {
 }
 
 // note adds the name to those of an address, or makes it the latest.
-func (n *Names) note(a *named, name []byte, key uint64, now, until int64) {
+func (n *Names) note(a *named, name []byte, fresh *row) {
 	count, oldest := 0, int32(none)
 	for i := a.rows; i != none; i = n.rows[i].next {
 		r := &n.rows[i]
-		if r.key == key && r.name == string(name) {
-			if now > r.last {
-				r.before, r.last = r.last, now
+		if r.name == string(name) {
+			if r.key == fresh.key {
+				r.again(fresh)
+				return
 			}
-			r.until = max(r.until, until)
-			return
+			fresh.name = r.name
 		}
 		count++
 		if oldest == none || r.last < n.rows[oldest].last {
 			oldest = i
 		}
 	}
-	// The same name under another key shares its bytes.
-	text := ""
-	for i := a.rows; i != none && text == ""; i = n.rows[i].next {
-		if n.rows[i].name == string(name) {
-			text = n.rows[i].name
-		}
+	if fresh.name == "" {
+		fresh.name = string(name)
 	}
-	if text == "" {
-		text = string(name)
-	}
-	fresh := row{name: text, key: key, first: now, before: now, last: now, until: until}
+	n.bytes += len(name)
 	if count >= maxNamesOfOne {
+		n.bytes -= len(n.rows[oldest].name)
 		fresh.next = n.rows[oldest].next
-		n.rows[oldest] = fresh
+		n.rows[oldest] = *fresh
 		return
 	}
 	fresh.next = a.rows
 	i := n.empty
 	if i != none {
 		n.empty = n.rows[i].next
-		n.rows[i] = fresh
+		n.rows[i] = *fresh
 	} else {
 		i = int32(len(n.rows))
-		n.rows = append(n.rows, fresh)
+		n.rows = append(n.rows, *fresh)
 	}
 	a.rows = i
 	n.used++
+}
+
+// again notes that the name was given once more.
+func (r *row) again(fresh *row) {
+	if fresh.last > r.last {
+		r.before, r.last = r.last, fresh.last
+	}
+	r.until = max(r.until, fresh.until)
 }
 
 // Lookup returns the name that an address was given for: of several the one that
@@ -286,6 +306,7 @@ func (n *Names) drop(i int32) {
 	delete(n.index, a.addr)
 	for j := a.rows; j != none; {
 		next := n.rows[j].next
+		n.bytes -= len(n.rows[j].name)
 		n.rows[j] = row{next: n.empty}
 		n.empty = j
 		n.used--
