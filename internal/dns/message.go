@@ -14,6 +14,7 @@ import (
 const (
 	maxRecords   = 512
 	maxAliases   = 16
+	maxPasses    = 4
 	maxAddresses = 64
 )
 
@@ -58,44 +59,59 @@ type Message struct {
 // Decode decodes a message. Of one that is cut short it takes what is there, as
 // long as the question is.
 func (m *Message) Decode(b []byte) error {
+	rest, err := m.question(b)
+	if err == nil {
+		m.answer(rest)
+	}
+	return err
+}
+
+// question decodes a message as far as its question, which costs next to nothing,
+// and returns the parser of the rest for answer: what comes after is for those who
+// have asked.
+func (m *Message) question(b []byte) (rest dnsmessage.Parser, err error) {
 	m.Name, m.Addresses = m.Name[:0], m.Addresses[:0]
 	m.Bare, m.Partial, m.links, m.ttl, m.Type = false, false, 0, 1<<32-1, 0
-	var p dnsmessage.Parser
-	header, err := p.Start(b)
+	header, err := rest.Start(b)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return rest, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	m.ID, m.Response, m.Truncated, m.RCode = header.ID, header.Response, header.Truncated, uint16(header.RCode)
 	if header.OpCode != 0 {
-		return fmt.Errorf("%w: operation %d", errMalformed, header.OpCode)
+		return rest, fmt.Errorf("%w: operation %d", errMalformed, header.OpCode)
 	}
-	question, err := p.Question()
+	question, err := rest.Question()
 	if errors.Is(err, dnsmessage.ErrSectionDone) && m.Response && m.RCode != 0 {
 		m.Bare = true
-		return nil
+		return rest, nil
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return rest, fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	if _, err := p.Question(); !errors.Is(err, dnsmessage.ErrSectionDone) {
-		return fmt.Errorf("%w: not one question", errMalformed)
+	if _, err := rest.Question(); !errors.Is(err, dnsmessage.ErrSectionDone) {
+		return rest, fmt.Errorf("%w: not one question", errMalformed)
 	}
 	m.Type = uint16(question.Type)
 	m.Name = appendName(m.Name, question.Name.Data[:question.Name.Length])
-	if !m.Response || question.Class != dnsmessage.ClassINET {
-		return nil
+	if question.Class == dnsmessage.ClassINET {
+		m.chain[0], m.links = question.Name, 1
+		lower(&m.chain[0])
 	}
-	m.chain[0], m.links = question.Name, 1
-	lower(&m.chain[0])
-	m.answers(p)
-	m.extend(p)
-	return nil
+	return rest, nil
+}
+
+// answer decodes what comes after the question.
+func (m *Message) answer(rest dnsmessage.Parser) {
+	if m.links > 0 && m.Response {
+		m.answers(rest)
+		m.extend(rest)
+	}
 }
 
 // answers follows the aliases. Servers give them in the order that they follow
 // each other, but need not: the section is read again as long as that brings more.
 func (m *Message) answers(start dnsmessage.Parser) {
-	for range maxAliases {
+	for range maxPasses {
 		m.Addresses = m.Addresses[:0]
 		links := m.links
 		if skipped := m.pass(start); !skipped || m.links == links {

@@ -179,7 +179,8 @@ func TestNamesMemory(t *testing.T) {
 		addresses int
 		name      func(i int) []byte
 	}{
-		"a name an address":         {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
+		"a name an address":         {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i%DefaultNames) }},
+		"two names an address":      {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
 		"four names an address":     {DefaultNames / 4, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
 		"the longest names":         {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "%01000d", i) }},
 		"too many names to be kept": {DefaultNames / 8, func(i int) []byte { return fmt.Appendf(nil, "%d.example", i) }},

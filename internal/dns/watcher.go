@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
 )
 
@@ -135,7 +137,8 @@ func (w *Watcher) Packet(p *packet.Packet) {
 // one takes a message. It reports whether it is one.
 func (w *Watcher) one(b []byte) bool {
 	m, s := &w.message, &w.segment
-	if err := m.Decode(b); err != nil {
+	rest, err := m.question(b)
+	if err != nil {
 		w.counts.Malformed++
 		return false
 	}
@@ -143,7 +146,7 @@ func (w *Watcher) one(b []byte) bool {
 	case !m.Response && s.Destination.Port() == Port:
 		w.query()
 	case m.Response && s.Source.Port() == Port:
-		w.answer()
+		w.answer(rest)
 	default:
 		w.counts.Malformed++
 		return false
@@ -192,7 +195,7 @@ func (w *Watcher) query() {
 	w.counts.Queries++
 }
 
-func (w *Watcher) answer() {
+func (w *Watcher) answer(rest dnsmessage.Parser) {
 	m, s, now := &w.message, &w.segment, w.current.Time
 	q := w.pending.find(exchange{client: s.Destination, server: s.Source, id: m.ID, protocol: s.Protocol})
 	switch {
@@ -207,6 +210,7 @@ func (w *Watcher) answer() {
 		return
 	}
 	q.answered = true
+	m.answer(rest)
 	w.counts.Answers++
 	if w.options.Names != nil && m.RCode == 0 && len(m.Addresses) > 0 {
 		w.options.Names.Add(m.Name, m.Addresses, q.key, now)
