@@ -22,6 +22,10 @@ const (
 	// names, and bytes of names, on average.
 	rowsPerAddress  = 2
 	bytesPerAddress = 64
+	// tolerance is how much later than a connection's opening its name may have been
+	// given: openings are known to some clock ticks, and captured packets are stamped
+	// a little late.
+	tolerance = 50 * time.Millisecond
 	// maxHeldTries is how many addresses in use are passed over in search of one
 	// that can be given up.
 	maxHeldTries = 16
@@ -186,6 +190,7 @@ func (n *Names) Lookup(addr netip.Addr, at time.Time, key uint64) string {
 	}
 	held := n.addrs[i].held > 0
 	best, bestKey, bestAsked := "", false, int64(0)
+	soon, soonest := "", int64(tolerance)
 	for j := n.addrs[i].rows; j != none; j = n.rows[j].next {
 		r := &n.rows[j]
 		asked := r.last
@@ -195,6 +200,9 @@ func (n *Names) Lookup(addr netip.Addr, at time.Time, key uint64) string {
 		if asked > now {
 			asked = r.first
 		}
+		if after := r.first - now; after > 0 && after <= soonest {
+			soon, soonest = r.name, after
+		}
 		if asked > now || r.until < now && !held {
 			continue
 		}
@@ -202,6 +210,9 @@ func (n *Names) Lookup(addr netip.Addr, at time.Time, key uint64) string {
 		if best == "" || same && !bestKey || same == bestKey && asked > bestAsked {
 			best, bestKey, bestAsked = r.name, same, asked
 		}
+	}
+	if best == "" {
+		return soon
 	}
 	return best
 }

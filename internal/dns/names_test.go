@@ -50,6 +50,17 @@ func TestNamesLast(t *testing.T) {
 	assert.Equal(t, "a.example", n.Lookup(addr, at(15), 0))
 }
 
+// Openings and packets are not stamped by the same clock.
+func TestNamesTolerance(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.1")
+	n := NewNames(10)
+	add(n, "a.example", "192.0.2.1", 60, 0, 10)
+	add(n, "b.example", "192.0.2.1", 60, 0, 11)
+	assert.Equal(t, "a.example", n.Lookup(addr, at(10).Add(-tolerance), 0))
+	assert.Empty(t, n.Lookup(addr, at(10).Add(-tolerance-1), 0))
+	assert.Equal(t, "a.example", n.Lookup(addr, at(11).Add(-1), 0))
+}
+
 func TestNamesExpire(t *testing.T) {
 	short, long := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	n := NewNames(10)
