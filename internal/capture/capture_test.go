@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,16 +22,20 @@ type kind struct {
 	rank    int
 	gives   Capabilities
 	here    Capabilities // what an opened one gives, if less
-	openErr error
+	openErr atomic.Value // a refusal
 	runErr  chan error
 	opened  int
 	closed  int
 }
 
+type refusal struct{ err error }
+
+func (k *kind) refuse(err error) { k.openErr.Store(refusal{err}) }
+
 func (k *kind) factory() Factory {
 	return Factory{Name: k.name, Rank: k.rank, Capabilities: k.gives, Open: func(context.Context, Options) (Engine, error) {
-		if k.openErr != nil {
-			return nil, k.openErr
+		if r, ok := k.openErr.Load().(refusal); ok && r.err != nil {
+			return nil, r.err
 		}
 		k.opened++
 		return opened{k}, nil
@@ -128,7 +133,7 @@ func TestChoice(t *testing.T) {
 
 func TestOpenTakesTheBest(t *testing.T) {
 	f := newFixture(Choice{Name: Auto})
-	f.best.openErr = errors.New("not permitted")
+	f.best.refuse(errors.New("not permitted"))
 	require.NoError(t, f.Open(t.Context()))
 	assert.Equal(t, "middle", f.Current())
 	assert.Equal(t, []string{">middle"}, f.changes)
@@ -152,14 +157,16 @@ func TestFallbackAndBack(t *testing.T) {
 		f := newFixture(Choice{Name: Auto})
 		stop := f.run(t)
 		time.Sleep(3 * time.Hour)
-		f.best.openErr = errors.New("gone")
+		synctest.Wait()
+		f.best.refuse(errors.New("gone"))
 		f.best.runErr <- errors.New("interface lost")
 		synctest.Wait()
 		assert.Equal(t, "middle", f.Current())
 		assert.Equal(t, []string{">best", "best>middle"}, f.changes)
 
 		time.Sleep(minRetry - time.Second)
-		f.best.openErr = nil
+		synctest.Wait()
+		f.best.refuse(nil)
 		assert.Equal(t, "middle", f.Current())
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -167,9 +174,10 @@ func TestFallbackAndBack(t *testing.T) {
 		assert.Equal(t, "packets are captured by best again", f.logs.All()[2].Message)
 
 		// Lost soon after it came back: the next return takes longer.
-		f.best.openErr = errors.New("gone")
+		f.best.refuse(errors.New("gone"))
 		f.best.runErr <- errors.New("interface lost")
-		f.best.openErr = nil
+		synctest.Wait()
+		f.best.refuse(nil)
 		time.Sleep(2*minRetry - time.Second)
 		synctest.Wait()
 		assert.Equal(t, "middle", f.Current())
@@ -193,7 +201,7 @@ func TestFallbackAndBack(t *testing.T) {
 func TestBetterInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Choice{Name: Auto})
-		f.best.openErr = errors.New("not permitted")
+		f.best.refuse(errors.New("not permitted"))
 		stop := f.run(t)
 		time.Sleep(time.Hour)
 		assert.Equal(t, []string{">middle"}, f.changes)
@@ -208,12 +216,13 @@ func TestNothingElse(t *testing.T) {
 		f := newFixture(Choice{Name: "middle"})
 		stop := f.run(t)
 		time.Sleep(2 * time.Hour)
-		f.middle.openErr = errors.New("not permitted")
+		synctest.Wait()
+		f.middle.refuse(errors.New("not permitted"))
 		f.middle.runErr <- errors.New("lost")
 		synctest.Wait()
 		assert.Empty(t, f.Current())
 		assert.Equal(t, []string{">middle", "middle>"}, f.changes)
-		f.middle.openErr = nil
+		f.middle.refuse(nil)
 		time.Sleep(minRetry + time.Second)
 		synctest.Wait()
 		assert.Equal(t, "middle", f.Current())

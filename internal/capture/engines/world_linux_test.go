@@ -2,7 +2,9 @@ package engines
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -84,6 +86,17 @@ func connect(a, b *place, name string, n int) {
 			ip addr add fd00:%d::%d/64 dev %s nodad
 			ip link set %s up`, n, i+1, name, n, i+1, name, name))
 	}
+	// Packets to an address that was not resolved yet wait, or are dropped.
+	eventually(a.t, "the other end answers", func() bool {
+		err := a.Do(func() error {
+			conn, err := net.DialTimeout("tcp", fmt.Sprintf("10.%d.0.2:1", n), time.Second)
+			if err == nil {
+				err = conn.Close()
+			}
+			return err
+		})
+		return errors.Is(err, unix.ECONNREFUSED)
+	})
 }
 
 // zone is what the test's server answers, and which names are aliases.
