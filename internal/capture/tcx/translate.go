@@ -12,6 +12,7 @@ const (
 	regContext = asm.R6 // struct __sk_buff
 	regA       = asm.R7 // the accumulator, 32 bits
 	regX       = asm.R8 // the index, 32 bits
+	regData    = asm.R9 // the packet's first byte, of as many as are known to be there
 )
 
 // struct __sk_buff of <linux/bpf.h>.
@@ -30,6 +31,10 @@ const (
 	stackScratch = stackLoad - 4*16
 )
 
+// maxHead is how many bytes a packet may be asked to begin with: headers are
+// always together.
+const maxHead = 64
+
 // maxOffset is how far into a packet a filter may look: what the verifier bears.
 const maxOffset = 0x7fff
 
@@ -42,16 +47,20 @@ const (
 // translator turns a filter into eBPF.
 type translator struct {
 	code asm.Instructions
-	at   int // the instruction of the filter that is translated
+	// head is how many bytes of the packet are known to be at regData.
+	head uint32
+	copy string // of the filter: a prefix of labels
+	at   int    // the instruction of the filter that is translated
 	// labels numbers the labels within an instruction.
 	labels int
 	next   string // label of the next instruction
 }
 
 // translate turns a filter into instructions that go to labelTake or to
-// labelRefuse.
+// labelRefuse. The filter is there twice: for packets whose beginning is where it
+// can be read at once, and for the others.
 func translate(filter []bpf.Instruction) (asm.Instructions, error) {
-	var t translator
+	t := translator{}
 	t.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
 	for _, i := range filter {
 		if load, ok := i.(bpf.LoadScratch); ok {
@@ -59,17 +68,57 @@ func translate(filter []bpf.Instruction) (asm.Instructions, error) {
 			t.emit(asm.StoreImm(asm.RFP, scratch(load.N), 0, asm.Word))
 		}
 	}
-	for i, instruction := range filter {
-		t.at, t.next = i, place(i)
-		if err := t.instruction(instruction); err != nil {
-			return nil, fmt.Errorf("instruction %d of the filter, %v: %w", i, instruction, err)
+	if head := headOf(filter); head > 0 {
+		t.emit(
+			asm.LoadMem(regData, regContext, skbData, asm.Word),
+			asm.LoadMem(asm.R3, regContext, skbDataEnd, asm.Word),
+			asm.Mov.Reg(asm.R4, regData),
+			asm.Add.Imm(asm.R4, int32(head)),
+			asm.JGT.Reg(asm.R4, asm.R3, "short 0"),
+		)
+		t.head = head
+		if err := t.all("whole", filter); err != nil {
+			return nil, err
 		}
+	}
+	t.head = 0
+	if err := t.all("short", filter); err != nil {
+		return nil, err
 	}
 	return t.code, nil
 }
 
+// headOf returns how many bytes a filter looks at that are always in the same
+// place.
+func headOf(filter []bpf.Instruction) (head uint32) {
+	for _, i := range filter {
+		switch i := i.(type) {
+		case bpf.LoadAbsolute:
+			head = max(head, min(i.Off, maxOffset)+uint32(i.Size))
+		case bpf.LoadMemShift:
+			head = max(head, min(i.Off, maxOffset)+1)
+		}
+	}
+	if head > maxHead {
+		return 0
+	}
+	return head
+}
+
+// all translates the filter once.
+func (t *translator) all(copy string, filter []bpf.Instruction) error {
+	t.copy = copy
+	for i, instruction := range filter {
+		t.at, t.next = i, t.place(i)
+		if err := t.instruction(instruction); err != nil {
+			return fmt.Errorf("instruction %d of the filter, %v: %w", i, instruction, err)
+		}
+	}
+	return nil
+}
+
 // place is the label of an instruction of the filter.
-func place(i int) string { return fmt.Sprintf("filter %d", i) }
+func (t *translator) place(i int) string { return fmt.Sprintf("%s %d", t.copy, i) }
 
 func scratch(n int) int16 { return int16(stackScratch + 4*n) }
 
@@ -122,7 +171,7 @@ func (t *translator) instruction(i bpf.Instruction) error {
 	case bpf.TXA:
 		t.emit(asm.Mov.Reg32(regA, regX))
 	case bpf.Jump:
-		t.emit(asm.Ja.Label(place(t.at + 1 + int(i.Skip))))
+		t.emit(asm.Ja.Label(t.place(t.at + 1 + int(i.Skip))))
 	case bpf.JumpIf:
 		return t.jump(i.Cond, i.SkipTrue, i.SkipFalse, func(op asm.JumpOp, to string) asm.Instruction { return op.Imm32(regA, int32(i.Val), to) })
 	case bpf.JumpIfX:
@@ -155,6 +204,11 @@ func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool
 	width, ok := map[int]asm.Size{1: asm.Byte, 2: asm.Half, 4: asm.Word}[size]
 	if !ok || offset > maxOffset-4 {
 		return fmt.Errorf("loads %d bytes at %d", size, offset)
+	}
+	if !indexed && offset+uint32(size) <= t.head {
+		t.emit(asm.LoadMem(to, regData, int16(offset), width))
+		t.order(to, size, width)
+		return nil
 	}
 	slow, done := t.label(), t.label()
 	if indexed {
@@ -189,11 +243,17 @@ func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool
 	)
 	t.next = done
 	if size == 1 {
-		t.emit(asm.Mov.Reg32(to, to))
-	} else {
+		t.emit(asm.Mov.Reg32(to, to)) // for the label
+	}
+	t.order(to, size, width)
+	return nil
+}
+
+// order turns a number from network order into the host's.
+func (t *translator) order(to asm.Register, size int, width asm.Size) {
+	if size > 1 {
 		t.emit(asm.HostTo(asm.BE, to, width))
 	}
-	return nil
 }
 
 func (t *translator) extension(e bpf.Extension) error {
@@ -237,9 +297,9 @@ func (t *translator) jump(test bpf.JumpTest, skipTrue, skipFalse uint8, make fun
 	if !ok {
 		return fmt.Errorf("test %d is not supported", test)
 	}
-	t.emit(make(op, place(t.at+1+int(skipTrue))))
+	t.emit(make(op, t.place(t.at+1+int(skipTrue))))
 	if skipFalse != 0 {
-		t.emit(asm.Ja.Label(place(t.at + 1 + int(skipFalse))))
+		t.emit(asm.Ja.Label(t.place(t.at + 1 + int(skipFalse))))
 	}
 	return nil
 }
