@@ -17,6 +17,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/filter"
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
 	"github.com/netpulse/tcpstatsreceiver/internal/dns"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
 )
 
 // Each engine sees the names that a host asks for, by each way there is.
@@ -27,8 +28,8 @@ func TestNames(t *testing.T) {
 }
 
 func testNames(t *testing.T, factory capture.Factory) {
-	host, resolver := newPlace(t), newPlace(t)
-	connect(host, resolver, "first", 71)
+	host, resolver := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, resolver, "first", 71)
 	serve(resolver, "[::]:53")
 	serve(host, "127.0.0.53:53")
 
@@ -47,7 +48,7 @@ func testNames(t *testing.T, factory capture.Factory) {
 	name := func(address string) string { return names.Lookup(addr(address), time.Now(), 0) }
 	becomes := func(address, want string) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%s is %s, not %q", address, want, name(address)), func() bool { return name(address) == want })
+		netnstest.Eventually(t, fmt.Sprintf("%s is %s, not %q", address, want, name(address)), func() bool { return name(address) == want })
 	}
 
 	ask(host, "udp", "10.71.0.2:53", "one.example.", mdns.TypeA)
@@ -70,10 +71,10 @@ func testNames(t *testing.T, factory capture.Factory) {
 	becomes("192.0.2.5", "local.example")
 
 	// An interface that comes later.
-	connect(host, resolver, "second", 72)
+	netnstest.Connect(host, resolver, "second", 72)
 	ask(host, "udp", "10.72.0.2:53", "later.example.", mdns.TypeA)
 	becomes("192.0.2.3", "later.example")
-	host.run("ip link del second")
+	host.Run("ip link del second")
 	ask(host, "udp", "10.71.0.2:53", "one.example.", mdns.TypeA)
 	becomes("192.0.2.1", "one.example")
 
@@ -90,7 +91,7 @@ func testNames(t *testing.T, factory capture.Factory) {
 	serve(host, "10.71.0.1:53")
 	before := watcher.Counts()
 	ask(resolver, "udp", "10.71.0.1:53", "edge.example.", mdns.TypeA)
-	eventually(t, "a query of others is seen", func() bool { return watcher.Counts().Foreign == 2 })
+	netnstest.Eventually(t, "a query of others is seen", func() bool { return watcher.Counts().Foreign == 2 })
 	before.Foreign = 2
 	assert.Equal(t, before, watcher.Counts())
 	assert.Equal(t, "www.example", name("192.0.2.2"))
@@ -115,8 +116,8 @@ func testNames(t *testing.T, factory capture.Factory) {
 func TestEngines(t *testing.T) {
 	for _, factory := range All() {
 		t.Run(factory.Name, func(t *testing.T) {
-			host, other := newPlace(t), newPlace(t)
-			connect(host, other, "first", 73)
+			host, other := netnstest.New(t), netnstest.New(t)
+			netnstest.Connect(host, other, "first", 73)
 			program, err := filter.Port(53)
 			require.NoError(t, err)
 			var engine capture.Engine
@@ -178,8 +179,8 @@ func TestEngines(t *testing.T) {
 func TestDrops(t *testing.T) {
 	for _, factory := range All() {
 		t.Run(factory.Name, func(t *testing.T) {
-			host, other := newPlace(t), newPlace(t)
-			connect(host, other, "first", 74)
+			host, other := netnstest.New(t), netnstest.New(t)
+			netnstest.Connect(host, other, "first", 74)
 			require.NoError(t, other.Do(func() error {
 				// Takes what is sent and never reads it, lest it be refused.
 				conn, err := net.ListenPacket("udp", ":53")
@@ -205,9 +206,9 @@ func TestDrops(t *testing.T) {
 				}
 				return conn.Close()
 			}))
-			eventually(t, "packets are dropped", func() bool { return engine.Stats().Dropped > 0 })
+			netnstest.Eventually(t, "packets are dropped", func() bool { return engine.Stats().Dropped > 0 })
 			release()
-			eventually(t, "the others are delivered", func() bool {
+			netnstest.Eventually(t, "the others are delivered", func() bool {
 				stats := engine.Stats()
 				return stats.Seen >= packets && stats.Delivered+stats.Dropped == stats.Seen
 			})
@@ -219,7 +220,7 @@ func TestDrops(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for _, factory := range All() {
 		t.Run(factory.Name, func(t *testing.T) {
-			host := newPlace(t)
+			host := netnstest.New(t)
 			err := host.Do(func() error {
 				engine, err := factory.Open(t.Context(), capture.Options{})
 				if err == nil {
