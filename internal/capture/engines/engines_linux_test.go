@@ -12,6 +12,7 @@ import (
 	mdns "github.com/miekg/dns"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/filter"
@@ -213,6 +214,21 @@ func TestDrops(t *testing.T) {
 				return stats.Seen >= packets && stats.Delivered+stats.Dropped == stats.Seen
 			})
 			t.Logf("%+v", engine.Stats())
+		})
+	}
+}
+
+// Without privileges the error says what to grant.
+func TestUnprivileged(t *testing.T) {
+	program, err := filter.Port(53)
+	require.NoError(t, err)
+	for _, factory := range All() {
+		t.Run(factory.Name, func(t *testing.T) {
+			netnstest.Unprivileged(t, func() {
+				_, err := factory.Open(t.Context(), capture.Options{Filter: program})
+				assert.ErrorIs(t, err, unix.EPERM)
+				assert.ErrorContains(t, err, map[string]string{"tcx": "grant CAP_BPF and CAP_NET_ADMIN", "tpacket_v3": "grant CAP_NET_RAW", "af_packet": "grant CAP_NET_RAW"}[factory.Name])
+			})
 		})
 	}
 }

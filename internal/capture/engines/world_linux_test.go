@@ -111,6 +111,9 @@ type running struct {
 	seen []packet.Packet // without data
 }
 
+// maxSeen is how many packets are kept.
+const maxSeen = 1000
+
 // run opens an engine in a namespace and runs it until the test ends.
 func run(p *netnstest.Place, factory capture.Factory, visit func(*packet.Packet)) *running {
 	p.T.Helper()
@@ -130,9 +133,11 @@ func run(p *netnstest.Place, factory capture.Factory, visit func(*packet.Packet)
 		ended <- r.Run(ctx, func(one *packet.Packet) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			bare := *one
-			bare.Data = nil
-			r.seen = append(r.seen, bare)
+			if len(r.seen) < maxSeen {
+				bare := *one
+				bare.Data = nil
+				r.seen = append(r.seen, bare)
+			}
 			visit(one)
 		})
 	}()
