@@ -16,7 +16,7 @@ const (
 	attrHeader    = 4
 
 	messageError = 2
-	conntrackNew = 1<<8 | 0 // NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
+	conntrackNew = 1 << 8   // NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
 	conntrackGet = 1<<8 | 1 // IPCTNL_MSG_CT_GET
 
 	flagRequest = 1
