@@ -33,20 +33,28 @@ func flood(b *testing.B, host, other *netnstest.Place, port int) (fd int) {
 }
 
 // What each engine adds to a packet on its way from one end of a pair of interfaces
-// to the other, of which the first is watched: what "none" takes is the packet's
+// to the other, of which the first (out) or the second (in) is watched: what "none" takes is the packet's
 // own. The least of many times is what a machine that does other things as well has
 // to say.
 func BenchmarkPackets(b *testing.B) {
 	factories := append([]capture.Factory{{Name: "none"}}, All()...)
-	for what, port := range map[string]int{"other": 9999, "DNS": 53} {
+	for _, way := range []struct {
+		name string
+		port int
+		in   bool
+	}{{"other out", 9999, false}, {"other in", 9999, true}, {"DNS out", 53, false}, {"DNS in", 53, true}} {
 		for _, factory := range factories {
-			b.Run(what+"/"+factory.Name, func(b *testing.B) {
+			b.Run(way.name+"/"+factory.Name, func(b *testing.B) {
 				host, other := netnstest.New(b), netnstest.New(b)
 				netnstest.Connect(host, other, "first", 76)
-				fd := flood(b, host, other, port)
+				fd := flood(b, host, other, way.port)
 				if factory.Open != nil {
 					watcher := dns.NewWatcher(dns.Options{Names: dns.NewNames(dns.DefaultNames)})
-					run(host, factory, func(p *packet.Packet) { watcher.Packet(p) })
+					watched := host
+					if way.in {
+						watched = other
+					}
+					run(watched, factory, func(p *packet.Packet) { watcher.Packet(p) })
 				}
 				data := make([]byte, 100)
 				const batch = 500
