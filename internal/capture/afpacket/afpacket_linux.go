@@ -97,18 +97,23 @@ func (e *engine) Capabilities() capture.Capabilities { return capabilities }
 
 // Run implements capture.Engine.
 func (e *engine) Run(ctx context.Context, visit func(*packet.Packet)) error {
-	defer e.socket.Wake(ctx)()
-	var p packet.Packet
+	defer e.socket.Until(ctx)()
+	var (
+		p      packet.Packet
+		n      int
+		failed error
+	)
+	receive := func() bool {
+		n, failed = e.receive()
+		return n > 0 || failed != nil
+	}
 	for ctx.Err() == nil {
-		n, err := e.receive()
-		if err != nil {
-			return err
+		done, err := e.socket.Wait(receive)
+		if err := errors.Join(err, failed); err != nil {
+			return fmt.Errorf("read packets: %w", err)
 		}
-		if n == 0 {
-			if err := e.socket.Wait(ctx); err != nil {
-				return err
-			}
-			continue
+		if done {
+			break
 		}
 		for i := range n {
 			// With MSG_TRUNC the length is that of the packet, not of what was read.
@@ -151,7 +156,7 @@ func (e *engine) receive() (n int, err error) {
 		case unix.EINTR, unix.ENETDOWN: // of one interface; the others go on
 			continue
 		}
-		return 0, fmt.Errorf("read packets: recvmmsg: %w", errno)
+		return 0, fmt.Errorf("recvmmsg: %w", errno)
 	}
 }
 

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,8 +17,8 @@ import (
 // come as well, without their link headers.
 type Socket struct {
 	// FD is the descriptor, which does not block.
-	FD   int
-	wake Waker
+	FD int
+	Poller
 
 	mu            sync.Mutex
 	seen, dropped uint64
@@ -46,16 +45,17 @@ func Open(ip []bpf.Instruction) (*Socket, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	s := &Socket{FD: fd}
+	poller, err := NewPoller(fd, "packet socket")
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{FD: fd, Poller: poller}
 	code := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
 		code[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach the filter to a packet socket: %w", err), s.Close())
-	}
-	if s.wake, err = NewWaker(); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -69,29 +69,6 @@ func (s *Socket) Bind() error {
 	return nil
 }
 
-// Wait waits until there are packets or ctx is done. Whoever waits has called Wake
-// with ctx.
-func (s *Socket) Wait(ctx context.Context) error {
-	events, err := s.wake.Wait(ctx, s.FD)
-	if err != nil {
-		return fmt.Errorf("wait for packets: %w", err)
-	}
-	if events&(unix.POLLERR|unix.POLLNVAL) != 0 {
-		code, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_ERROR)
-		// An interface that goes down is an error to whoever waits; others go on.
-		if err == nil && code != 0 && unix.Errno(code) != unix.ENETDOWN {
-			err = unix.Errno(code)
-		}
-		if err != nil {
-			return fmt.Errorf("wait for packets: %w", err)
-		}
-	}
-	return nil
-}
-
-// Wake ends Wait when ctx is done. stop is to be called when nobody waits any more.
-func (s *Socket) Wake(ctx context.Context) (stop func()) { return s.wake.On(ctx) }
-
 // Statistics returns how many packets have passed the filter, and how many of those
 // were dropped for want of room. The kernel forgets its numbers once they are read.
 func (s *Socket) Statistics() (seen, dropped uint64) {
@@ -103,14 +80,6 @@ func (s *Socket) Statistics() (seen, dropped uint64) {
 		s.dropped += uint64(stats.Drops)
 	}
 	return s.seen, s.dropped
-}
-
-// Close closes the socket.
-func (s *Socket) Close() error {
-	if err := errors.Join(unix.Close(s.FD), s.wake.Close()); err != nil {
-		return fmt.Errorf("close a packet socket: %w", err)
-	}
-	return nil
 }
 
 // Direction turns a packet's type, sll_pkttype of packet(7), into its direction.

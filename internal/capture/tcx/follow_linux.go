@@ -1,7 +1,6 @@
 package tcx
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,9 +12,9 @@ import (
 
 // interfaces follows the interfaces of one network namespace.
 type interfaces struct {
-	fd   int
-	wake socket.Waker
-	buf  []byte
+	fd     int
+	poller socket.Poller
+	buf    []byte
 }
 
 // openInterfaces follows those of the calling thread's namespace.
@@ -24,10 +23,11 @@ func openInterfaces() (*interfaces, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	f := &interfaces{fd: fd, buf: make([]byte, 32<<10)}
-	if f.wake, err = socket.NewWaker(); err != nil {
-		return nil, errors.Join(err, f.close())
+	poller, err := socket.NewPoller(fd, "netlink socket")
+	if err != nil {
+		return nil, err
 	}
+	f := &interfaces{fd: fd, poller: poller, buf: make([]byte, 32<<10)}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow interfaces: %w", err), f.close())
 	}
@@ -46,31 +46,32 @@ func (f *interfaces) ask() error {
 	return nil
 }
 
-// read visits what has happened to interfaces, and waits for something to happen
-// until ctx is done. done reports that a list has come to its end.
-func (f *interfaces) read(ctx context.Context, visit func(change)) (done bool, err error) {
-	for ctx.Err() == nil {
-		n, _, err := unix.Recvfrom(f.fd, f.buf, unix.MSG_TRUNC)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			if _, err := f.wake.Wait(ctx, f.fd); err != nil {
-				return false, fmt.Errorf("follow interfaces: %w", err)
+// read visits what has happened to interfaces, and waits for something to happen.
+// listed reports that a list has come to its end, done that the waiting was ended.
+func (f *interfaces) read(visit func(change)) (listed, done bool, err error) {
+	var (
+		n      int
+		failed error
+	)
+	done, err = f.poller.Wait(func() bool {
+		for {
+			n, _, failed = unix.Recvfrom(f.fd, f.buf, unix.MSG_TRUNC)
+			if !errors.Is(failed, unix.EINTR) {
+				return !errors.Is(failed, unix.EAGAIN)
 			}
-			continue
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.ENOBUFS), err == nil && n > len(f.buf):
-			// Something was missed.
-			if err := f.ask(); err != nil {
-				return false, err
-			}
-			continue
-		case err != nil:
-			return false, fmt.Errorf("follow interfaces: %w", err)
 		}
-		return changes(f.buf[:n], visit)
+	})
+	switch {
+	case done:
+		return false, true, nil
+	case errors.Is(failed, unix.ENOBUFS), err == nil && failed == nil && n > len(f.buf):
+		// Something was missed.
+		return false, false, f.ask()
+	case err != nil || failed != nil:
+		return false, false, fmt.Errorf("follow interfaces: %w", errors.Join(err, failed))
 	}
-	return false, nil
+	listed, err = changes(f.buf[:n], visit)
+	return listed, false, err
 }
 
-func (f *interfaces) close() error { return errors.Join(unix.Close(f.fd), f.wake.Close()) }
+func (f *interfaces) close() error { return f.poller.Close() }

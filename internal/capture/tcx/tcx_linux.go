@@ -83,10 +83,10 @@ func (e *engine) open(ctx context.Context) (err error) {
 	if err := e.interfaces.ask(); err != nil {
 		return err
 	}
-	for done := false; !done; {
+	for listed := false; !listed; {
 		var failed error
 		// We are in the namespace already.
-		done, err = e.interfaces.read(ctx, func(c change) { failed = errors.Join(failed, e.change(c)) })
+		listed, _, err = e.interfaces.read(func(c change) { failed = errors.Join(failed, e.change(c)) })
 		if err := errors.Join(err, failed, ctx.Err()); err != nil {
 			return err
 		}
@@ -200,16 +200,17 @@ func (e *engine) Run(ctx context.Context, visit func(*packet.Packet)) error {
 
 // follow attaches to interfaces that come, until ctx is done.
 func (e *engine) follow(ctx context.Context) error {
-	defer e.interfaces.wake.On(ctx)()
-	for ctx.Err() == nil {
+	defer e.interfaces.poller.Until(ctx)()
+	for {
 		var all []change
-		if _, err := e.interfaces.read(ctx, func(c change) { all = append(all, c) }); err != nil {
+		_, done, err := e.interfaces.read(func(c change) { all = append(all, c) })
+		if done || err != nil {
 			return err
 		}
 		if len(all) == 0 {
 			continue
 		}
-		err := e.options.In(func() (err error) {
+		err = e.options.In(func() (err error) {
 			for _, c := range all {
 				err = errors.Join(err, e.change(c))
 			}
@@ -219,7 +220,6 @@ func (e *engine) follow(ctx context.Context) error {
 			return explain(err)
 		}
 	}
-	return nil
 }
 
 // read visits packets until ctx is done.

@@ -88,23 +88,24 @@ func (e *engine) Capabilities() capture.Capabilities { return capabilities }
 
 // Run implements capture.Engine.
 func (e *engine) Run(ctx context.Context, visit func(*packet.Packet)) error {
-	defer e.socket.Wake(ctx)()
+	defer e.socket.Until(ctx)()
 	var p packet.Packet
 	count := func(p *packet.Packet) {
 		e.delivered.Add(1)
 		e.bytes.Add(uint64(p.Length))
 		visit(p)
 	}
+	handedOver := func() bool { return atomic.LoadUint32(e.status(e.next))&unix.TP_STATUS_USER != 0 }
 	for ctx.Err() == nil {
-		status := e.status(e.next)
-		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
-			if err := e.socket.Wait(ctx); err != nil {
-				return err
-			}
-			continue
+		done, err := e.socket.Wait(handedOver)
+		if err != nil {
+			return fmt.Errorf("wait for packets: %w", err)
 		}
-		_, err := walk(e.block(e.next), &p, count)
-		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
+		if done {
+			break
+		}
+		_, err = walk(e.block(e.next), &p, count)
+		atomic.StoreUint32(e.status(e.next), unix.TP_STATUS_KERNEL)
 		e.next = (e.next + 1) % blocks
 		if err != nil {
 			return fmt.Errorf("read packets: %w", err)
