@@ -218,17 +218,39 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// Without privileges the error says what to grant.
-func TestUnprivileged(t *testing.T) {
+// The privileges that the documentation names are enough, and without them the
+// error says what to grant.
+func TestPrivileges(t *testing.T) {
 	program, err := filter.Port(53)
 	require.NoError(t, err)
+	needs := map[string]struct {
+		capabilities []int
+		advice       string
+	}{
+		"tcx":        {[]int{unix.CAP_BPF, unix.CAP_NET_ADMIN}, "grant CAP_BPF and CAP_NET_ADMIN"},
+		"tpacket_v3": {[]int{unix.CAP_NET_RAW}, "grant CAP_NET_RAW"},
+		"af_packet":  {[]int{unix.CAP_NET_RAW}, "grant CAP_NET_RAW"},
+	}
 	for _, factory := range All() {
 		t.Run(factory.Name, func(t *testing.T) {
-			netnstest.Unprivileged(t, func() {
-				_, err := factory.Open(t.Context(), capture.Options{Filter: program})
-				assert.ErrorIs(t, err, unix.EPERM)
-				assert.ErrorContains(t, err, map[string]string{"tcx": "grant CAP_BPF and CAP_NET_ADMIN", "tpacket_v3": "grant CAP_NET_RAW", "af_packet": "grant CAP_NET_RAW"}[factory.Name])
-			})
+			host := netnstest.New(t)
+			open := func() (capture.Engine, error) {
+				return factory.Open(t.Context(), capture.Options{Filter: program, Do: host.Do})
+			}
+			require.NoError(t, host.Do(func() error {
+				netnstest.WithOnly(t, nil, func() {
+					_, err := open()
+					assert.ErrorIs(t, err, unix.EPERM)
+					assert.ErrorContains(t, err, needs[factory.Name].advice)
+				})
+				netnstest.WithOnly(t, needs[factory.Name].capabilities, func() {
+					engine, err := open()
+					if assert.NoError(t, err) {
+						assert.NoError(t, engine.Close())
+					}
+				})
+				return nil
+			}))
 		})
 	}
 }

@@ -35,13 +35,13 @@ const (
 )
 
 // program makes the program for one direction and kind of link.
-func program(ip []bpf.Instruction, direction packet.Direction, link packet.Link, ring, counts int) (asm.Instructions, error) {
+func program(ip []bpf.Instruction, direction packet.Direction, link packet.Link, ring, counts int, plain bool) (asm.Instructions, error) {
 	linked, err := filter.ForLink(link, ip)
 	if err != nil {
 		return nil, err
 	}
 	code := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
-	translated, err := translate(linked)
+	translated, err := translate(linked, plain)
 	if err != nil {
 		return nil, err
 	}

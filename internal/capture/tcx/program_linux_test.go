@@ -16,7 +16,7 @@ import (
 )
 
 // loaded loads a program and returns it with its counters.
-func loaded(t testing.TB, ip []bpf.Instruction, link packet.Link) (*ebpf.Program, *ebpf.Map) {
+func loaded(t testing.TB, ip []bpf.Instruction, link packet.Link, plain bool) (*ebpf.Program, *ebpf.Map) {
 	t.Helper()
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: ringLen})
 	if errors.Is(err, unix.EPERM) {
@@ -25,7 +25,7 @@ func loaded(t testing.TB, ip []bpf.Instruction, link packet.Link) (*ebpf.Program
 	require.NoError(t, err)
 	counts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8 * counters, MaxEntries: 1})
 	require.NoError(t, err)
-	p, err := load(ip, hook{packet.Outbound, link}, ring.FD(), counts.FD())
+	p, err := loadAs(ip, hook{packet.Outbound, link}, ring.FD(), counts.FD(), plain)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, errors.Join(p.Close(), ring.Close(), counts.Close())) })
 	return p, counts
@@ -51,7 +51,8 @@ func TestTranslatedPort(t *testing.T) {
 	require.NoError(t, err)
 	vm, err := bpf.NewVM(linked)
 	require.NoError(t, err)
-	p, counts := loaded(t, ip, packet.Ethernet)
+	p, counts := loaded(t, ip, packet.Ethernet, false)
+	plain, plainCounts := loaded(t, ip, packet.Ethernet, true)
 	random := rand.New(rand.NewPCG(7, 8))
 	took := 0
 	for range 3000 {
@@ -84,6 +85,7 @@ func TestTranslatedPort(t *testing.T) {
 		want, err := vm.Run(data)
 		require.NoError(t, err)
 		require.Equal(t, want > 0, takes(t, p, counts, data), "%x", data)
+		require.Equal(t, want > 0, takes(t, plain, plainCounts, data), "%x", data)
 		if want > 0 {
 			took++
 		}
@@ -142,12 +144,14 @@ func TestTranslate(t *testing.T) {
 			}
 			want, err := vm.Run(data)
 			require.NoError(t, err)
-			p, counts := loaded(t, ip, packet.Raw)
-			assert.Equal(t, want > 0, takes(t, p, counts, data))
+			for _, plain := range []bool{false, true} {
+				p, counts := loaded(t, ip, packet.Raw, plain)
+				assert.Equal(t, want > 0, takes(t, p, counts, data), "plain: %t", plain)
+			}
 		})
 	}
 	// The user-space machine does not have this one.
-	p, counts := loaded(t, append([]bpf.Instruction{bpf.LoadConstant{Dst: bpf.RegA, Val: 1}, bpf.NegateA{}}, check(1<<32-1)...), packet.Raw)
+	p, counts := loaded(t, append([]bpf.Instruction{bpf.LoadConstant{Dst: bpf.RegA, Val: 1}, bpf.NegateA{}}, check(1<<32-1)...), packet.Raw, false)
 	assert.True(t, takes(t, p, counts, data))
 	for _, refused := range [][]bpf.Instruction{
 		{bpf.LoadExtension{Num: bpf.ExtRand}, bpf.RetA{}},
@@ -155,7 +159,7 @@ func TestTranslate(t *testing.T) {
 		{bpf.LoadAbsolute{Off: 0, Size: 3}, bpf.RetA{}},
 		{bpf.RawInstruction{}},
 	} {
-		_, err := translate(refused)
+		_, err := translate(refused, false)
 		require.Error(t, err)
 	}
 }
@@ -169,15 +173,17 @@ func BenchmarkProgram(b *testing.B) {
 	for name, test := range map[string]struct {
 		ip             []bpf.Instruction
 		link           packet.Link
+		plain          bool
 		protocol, port byte
 	}{
-		"nothing":        {nothing, packet.Raw, 6, 80},
-		"TCP to port 80": {ip, packet.Ethernet, 6, 80},
-		"ICMP":           {ip, packet.Ethernet, 1, 0},
-		"UDP to port 53": {ip, packet.Ethernet, 17, 53},
+		"nothing":               {nothing, packet.Raw, false, 6, 80},
+		"TCP to port 80":        {ip, packet.Ethernet, false, 6, 80},
+		"TCP to port 80, plain": {ip, packet.Ethernet, true, 6, 80},
+		"ICMP":                  {ip, packet.Ethernet, false, 1, 0},
+		"UDP to port 53":        {ip, packet.Ethernet, false, 17, 53},
 	} {
 		b.Run(name, func(b *testing.B) {
-			p, _ := loaded(b, test.ip, test.link)
+			p, _ := loaded(b, test.ip, test.link, test.plain)
 			data := make([]byte, 80)
 			data[12], data[14], data[23], data[37] = 8, 0x45, test.protocol, test.port
 			const repeat = 1_000_000

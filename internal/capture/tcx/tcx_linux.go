@@ -153,8 +153,19 @@ func (e *engine) program(h hook) (*ebpf.Program, error) {
 	return p, err
 }
 
+// load loads the program for a hook.
 func load(filter []bpf.Instruction, h hook, ring, counts int) (*ebpf.Program, error) {
-	code, err := program(filter, h.direction, h.link, ring, counts)
+	p, err := loadAs(filter, h, ring, counts, false)
+	var refused *ebpf.VerifierError
+	if errors.As(err, &refused) {
+		// Without CAP_PERFMON.
+		p, err = loadAs(filter, h, ring, counts, true)
+	}
+	return p, err
+}
+
+func loadAs(filter []bpf.Instruction, h hook, ring, counts int, plain bool) (*ebpf.Program, error) {
+	code, err := program(filter, h.direction, h.link, ring, counts, plain)
 	if err != nil {
 		return nil, err
 	}

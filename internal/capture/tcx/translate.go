@@ -49,8 +49,11 @@ type translator struct {
 	code asm.Instructions
 	// head is how many bytes of the packet are known to be at regData.
 	head uint32
-	copy string // of the filter: a prefix of labels
-	at   int    // the instruction of the filter that is translated
+	// plain: no pointer is added up with a number that is not known beforehand, which
+	// the verifier allows those with CAP_PERFMON alone.
+	plain bool
+	copy  string // of the filter: a prefix of labels
+	at    int    // the instruction of the filter that is translated
 	// labels numbers the labels within an instruction.
 	labels int
 	next   string // label of the next instruction
@@ -58,9 +61,10 @@ type translator struct {
 
 // translate turns a filter into instructions that go to labelTake or to
 // labelRefuse. The filter is there twice: for packets whose beginning is where it
-// can be read at once, and for the others.
-func translate(filter []bpf.Instruction) (asm.Instructions, error) {
-	t := translator{}
+// can be read at once, and for the others. One that is plain is a little slower, and
+// needs fewer privileges.
+func translate(filter []bpf.Instruction, plain bool) (asm.Instructions, error) {
+	t := translator{plain: plain}
 	t.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
 	for _, i := range filter {
 		if load, ok := i.(bpf.LoadScratch); ok {
@@ -210,25 +214,13 @@ func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool
 		t.order(to, size, width)
 		return nil
 	}
-	slow, done := t.label(), t.label()
+	done := t.label()
 	if indexed {
 		t.emit(asm.JGT.Imm(regX, int32(maxOffset-4-offset), labelRefuse))
 	}
-	t.emit(
-		asm.LoadMem(asm.R2, regContext, skbData, asm.Word),
-		asm.LoadMem(asm.R3, regContext, skbDataEnd, asm.Word),
-	)
-	if indexed {
-		t.emit(asm.Add.Reg(asm.R2, regX))
+	if !indexed || !t.plain {
+		t.direct(to, offset, size, width, indexed, done)
 	}
-	t.emit(
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, int32(offset)+int32(size)),
-		asm.JGT.Reg(asm.R4, asm.R3, slow),
-		asm.LoadMem(to, asm.R2, int16(offset), width),
-		asm.Ja.Label(done),
-	)
-	t.next = slow
 	t.emit(asm.Mov.Reg(asm.R1, regContext), asm.Mov.Imm(asm.R2, int32(offset)))
 	if indexed {
 		t.emit(asm.Add.Reg(asm.R2, regX))
@@ -247,6 +239,27 @@ func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool
 	}
 	t.order(to, size, width)
 	return nil
+}
+
+// direct reads bytes that are where they can be read at once, and goes to done; for
+// the others it goes on with what comes next.
+func (t *translator) direct(to asm.Register, offset uint32, size int, width asm.Size, indexed bool, done string) {
+	slow := t.label()
+	t.emit(
+		asm.LoadMem(asm.R2, regContext, skbData, asm.Word),
+		asm.LoadMem(asm.R3, regContext, skbDataEnd, asm.Word),
+	)
+	if indexed {
+		t.emit(asm.Add.Reg(asm.R2, regX))
+	}
+	t.emit(
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, int32(offset)+int32(size)),
+		asm.JGT.Reg(asm.R4, asm.R3, slow),
+		asm.LoadMem(to, asm.R2, int16(offset), width),
+		asm.Ja.Label(done),
+	)
+	t.next = slow
 }
 
 // order turns a number from network order into the host's.
