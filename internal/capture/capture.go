@@ -46,8 +46,8 @@ type Capture struct {
 	closed  map[string]Stats // of the engines that were in use, by name
 }
 
-// New returns a capture that has opened nothing yet. onChange is told of each
-// change; a name is empty where there is no engine.
+// New returns a capture that has opened nothing yet. onChange is called
+// for each change; a name is empty where there is no engine.
 func New(factories []Factory, choice Choice, options Options, log *zap.Logger, onChange func(from, to string)) *Capture {
 	wanted, unfit := choice.among(factories)
 	return &Capture{
@@ -115,8 +115,8 @@ func (c *Capture) Run(ctx context.Context, visit func(*packet.Packet)) {
 	}
 }
 
-// runFor runs the engine in use, until a better one is due to be tried if there
-// may be one.
+// runFor runs the engine in use. If a better one exists, it returns when that is to
+// be tried.
 func (c *Capture) runFor(ctx context.Context, visit func(*packet.Packet)) error {
 	if len(c.betterThan(c.factory.Rank)) > 0 {
 		var cancel context.CancelFunc

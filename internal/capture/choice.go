@@ -17,7 +17,7 @@ type Choice struct {
 	Require Capabilities
 }
 
-// Check tells, without opening anything, whether the choice can be met by the
+// Check reports, without opening anything, whether the choice can be met by the
 // given engines at their best.
 func (c Choice) Check(factories []Factory) error {
 	if c.Name != Auto && !slices.ContainsFunc(factories, func(f Factory) bool { return f.Name == c.Name }) {

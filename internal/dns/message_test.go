@@ -210,8 +210,8 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// The dearest message there is: as many records as fit, each of which is looked at
-// again for each alias.
+// The most expensive message: as many records as fit, with the aliases in reverse
+// order, so that the records are read several times.
 func BenchmarkMessageHostile(b *testing.B) {
 	var lines []string
 	for i := range 30 {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// DefaultNames is how many addresses [Names] remembers unless told otherwise.
+// DefaultNames is how many addresses [Names] remembers by default.
 const DefaultNames = 100_000
 
 const (
 	// minLife is how long a name is remembered at least: programs keep addresses
 	// for longer than the TTL allows.
 	minLife = 30 * time.Minute
-	// maxLife is the longest TTL that is believed (RFC 8767 §4).
+	// maxLife caps TTLs, as RFC 8767 §4 recommends.
 	maxLife = 7 * 24 * time.Hour
 	// maxNamesOfOne is how many names one address may have. Front ends of content
 	// networks have thousands; the latest are what matters.
@@ -57,7 +57,7 @@ type NamesCounts struct {
 	Addresses int
 	// Evicted is how many addresses lost their names because there were too many.
 	Evicted uint64
-	// Refused is how many names were not remembered since all addresses were in use.
+	// Refused is how many names were not stored because all addresses were in use.
 	Refused uint64
 }
 
@@ -85,8 +85,8 @@ func NewNames(limit int) *Names {
 	return &Names{limit: limit, index: make(map[[16]byte]int32), free: none, empty: none, newest: none, oldest: none}
 }
 
-// Add notes that a name was given addresses at a time. key is who asked: a process
-// or a network namespace, 0 if that is not known. name is copied.
+// Add notes that a name was given addresses at a time. key identifies
+// the process or network namespace that asked, 0 if it is not known. name is copied.
 func (n *Names) Add(name []byte, addresses []Address, key uint64, at time.Time) {
 	if len(name) == 0 {
 		return
@@ -123,8 +123,8 @@ func (n *Names) add(name []byte, addr [16]byte, fresh *row) {
 	}
 }
 
-// unnamed tells whether a name for the address would mislead: block lists give
-// 0.0.0.0 and 127.0.0.1 for what they block.
+// unnamed reports whether a name for the address would mislead: resolvers with block
+// lists answer 0.0.0.0 or 127.0.0.1 for blocked names.
 func unnamed(a netip.Addr) bool {
 	return !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()
 }
@@ -238,8 +238,8 @@ func (n *Names) Release(addr netip.Addr) {
 	}
 }
 
-// Expire forgets what has expired, as far as it was asked for longest ago. It is to
-// be called now and then; without it nothing is wrong but the memory in use.
+// Expire drops expired names, starting with those that were asked for longest ago.
+// Calling it now and then keeps the memory in use small; results do not depend on it.
 func (n *Names) Expire(at time.Time) {
 	now := at.UnixNano()
 	n.mu.Lock()

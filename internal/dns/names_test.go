@@ -37,8 +37,7 @@ func TestNamesLast(t *testing.T) {
 	assert.Equal(t, "b.example", n.Lookup(netip.MustParseAddr("::ffff:192.0.2.1"), at(21), 0))
 	assert.Empty(t, n.Lookup(netip.MustParseAddr("192.0.2.2"), at(21), 0))
 
-	// Whoever is told of the opening late must not be led astray by what was asked
-	// for meanwhile.
+	// An opening that is reported late must not get a name that was asked for after it.
 	add(n, "a.example", "192.0.2.1", 60, 1, 30)
 	assert.Equal(t, "b.example", n.Lookup(addr, at(25), 0))
 	assert.Equal(t, "a.example", n.Lookup(addr, at(15), 0))
@@ -72,7 +71,7 @@ func TestNamesExpire(t *testing.T) {
 	assert.Empty(t, n.Lookup(short, at(half+1), 0))
 	assert.Equal(t, "long.example", n.Lookup(long, at(7200), 0))
 	assert.Empty(t, n.Lookup(long, at(7201), 0))
-	assert.Empty(t, n.Lookup(netip.MustParseAddr("192.0.2.3"), at(8*24*3600), 0), "a TTL that nobody believes")
+	assert.Empty(t, n.Lookup(netip.MustParseAddr("192.0.2.3"), at(8*24*3600), 0), "an implausible TTL")
 
 	assert.True(t, n.Hold(short))
 	assert.False(t, n.Hold(netip.MustParseAddr("192.0.2.9")))
@@ -199,7 +198,7 @@ func TestNamesMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
 			n := NewNames(DefaultNames)
-			for i := range 4 * DefaultNames {
+			for i := range 2 * DefaultNames {
 				var b [16]byte
 				b[0] = 0x20
 				binary.BigEndian.PutUint32(b[8:], uint32(i%test.addresses)*2654435761)

@@ -91,7 +91,7 @@ func TestStreamsLost(t *testing.T) {
 	short.Missing = 52
 	assert.Empty(t, collect(s, piped(0, packet.FlagSYN, nil), short), "the rest was not captured")
 	assert.Equal(t, uint64(1), s.gaps)
-	assert.Equal(t, [][]byte{a}, collect(s, piped(103, 0, framed(a))), "and then it goes on")
+	assert.Equal(t, [][]byte{a}, collect(s, piped(103, 0, framed(a))), "the next message is read")
 
 	assert.Empty(t, collect(s, piped(9000, 0, framed(a)[:50]), piped(9000+1<<20, 0, a)), "far ahead")
 	assert.Equal(t, uint64(2), s.gaps)

@@ -14,27 +14,29 @@ import (
 // Port is where resolvers listen (RFC 1035 §4.2).
 const Port = 53
 
-// DefaultTimeout is how long an answer is waited for: what resolv.conf(5) has
-// unless told otherwise.
+// DefaultTimeout is how long an answer is waited for: the default of
+// resolv.conf(5).
 const DefaultTimeout = 5 * time.Second
 
 // Options are what a [Watcher] is made of.
 type Options struct {
-	// Names takes the names of addresses. nil: they are not wanted.
+	// Names stores the names of addresses. nil: names are not collected.
 	Names *Names
-	// Key says who asks, for [Names.Lookup]. nil: nobody knows.
+	// Key identifies the process or namespace that asks, for [Names.Lookup]. nil: it is
+	// not known.
 	Key func(client netip.AddrPort) uint64
-	// Local reports whether an address is of this host. It is asked where the
-	// direction of packets is not known: queries of others pass, too. nil: all are.
+	// Local reports whether an address belongs to this host. It is called for packets
+	// without a direction, since forwarded queries are captured as well. nil: all
+	// addresses count as local.
 	Local func(netip.Addr) bool
 	// Timeout is how long an answer is waited for. 0 stands for DefaultTimeout.
 	Timeout time.Duration
-	// OnLookup is called for each query that was answered or timed out, nil if nobody
-	// wants to know. It must not call the watcher.
+	// OnLookup is called for each query that was answered or timed out. It must not
+	// call the watcher. nil: lookups are only counted.
 	OnLookup func(*Lookup)
 }
 
-// Lookup is a query that this host asked, and what came of it.
+// Lookup is a query that this host sent, and its outcome.
 type Lookup struct {
 	// Server is the resolver that was asked.
 	Server netip.AddrPort
@@ -61,23 +63,23 @@ type Counts struct {
 	// Repeated is how many queries and answers were seen again: sent again, or on
 	// another interface.
 	Repeated uint64
-	// Foreign is how many queries and answers were of others: this host forwards
-	// them, or is the resolver.
+	// Foreign is how many queries and answers belong to other hosts: this host forwards
+	// them, or is their resolver.
 	Foreign uint64
-	// Unasked is how many answers came that this host had not asked for, or not like
-	// that: late ones, and forged ones.
+	// Unasked is how many answers matched no query of this host: late ones, and forged
+	// ones.
 	Unasked uint64
-	// Malformed is how many packets or messages could not be read, Fragments how many
-	// went on in fragments that have no ports and are not looked at.
+	// Malformed is how many packets or messages could not be decoded, Fragments how many
+	// packets were fragments: only the first of a datagram has ports and is decoded.
 	Malformed, Fragments uint64
 	// Gaps is how many TCP streams were given up since bytes were missing.
 	Gaps uint64
-	// Overflowed is how many queries and TCP streams were given up because there were
+	// Overflowed is how many queries and TCP streams were dropped because there were
 	// too many.
 	Overflowed uint64
 }
 
-// Watcher takes the packets of one capture. All methods may be called by any
+// Watcher processes the packets of one capture. All methods may be called by any
 // goroutine.
 type Watcher struct {
 	options Options
@@ -103,7 +105,7 @@ func NewWatcher(options Options) *Watcher {
 	return w
 }
 
-// Packet takes a packet, of which it keeps nothing.
+// Packet processes a packet. It keeps no reference to it.
 func (w *Watcher) Packet(p *packet.Packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,7 +136,7 @@ func (w *Watcher) Packet(p *packet.Packet) {
 	w.current = nil
 }
 
-// one takes a message. It reports whether it is one.
+// one processes a message. It reports whether the bytes are a DNS message.
 func (w *Watcher) one(b []byte) bool {
 	m, s := &w.message, &w.segment
 	rest, err := m.question(b)
@@ -154,8 +156,8 @@ func (w *Watcher) one(b []byte) bool {
 	return true
 }
 
-// own reports whether the packet is of this host, given its direction if it were
-// and the address that would be local.
+// own reports whether a packet belongs to an exchange of this host: it has the given
+// direction or, if directions are not known, the given address is local.
 func (w *Watcher) own(direction packet.Direction, local netip.Addr) bool {
 	if w.current.Direction == packet.UnknownDirection {
 		return w.options.Local == nil || w.options.Local(local)
@@ -175,7 +177,7 @@ func (w *Watcher) query() {
 			w.counts.Repeated++
 			return
 		}
-		// The number serves for another query.
+		// The ID is reused for another query.
 		if !q.answered {
 			w.timedOut(q, now)
 		}
@@ -224,8 +226,8 @@ func (w *Watcher) answer(rest dnsmessage.Parser) {
 	}
 }
 
-// Expire gives up the queries that had no answer in time. Packets do so as well:
-// it is for when there are none.
+// Expire reports the queries that had no answer in time. Packet does so as well, so
+// this is only needed while no packets arrive.
 func (w *Watcher) Expire(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

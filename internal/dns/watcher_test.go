@@ -95,7 +95,8 @@ func TestWatcher(t *testing.T) {
 	assert.Equal(t, "broken.example.com A 10.0.0.2:53 at 20ms: FORMERR after 0s", w.lookups[1])
 }
 
-// Answers that nobody asked for, or that do not match in one thing, are no names.
+// Unsolicited answers, and those that differ from the query in one respect, give no
+// names.
 func TestWatcherForged(t *testing.T) {
 	answer := func() *dns.Msg { return reply(t, 7, "a.example.", dns.TypeA, "a.example. 60 A 192.0.2.1") }
 	for name, test := range map[string]func(w *watched){
@@ -142,7 +143,7 @@ func TestWatcherTimeouts(t *testing.T) {
 	assert.Equal(t, Counts{Queries: 2, Repeated: 1, TimedOut: 2}, w.Counts())
 }
 
-// What others ask, of this host or through it, is not what this host asked.
+// Queries of other hosts, to this host or through it, give no names.
 func TestWatcherForeign(t *testing.T) {
 	answer := packed(t, reply(t, 7, "a.example.", dns.TypeA, "a.example. 60 A 192.0.2.1"))
 	query := new(dns.Msg)
@@ -260,7 +261,7 @@ func exchangeOf(b *testing.B) (query, answer *packet.Packet) {
 	return &packet.Packet{Time: start, Direction: packet.Outbound, Data: q, Length: len(q)}, &packet.Packet{Time: start, Direction: packet.Inbound, Data: a, Length: len(a)}
 }
 
-// What a query and its answer cost.
+// The cost of a query and its answer.
 func BenchmarkWatcher(b *testing.B) {
 	w := NewWatcher(Options{Names: NewNames(DefaultNames), OnLookup: func(*Lookup) {}})
 	query, answer := exchangeOf(b)
@@ -273,7 +274,7 @@ func BenchmarkWatcher(b *testing.B) {
 	}
 }
 
-// What an answer costs that nobody asked for.
+// The cost of an unsolicited answer.
 func BenchmarkWatcherUnasked(b *testing.B) {
 	w := NewWatcher(Options{Names: NewNames(DefaultNames)})
 	_, answer := exchangeOf(b)

@@ -24,11 +24,11 @@ type Connection struct {
 	Local, Peer netip.AddrPort
 	// Opened is when.
 	Opened time.Time
-	// Key is who has it, as the names have it: see [dns.Names.Lookup]. 0 if nobody
-	// knows.
+	// Key identifies the process or namespace that has it, as in [dns.Names.Lookup]. 0:
+	// it is not known.
 	Key uint64
-	// Accepted: the other end has opened it. It has no name that was asked for, and
-	// is not translated.
+	// Accepted: the other end opened the connection. Names and translations are not
+	// looked up for those.
 	Accepted bool
 }
 

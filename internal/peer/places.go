@@ -34,8 +34,8 @@ type Place struct {
 // loaded again when they have changed. Any goroutine may use it.
 type Places struct {
 	files []*placeFile
-	// onReload is told of each file that was loaded again, or why it was not: the one
-	// before it stays in use.
+	// onReload is called after each attempt to load a changed file. If that failed, the
+	// previous contents stay in use.
 	onReload func(path string, err error)
 	loading  sync.WaitGroup
 
@@ -54,8 +54,8 @@ type placeFile struct {
 	busy    bool
 }
 
-// OpenPlaces loads the files. onReload is told what came of later changes, nil if
-// nobody wants to know.
+// OpenPlaces loads the files. onReload, if it is not nil, is called
+// after each attempt to load a file that has changed.
 func OpenPlaces(paths []string, onReload func(path string, err error)) (*Places, error) {
 	p := &Places{onReload: onReload, organizations: make(map[string]string)}
 	var errs []error
@@ -75,8 +75,8 @@ func OpenPlaces(paths []string, onReload func(path string, err error)) (*Places,
 	return p, nil
 }
 
-// load reads the file. It is not mapped: a program that cuts a mapped file short
-// ends all that read it.
+// load reads the file into memory. It is not mapped: if another program truncated a
+// mapped file, reading it would end this process with SIGBUS.
 func (f *placeFile) load() error {
 	b, err := os.ReadFile(f.path)
 	if err != nil {

@@ -32,9 +32,9 @@ func OpenTranslations() (*Translations, error) {
 	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	if err == nil {
-		// Of a connection that there cannot be.
-		nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-		if _, _, err = c.ask(tuple{nobody, nobody}); errors.Is(err, errUntracked) {
+		// No connection has this tuple: the answer only shows that asking is permitted.
+		none := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+		if _, _, err = c.ask(tuple{none, none}); errors.Is(err, errUntracked) {
 			err = nil
 		}
 	}

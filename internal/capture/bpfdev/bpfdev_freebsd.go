@@ -27,7 +27,7 @@ func Factory() capture.Factory {
 type engine struct {
 	options capture.Options
 	buf     []byte
-	// route tells of interfaces that come and go: route(4).
+	// route is a routing socket, which reports interfaces that come and go: route(4).
 	route int
 	// wake is a pipe that ends a wait.
 	wake [2]int
@@ -84,7 +84,7 @@ func (e *engine) list() error {
 		}
 		d, length, err := openDevice(i.Name, i.Index, e.options.Filter)
 		if errors.Is(err, errLink) || errors.Is(err, unix.ENXIO) {
-			continue // nobody can read it, or it has gone already
+			continue // not supported, or gone already
 		}
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func (e *engine) Run(ctx context.Context, visit func(*packet.Packet)) error {
 		visit(p)
 	}
 	for ctx.Err() == nil {
-		// Nobody but this goroutine changes the map.
+		// Only this goroutine changes the map.
 		names := slices.Sorted(maps.Keys(e.devices))
 		fds := []unix.PollFd{{Fd: int32(e.wake[0]), Events: unix.POLLIN}, {Fd: int32(e.route), Events: unix.POLLIN}}
 		for _, name := range names {

@@ -31,7 +31,7 @@ type device struct {
 	dropped uint64
 }
 
-// errLink says that an interface has packets that nobody here can read.
+// errLink says that the link-layer header of an interface is not supported.
 var errLink = errors.New("link of an unknown kind")
 
 // openDevice opens a descriptor for an interface of the calling process's vnet.

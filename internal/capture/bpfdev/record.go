@@ -53,11 +53,11 @@ const (
 	dltNull     = 0
 	dltEthernet = 1
 	dltRaw      = 12
-	dltLoop     = 108 // as dltNull, in network order: nobody looks at it
+	dltLoop     = 108 // as dltNull, in network order; the value is not used
 )
 
-// linkOf returns what packets of a kind of link begin with; ok is false if nobody
-// can read them.
+// linkOf returns what packets of a kind of link begin with; ok is false if
+// that is not supported.
 func linkOf(dlt uint32) (link packet.Link, ok bool) {
 	switch dlt {
 	case dltNull, dltLoop:

@@ -79,7 +79,7 @@ func TestNames(t *testing.T) {
 		exchange(t, "tcp", "127.0.0.1:53", "tcp.example.", mdns.TypeA)
 		conn, err := net.Dial("udp", "127.0.0.1:5353")
 		require.NoError(t, err)
-		_, err = conn.Write([]byte("not for us"))
+		_, err = conn.Write([]byte("another port"))
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
 		want := uint64(3 * (round + 1))

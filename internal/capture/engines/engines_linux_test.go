@@ -176,14 +176,14 @@ func TestEngines(t *testing.T) {
 	}
 }
 
-// Whoever does not read loses packets, and is told how many.
+// Packets that are not read in time are dropped and counted.
 func TestDrops(t *testing.T) {
 	for _, factory := range All() {
 		t.Run(factory.Name, func(t *testing.T) {
 			host, other := netnstest.New(t), netnstest.New(t)
 			netnstest.Connect(host, other, "first", 74)
 			require.NoError(t, other.Do(func() error {
-				// Takes what is sent and never reads it, lest it be refused.
+				// Without a socket the packets would be refused.
 				conn, err := net.ListenPacket("udp", ":53")
 				if err == nil {
 					t.Cleanup(func() { assert.NoError(t, conn.Close()) })

@@ -215,7 +215,6 @@ func (s *Segment) transport(protocol uint8, data []byte, missing int, source, de
 		return ErrOther
 	}
 	s.Protocol = protocol
-	// Mapped IPv4 addresses are never on the wire, save for those of liars.
 	s.Source = netip.AddrPortFrom(source, binary.BigEndian.Uint16(data))
 	s.Destination = netip.AddrPortFrom(destination, binary.BigEndian.Uint16(data[2:]))
 	s.Payload, s.Missing = data[headerLen:], missing

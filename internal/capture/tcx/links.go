@@ -64,8 +64,8 @@ func changes(b []byte, visit func(change)) (done bool, err error) {
 			if kind := binary.NativeEndian.Uint16(payload[infoType:]); kind == arpEther || kind == arpLoopback {
 				c.link = packet.Ethernet
 			}
-			// Bridges tell of their ports leaving them in messages of their own family,
-			// AF_BRIDGE.
+			// Messages of the family AF_BRIDGE are about ports of a bridge. A port that
+			// leaves its bridge is not gone.
 			if c.index > 0 && payload[0] == 0 {
 				visit(c)
 			}

@@ -8,8 +8,8 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
 )
 
-// goOn is TCX_NEXT of <linux/bpf.h>: what others do with the packet is not for us
-// to say.
+// goOn is TCX_NEXT of <linux/bpf.h>: the programs after this one decide about the
+// packet.
 const goOn = -1
 
 // A record of the ring: a header, and the packet's bytes. Records are of some
@@ -24,7 +24,7 @@ const (
 	recordHeader    = 24
 )
 
-// rooms are the lengths that packets are given: most messages fit the first.
+// rooms are the sizes of records, without the header: most messages fit the first.
 var rooms = [...]int32{512, 4096, filter.Snap}
 
 // The numbers that the programs count, of 64 bits each.

@@ -35,7 +35,8 @@ const (
 // always together.
 const maxHead = 64
 
-// maxOffset is how far into a packet a filter may look: what the verifier bears.
+// maxOffset is how far into a packet a filter may look: the verifier limits offsets
+// of packet pointers.
 const maxOffset = 0x7fff
 
 // Labels that a translated filter goes to.
@@ -49,8 +50,8 @@ type translator struct {
 	code asm.Instructions
 	// head is how many bytes of the packet are known to be at regData.
 	head uint32
-	// plain: no pointer is added up with a number that is not known beforehand, which
-	// the verifier allows those with CAP_PERFMON alone.
+	// plain: no variable is added to a packet pointer, which the verifier permits with
+	// CAP_PERFMON only.
 	plain bool
 	copy  string // of the filter: a prefix of labels
 	at    int    // the instruction of the filter that is translated
@@ -60,8 +61,8 @@ type translator struct {
 }
 
 // translate turns a filter into instructions that go to labelTake or to
-// labelRefuse. The filter is there twice: for packets whose beginning is where it
-// can be read at once, and for the others. One that is plain is a little slower, and
+// labelRefuse. The filter is translated twice: for packets whose first bytes are in
+// the linear part, and for the others. A plain translation is a little slower and
 // needs fewer privileges.
 func translate(filter []bpf.Instruction, plain bool) (asm.Instructions, error) {
 	t := translator{plain: plain}
@@ -201,9 +202,9 @@ func register(r bpf.Register) asm.Register {
 	return regA
 }
 
-// load reads bytes of the packet, in network order. The beginning of a packet can be
-// read at once; what is elsewhere in the kernel's buffers takes a call. A packet
-// that ends before is refused.
+// load reads bytes of the packet, in network order. Bytes in the linear part of the
+// packet are read directly, others with a helper call. A packet that is too short is
+// refused.
 func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool) error {
 	width, ok := map[int]asm.Size{1: asm.Byte, 2: asm.Half, 4: asm.Word}[size]
 	if !ok || offset > maxOffset-4 {
@@ -241,8 +242,8 @@ func (t *translator) load(to asm.Register, offset uint32, size int, indexed bool
 	return nil
 }
 
-// direct reads bytes that are where they can be read at once, and goes to done; for
-// the others it goes on with what comes next.
+// direct reads bytes in the linear part of the packet and jumps to done. For bytes
+// elsewhere it falls through to the next instruction.
 func (t *translator) direct(to asm.Register, offset uint32, size int, width asm.Size, indexed bool, done string) {
 	slow := t.label()
 	t.emit(

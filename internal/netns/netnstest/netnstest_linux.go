@@ -92,7 +92,7 @@ func Connect(a, b *Place, name string, n int) {
 	})
 }
 
-// Eventually waits for a condition, but not for ever.
+// Eventually waits for a condition, for at most 5 s.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
