@@ -25,10 +25,9 @@ type Options struct {
 	// Key identifies the process or namespace that asks, for [Names.Lookup]. nil: it is
 	// not known.
 	Key func(client netip.AddrPort) uint64
-	// Local reports whether an address belongs to this host. It is called for packets
-	// without a direction, since forwarded queries are captured as well. nil: all
-	// addresses count as local.
-	Local func(netip.Addr) bool
+	// Local has the addresses of this host. It is used for packets without a direction,
+	// since forwarded queries are captured as well. nil: all addresses count as local.
+	Local *Local
 	// Timeout is how long an answer is waited for. 0 stands for DefaultTimeout.
 	Timeout time.Duration
 	// OnLookup is called for each query that was answered or timed out. It must not
@@ -160,7 +159,7 @@ func (w *Watcher) one(b []byte) bool {
 // direction or, if directions are not known, the given address is local.
 func (w *Watcher) own(direction packet.Direction, local netip.Addr) bool {
 	if w.current.Direction == packet.UnknownDirection {
-		return w.options.Local == nil || w.options.Local(local)
+		return w.options.Local == nil || w.options.Local.Has(local, w.current.Time)
 	}
 	return w.current.Direction == direction
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -59,7 +58,7 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, All()[0].Capabilities, engine.Capabilities())
 
 	names := dns.NewNames(100)
-	watcher := dns.NewWatcher(dns.Options{Names: names, Local: func(a netip.Addr) bool { return a.IsLoopback() }})
+	watcher := dns.NewWatcher(dns.Options{Names: names, Local: dns.NewLocal(nil)})
 	for _, network := range []string{"udp", "tcp"} {
 		listen(t, network, "127.0.0.1:53")
 	}
