@@ -157,7 +157,9 @@ func TestWatcherForeign(t *testing.T) {
 	assert.Equal(t, Counts{Foreign: 2}, w.Counts())
 
 	for local, want := range map[netip.Addr]string{client.Addr(): "a.example", server.Addr(): ""} {
-		w := watch(t, func(o *Options) { o.Local = &Local{list: func() ([]net.Addr, error) { return []net.Addr{&net.IPNet{IP: local.AsSlice()}}, nil }} })
+		w := watch(t, func(o *Options) {
+			o.Local = &Local{list: func() ([]net.Addr, error) { return []net.Addr{&net.IPNet{IP: local.AsSlice()}}, nil }}
+		})
 		w.packet(packet.UnknownDirection, datagram(client, server, packed(t, query)))
 		w.packet(packet.UnknownDirection, datagram(server, client, answer))
 		assert.Equal(t, want, w.name("192.0.2.1"))
