@@ -50,6 +50,9 @@ type piece struct {
 
 func newStreams() *streams { return &streams{byEnds: make(map[ends]*stream)} }
 
+// has reports whether a stream is followed.
+func (t *streams) has(key ends) bool { return t.byEnds[key] != nil }
+
 // segment takes a segment and visits the messages that it completes. visit reports
 // whether they can be messages: if not, the stream is read from the next segment
 // on as if it had just begun.

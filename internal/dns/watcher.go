@@ -62,8 +62,8 @@ type Counts struct {
 	// Repeated is how many queries and answers were seen again: sent again, or on
 	// another interface.
 	Repeated uint64
-	// Foreign is how many queries and answers belong to other hosts: this host forwards
-	// them, or is their resolver.
+	// Foreign is how many queries and answers over UDP belong to other hosts: this host
+	// forwards them, or is their resolver.
 	Foreign uint64
 	// Unasked is how many answers matched no query of this host: late ones, and forged
 	// ones.
@@ -127,12 +127,24 @@ func (w *Watcher) Packet(p *packet.Packet) {
 		w.counts.Fragments++
 	}
 	w.current = p
-	if s.Protocol == packet.TCP {
-		w.streams.segment(s, w.visit)
-	} else {
+	switch {
+	case s.Protocol == packet.UDP:
 		w.one(s.Payload)
+	case w.follows():
+		w.streams.segment(s, w.visit)
 	}
 	w.current = nil
+}
+
+// follows reports whether a TCP segment belongs to a stream of interest: one with
+// queries of this host, or the one in the other direction. Other hosts cannot make
+// the watcher keep streams.
+func (w *Watcher) follows() bool {
+	s := &w.segment
+	if s.Destination.Port() == Port && w.own(packet.Outbound, s.Source.Addr()) {
+		return true
+	}
+	return w.streams.has(ends{s.Source, s.Destination}) || w.streams.has(ends{s.Destination, s.Source})
 }
 
 // one processes a message. It reports whether the bytes are a DNS message.

@@ -175,6 +175,56 @@ func TestWatcherKeys(t *testing.T) {
 	assert.Equal(t, "b.example", w.names.Lookup(netip.MustParseAddr("192.0.2.1"), w.now, 5))
 }
 
+// segment is a packet of TCP from its IPv4 header on.
+func segment(from, to netip.AddrPort, sequence uint32, flags byte, payload []byte) []byte {
+	udp := datagram(from, to, nil)
+	b := append(udp[:24:24], 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0)
+	b[9] = packet.TCP
+	binary.BigEndian.PutUint32(b[24:], sequence)
+	b = append(b, payload...)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	return b
+}
+
+func TestWatcherTCP(t *testing.T) {
+	query := new(dns.Msg)
+	query.SetQuestion("a.example.", dns.TypeA)
+	query.Id = 7
+	asked := framed(packed(t, query))
+	answered := framed(packed(t, reply(t, 7, "a.example.", dns.TypeA, "a.example. 60 A 192.0.2.1")))
+	for name, begin := range map[string]bool{"from its beginning": true, "from the middle": false} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t, nil)
+			if begin {
+				w.packet(packet.Outbound, segment(client, server, 99, packet.FlagSYN, nil))
+				w.packet(packet.Inbound, segment(server, client, 499, packet.FlagSYN, nil))
+			}
+			w.packet(packet.Outbound, segment(client, server, 100, 0, asked[:2]))
+			w.packet(packet.Outbound, segment(client, server, 102, packet.FlagFIN, asked[2:]))
+			w.packet(packet.Inbound, segment(server, client, 500, 0, answered))
+			if begin {
+				assert.Equal(t, "a.example", w.name("192.0.2.1"))
+				assert.Equal(t, Counts{Queries: 1, Answers: 1}, w.Counts())
+			} else {
+				assert.Equal(t, Counts{Queries: 1}, w.Counts(), "nothing is left of the stream that the answer belongs to")
+			}
+		})
+	}
+}
+
+// Connections of other hosts take no room, however many there are.
+func TestWatcherTCPForeign(t *testing.T) {
+	w := watch(t, nil)
+	for i := range 1000 {
+		from := netip.AddrPortFrom(client.Addr(), uint16(1024+i))
+		w.packet(packet.Inbound, segment(from, server, 99, packet.FlagSYN, nil))
+		w.packet(packet.Outbound, segment(server, from, 499, packet.FlagSYN, nil))
+		w.packet(packet.Inbound, segment(from, server, 100, 0, make([]byte, 100)))
+	}
+	assert.Empty(t, w.streams.byEnds)
+	assert.Equal(t, Counts{}, w.Counts())
+}
+
 // Fragments other than the first have no ports; the first gives what it has.
 func TestWatcherFragments(t *testing.T) {
 	w := watch(t, nil)
