@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -37,6 +38,7 @@ type Config struct {
 	Connections ConnectionsConfig `mapstructure:"connections"`
 	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
+	Peers       PeersConfig       `mapstructure:"peers"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -134,6 +136,7 @@ func createDefaultConfig() *Config {
 			},
 		},
 		System:               SystemConfig{Enabled: true},
+		Peers:                PeersConfig{Processes: true, DNS: DNSConfig{Engine: capture.Auto}},
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }

@@ -96,6 +96,11 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if observe.Peers, err = r.cfg.peers(r.set.Logger); err != nil {
+		return nil, err
+	}
+	// What nobody writes is not looked for.
+	observe.Peers.Processes = observe.Peers.Processes && view.WantsPeerProcesses()
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
 	observe.Detailed, observe.AwaitProcesses = view.Detailed(), view.AwaitsProcesses() || observe.Wanted != nil
 	observe.Follow = view.Follows()

@@ -37,6 +37,7 @@ func (c *Config) Validate() error {
 		c.validateGroups(),
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
+		c.validatePeers(),
 	}
 	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled {
 		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise"))

@@ -35,6 +35,8 @@ type Config struct {
 	// of the executable, "" where none is known. nil: all are wanted.
 	Filter source.Filter
 	Wanted func(executable string) bool
+	// Peers says what is to be known of the other ends of connections.
+	Peers PeersConfig
 	// Detailed remembers all that is known of each connection.
 	Detailed bool
 	// Follow are the counters whose growth is reported beside what everybody wants.

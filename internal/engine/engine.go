@@ -40,6 +40,7 @@ type Engine struct {
 	listeners listeners
 	views     []*viewing
 	slots     table.Slots
+	peers     peers
 
 	claims  []process.Claim // reused
 	needs   Needs           // of this scrape
@@ -68,6 +69,7 @@ const shutdownGrace = 5 * time.Second
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
 	e.slots.Follow(cfg.Follow...)
+	e.peers = newPeers(&e.cfg.Peers)
 	if e.cfg.Filter.Any() {
 		e.narrow = &e.cfg.Filter
 	}
@@ -106,6 +108,7 @@ func (e *Engine) Open(ctx context.Context) error {
 		e.abandon()
 		return err
 	}
+	e.openPeers(ctx, e.own)
 	e.followNamespaces()
 	if e.cfg.Attribution || e.others.followed {
 		var holders process.Holders
@@ -184,7 +187,10 @@ func (e *Engine) Close() error {
 	defer e.mu.Unlock()
 	e.abandon()
 	e.endWatch(e.own)
-	err := errors.Join(e.leaveAll(), e.selector.Close())
+	err := errors.Join(e.leaveAll(), e.closePeers(e.own), e.selector.Close())
+	if e.cfg.Peers.Places != nil {
+		e.cfg.Peers.Places.Close()
+	}
 	if e.resolver != nil {
 		err = errors.Join(err, e.resolver.Close())
 	}
