@@ -133,7 +133,7 @@ func (e *Engine) identify(sp *space, c *table.Connection, n *tcp.Notice) {
 }
 
 // opening returns when a connection opened, or a time soon after it where that is
-// not known. It is zero for those that were there before anything was captured.
+// not known. It is long ago for those that were there before anything was captured.
 func opening(sp *space, c *table.Connection, n *tcp.Notice, now time.Time) time.Time {
 	switch {
 	case n != nil && !n.Established.IsZero():
@@ -143,7 +143,7 @@ func opening(sp *space, c *table.Connection, n *tcp.Notice, now time.Time) time.
 	case n == nil && c.Details != nil && c.Has(tcp.FieldAge):
 		return now.Add(-c.Sample.Age)
 	case !c.IsNew && sp.dumps <= 1:
-		return time.Time{}
+		return time.Unix(0, 0)
 	case c.IsNew:
 		if seen, ok := sp.table.FirstSeen(c); ok && seen.Before(now) {
 			return seen
