@@ -160,11 +160,11 @@ func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 		"{nonsense: 1, connections: {order_by: [x]}}": `nonsense: unknown key, the receiver takes collection_interval`,
 		strings.Repeat("x", 200) + ": 1":              strings.Repeat("x", 100) + `...: unknown key`,
 
-		"peers: {services: {cidr: 10.0.0.0/8}}":          `peers::services: got {cidr: 10.0.0.0/8}, takes a list of items such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
-		"peers: {services: [10.0.0.0/8]}":                `peers::services: got "10.0.0.0/8", takes an item such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
-		"peers: {services: [{network: 10.0.0.0/8}]}":     `peers::services::network: unknown key, this section takes cidr, name, port`,
-		"peers: {services: [{cidr: ::/0, port: https}]}": `peers::services::port: got "https", takes a whole number`,
-		"peers: {dns: {engine: [tcx]}}":                  `peers::dns::engine: got [tcx], takes text`,
+		"peers: {services: {cidr: 10.0.0.0/8}}":                `peers::services: got {cidr: 10.0.0.0/8}, takes a list of items such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
+		"peers: {services: [10.0.0.0/8]}":                      `peers::services: got "10.0.0.0/8", takes an item such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
+		"peers: {services: [{network: 10.0.0.0/8}]}":           `peers::services::network: unknown key, this section takes cidr, name, port`,
+		"peers: {services: [{cidr: 10.0.0.0/8, port: https}]}": `peers::services::port: got "https", takes a whole number`,
+		"peers: {dns: {engine: [tcx]}}":                        `peers::dns::engine: got [tcx], takes text`,
 
 		// Durations.
 		"collection_interval: 5x":         `collection_interval: got "5x", takes a duration with its unit, such as 10s, 500ms or 24h`,
