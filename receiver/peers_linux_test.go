@@ -19,6 +19,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
+	"github.com/netpulse/tcpstatsreceiver/internal/peer"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
 )
 
@@ -160,4 +161,70 @@ func TestNamesOfServers(t *testing.T) {
 	want := map[string]int64{"10.93.0.2": 1, "web.example": 1}
 	assert.Equal(t, want, seen())
 	assert.Equal(t, want, seen(), "it stays")
+}
+
+// The address behind a translated one is known, and who has it on this host.
+func TestTranslatedPeers(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft of nftables is not installed")
+	}
+	host, other := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, other, "first", 94)
+	host.Run(fmt.Sprintf(`ip route add 10.99.0.0/16 dev first
+		nft add table inet test
+		nft add chain inet test output { type nat hook output priority -100 ; }
+		nft add rule inet test output ip daddr 10.99.0.1 tcp dport 443 dnat ip to 10.94.0.2:%d`, webPort))
+	if err := host.Do(func() error {
+		translations, err := peer.OpenTranslations()
+		if err != nil {
+			return err
+		}
+		return translations.Close()
+	}); err != nil {
+		t.Skip(err)
+	}
+	var l net.Listener
+	require.NoError(t, other.Do(func() (err error) {
+		l, err = net.Listen("tcp", fmt.Sprintf("10.94.0.2:%d", webPort))
+		return err
+	}))
+	defer l.Close()
+
+	next := &refusing{}
+	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"server.address", "tcp.peer.translated.address", "tcp.peer.translated.port", "tcp.peer.process.pid"}
+		cfg.Process.Attribution = true
+		cfg.Peers.NAT = true
+		cfg.System.Enabled = false
+	})
+	require.NoError(t, s.scrape())
+	var client net.Conn
+	require.NoError(t, host.Do(func() (err error) {
+		client, err = net.DialTimeout("tcp", "10.99.0.1:443", 5*time.Second)
+		return err
+	}))
+	defer client.Close()
+	server, err := l.Accept()
+	require.NoError(t, err)
+	defer server.Close()
+
+	next.Reset()
+	require.NoError(t, s.scrape())
+	var found []map[string]any
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.opens" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				if attrs := dp.Attributes().AsRaw(); attrs["server.address"] == "10.99.0.1" && dp.IntValue() == 1 {
+					found = append(found, attrs)
+				}
+			}
+		}
+	}
+	assert.Equal(t, []map[string]any{{
+		"server.address": "10.99.0.1", "tcp.peer.translated.address": "10.94.0.2", "tcp.peer.translated.port": int64(webPort),
+		"tcp.peer.process.pid": int64(os.Getpid()),
+	}}, found)
 }
