@@ -85,6 +85,30 @@ func (c *Config) validatePeers() error {
 	return errors.Join(errs...)
 }
 
+// unwritten returns a warning for each part that is on and of which nothing is
+// written.
+func (c *Config) unwritten() (warnings []string) {
+	var by []group.Attribute
+	if c.Groups.Enabled {
+		by, _ = c.Groups.by() // Validate has refused what is none
+	}
+	for _, part := range []struct {
+		key       string
+		on        bool
+		writtenBy []group.Attribute
+	}{
+		{"peers::services", len(c.Peers.Services) > 0, []group.Attribute{group.ServiceName}},
+		{"peers::dns", c.Peers.DNS.Enabled, []group.Attribute{group.ServerAddress}},
+		{"peers::nat", c.Peers.NAT, []group.Attribute{group.TranslatedAddress, group.TranslatedPort}},
+		{"peers::mmdb", len(c.Peers.MMDB) > 0, []group.Attribute{group.Country, group.ASNumber, group.ASOrganization}},
+	} {
+		if part.on && !slices.ContainsFunc(by, func(a group.Attribute) bool { return slices.Contains(part.writtenBy, a) }) {
+			warnings = append(warnings, fmt.Sprintf("%s: nothing of what it finds is written: add %s to groups::by", part.key, part.writtenBy[0]))
+		}
+	}
+	return warnings
+}
+
 // peers opens the files that the configuration names, and says the rest of it. The
 // engine closes them.
 func (c *Config) peers(log *zap.Logger) (engine.PeersConfig, error) {
@@ -94,6 +118,9 @@ func (c *Config) peers(log *zap.Logger) (engine.PeersConfig, error) {
 		Names:        c.Peers.DNS.Enabled,
 		Choice:       capture.Choice{Name: c.Peers.DNS.Engine},
 		Engines:      engines.All(),
+	}
+	for _, warning := range c.unwritten() {
+		log.Warn(warning)
 	}
 	list, err := c.Peers.services()
 	if err != nil {

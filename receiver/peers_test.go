@@ -54,7 +54,7 @@ func TestGroupsByService(t *testing.T) {
 
 func TestServicesThatHideEachOther(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
-	cfg := createDefaultConfig()
+	cfg := groupConfig("service.peer.name")
 	cfg.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8", Name: "internal"}, {CIDR: "10.20.0.0/16", Port: 5432, Name: "orders-db"}}
 	_, err := cfg.peers(zap.New(core))
 	require.NoError(t, err)
@@ -63,6 +63,18 @@ func TestServicesThatHideEachOther(t *testing.T) {
 	assert.Contains(t, message, "peers::services: ")
 	assert.Contains(t, message, "orders-db (10.20.0.0/16, port 5432)")
 	assert.Contains(t, message, "internal (10.0.0.0/8)")
+}
+
+func TestPeersThatAreNotWritten(t *testing.T) {
+	cfg := groupConfig("tcp.role", "geo.country.iso_code")
+	assert.Empty(t, cfg.unwritten(), "by default all that is on is free")
+	cfg.Peers.DNS.Enabled, cfg.Peers.NAT, cfg.Peers.MMDB = true, true, []string{"country.mmdb"}
+	assert.Equal(t, []string{
+		"peers::dns: nothing of what it finds is written: add server.address to groups::by",
+		"peers::nat: nothing of what it finds is written: add tcp.peer.translated.address to groups::by",
+	}, cfg.unwritten())
+	cfg.Groups.Enabled = false
+	assert.Len(t, cfg.unwritten(), 3)
 }
 
 // A file that cannot be read is an error at start, which names the key and the file.
