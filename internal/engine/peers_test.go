@@ -128,6 +128,36 @@ func TestProcessesAtTheOtherEnd(t *testing.T) {
 	assert.Same(t, proxy, h.met[20].Process)
 }
 
+// A new connection waits for one scrape for the process at its other end.
+func TestTheOtherEndIsAwaited(t *testing.T) {
+	h := newHost(t, 1, PeersConfig{Processes: true})
+	h.resolver = new(process.Resolver)
+	client, server := &process.Process{PID: 1, Executable: "client"}, &process.Process{PID: 2, Executable: "server"}
+	end, far := link(1, "127.0.0.1:40000", "127.0.0.1:80"), link(2, "127.0.0.1:80", "127.0.0.1:40000")
+	lonely := link(3, "127.0.0.1:40001", "192.0.2.1:80")
+	end.Inode, far.Inode = 0, 0 // neither has an owner that can be looked for
+	h.owners[2] = server
+	h.dump(at(0), nil)
+	h.dump(at(10), []tcp.Socket{end, far, lonely})
+	assert.Contains(t, h.met, uint64(1))
+	assert.NotContains(t, h.met, uint64(2), "the client's process is not known yet")
+	assert.Contains(t, h.met, uint64(3), "nobody of this host is at its other end")
+	h.owners[1] = client
+	h.dump(at(20), []tcp.Socket{end, far, lonely})
+	require.Contains(t, h.met, uint64(2))
+	require.NotNil(t, h.met[2])
+	assert.Same(t, client, h.met[2].Process)
+
+	// It waits no longer than that.
+	second, back := link(4, "127.0.0.1:40002", "127.0.0.1:80"), link(5, "127.0.0.1:80", "127.0.0.1:40002")
+	second.Inode, back.Inode = 0, 0
+	h.dump(at(30), []tcp.Socket{second, back})
+	assert.NotContains(t, h.met, uint64(5))
+	h.dump(at(40), []tcp.Socket{second, back})
+	assert.Contains(t, h.met, uint64(5))
+	assert.Nil(t, h.met[5])
+}
+
 // Nothing but the configuration makes connections cost more than they do without
 // peers.
 func TestPeersThatNobodyWants(t *testing.T) {
@@ -142,6 +172,8 @@ func TestNamesAreFixedAtTheOpening(t *testing.T) {
 	h := newHost(t, 1, PeersConfig{Names: true})
 	names := h.peers.finder.Names
 	server := netip.MustParseAddr("192.0.2.1")
+	base := time.Now().Add(-time.Minute)
+	at := func(seconds int) time.Time { return base.Add(time.Duration(seconds) * time.Second) }
 	asked := func(name string, now time.Time) {
 		names.Add([]byte(name), []dns.Address{{Addr: server, TTL: time.Minute}}, ownKey, now)
 	}
@@ -176,4 +208,25 @@ func TestNamesAreFixedAtTheOpening(t *testing.T) {
 	h.dump(at(40), []tcp.Socket{sshd})
 	names.Expire(later)
 	assert.Zero(t, names.Counts().Addresses)
+}
+
+// A connection that waits for a process keeps the name of when it was first seen.
+func TestNamesOfWaitingConnections(t *testing.T) {
+	h := newHost(t, 1, PeersConfig{Names: true, Processes: true})
+	h.resolver = new(process.Resolver)
+	base := time.Now().Add(-time.Minute)
+	at := func(seconds int) time.Time { return base.Add(time.Duration(seconds) * time.Second) }
+	asked := func(name string, now time.Time) {
+		h.peers.finder.Names.Add([]byte(name), []dns.Address{{Addr: netip.MustParseAddr("10.0.0.2"), TTL: time.Minute}}, ownKey, now)
+	}
+	end, far := link(1, "10.0.0.1:40000", "10.0.0.2:80"), link(2, "10.0.0.2:80", "10.0.0.1:40000")
+	end.Inode, far.Inode = 0, 0
+	h.dump(at(0), nil)
+	asked("one.example", at(5))
+	h.dump(at(10), []tcp.Socket{end, far})
+	require.NotContains(t, h.met, uint64(1))
+	asked("two.example", at(15))
+	h.dump(at(20), []tcp.Socket{end, far})
+	require.NotNil(t, h.met[1])
+	assert.Equal(t, "one.example", h.met[1].Name)
 }
