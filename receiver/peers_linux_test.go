@@ -15,7 +15,9 @@ import (
 	mdns "github.com/miekg/dns"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
@@ -121,7 +123,11 @@ func TestNamesOfServers(t *testing.T) {
 	}()
 
 	next := &refusing{}
-	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, telemetry.Shutdown(context.Background())) })
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	s := allSpacesWith(t, set, next, sockdiag.Factory(), func(cfg *Config) {
 		cfg.Groups.By = []string{"tcp.role", "server.address", "network.peer.address"}
 		cfg.Peers.DNS.Enabled = true
 		cfg.System.Enabled = false
@@ -161,6 +167,13 @@ func TestNamesOfServers(t *testing.T) {
 	want := map[string]int64{"10.93.0.2": 1, "web.example": 1}
 	assert.Equal(t, want, seen())
 	assert.Equal(t, want, seen(), "it stays")
+	packets, err := telemetry.GetMetric("otelcol_receiver_tcpstats_capture_packets")
+	require.NoError(t, err)
+	var counted int64
+	for _, dp := range packets.Data.(metricdata.Sum[int64]).DataPoints {
+		counted += dp.Value
+	}
+	assert.GreaterOrEqual(t, counted, int64(2), "the query and its answer")
 }
 
 // The address behind a translated one is known, and who has it on this host.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -8,7 +10,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/dns"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/peer"
@@ -229,4 +233,33 @@ func TestNamesOfWaitingConnections(t *testing.T) {
 	h.dump(at(20), []tcp.Socket{end, far})
 	require.NotNil(t, h.met[1])
 	assert.Equal(t, "one.example", h.met[1].Name)
+}
+
+// What cannot be captured or translated is logged once, with what to grant, and costs
+// nothing else.
+func TestPeersWithoutPermission(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	opened := 0
+	h := newHost(t, 2, PeersConfig{Names: true, Choice: capture.Choice{Name: capture.Auto}, Engines: []capture.Factory{{
+		Name: "fake", Open: func(context.Context, capture.Options) (capture.Engine, error) {
+			opened++
+			return nil, errors.New("operation not permitted (grant CAP_NET_RAW)")
+		},
+	}}})
+	h.log = zap.New(core)
+	h.own = h.spaces[0]
+	for _, sp := range h.spaces {
+		h.openPeers(t.Context(), sp)
+	}
+	assert.Equal(t, 2, opened, "each namespace has its own capture")
+	require.Equal(t, 1, logs.Len())
+	assert.Equal(t, "peers::dns: the names of peers are not known until packets can be captured", logs.All()[0].Message)
+	assert.Contains(t, logs.All()[0].ContextMap()["error"], "fake: operation not permitted (grant CAP_NET_RAW)")
+	h.followPeers(time.Now())
+	h.dump(at(0), []tcp.Socket{link(1, "10.0.0.1:40000", "192.0.2.1:443")}, nil)
+	assert.Contains(t, h.met, uint64(1))
+	for _, sp := range h.spaces {
+		require.NoError(t, h.closePeers(sp))
+		assert.Nil(t, sp.capture)
+	}
 }
