@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/go.mod tools/lint/go.mod tools/distribution/newer/go.mod tools/peers/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -32,8 +32,8 @@ LINK = CGO_ENABLED=0 $(GO) build -C _build -mod=mod -trimpath -ldflags='-s -w'
 build: $(DISTRIBUTION) ## Build the distribution: _build/otelcol-tcpstats
 
 .PHONY: run
-run: build ## Build and run: console, and Prometheus on http://127.0.0.1:8889/metrics
-	$(DISTRIBUTION) --config examples/run.yaml
+run: build ## Build and run: the live page on http://127.0.0.1:8890/
+	@sh tools/run.sh $(DISTRIBUTION) examples/run.yaml
 
 ##@ Develop
 
@@ -67,6 +67,10 @@ bench: ## Run all benchmarks, one package at a time
 bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
 
+.PHONY: screenshots
+screenshots: build ## Pictures of the live page for docs/, over a demo load; wants chromium
+	cd tools/page && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -out $(abspath docs/images)
+
 .PHONY: cross
 cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
 
@@ -80,8 +84,8 @@ help: ## Show this list
 
 # The sources of the distribution. ocb takes what the manifest lists and looks up
 # the versions of all that these need.
-_build/main.go: builder-config.yaml go.mod tools/go.mod tools/go.sum
-	$(GO) tool -modfile=tools/go.mod builder --config builder-config.yaml --skip-compilation
+_build/main.go: builder-config.yaml go.mod tools/distribution/go.mod tools/distribution/go.sum
+	$(GO) tool -modfile=tools/distribution/go.mod builder --config builder-config.yaml --skip-compilation
 
 # Go knows best what is out of date, and links only then.
 .PHONY: FORCE

@@ -198,7 +198,7 @@ struct tcpstats_record {
 struct tcpstats_trailer {
 	uint32_t	tt_magic;	/* TCPSTATS_TRAILER_MAGIC */
 	uint32_t	tt_reserved;
-	uint64_t	tt_seen;	/* looked at: the sum of the next five */
+	uint64_t	tt_seen;	/* records, withheld, cut and fresh */
 	uint64_t	tt_records;	/* in the records above */
 	uint64_t	tt_withheld;	/* that the reader may not see */
 	uint64_t	tt_spare;	/* 0 */

@@ -5,10 +5,8 @@
  */
 
 /*
- * How connections are seen to end: a khelp(9) helper that keeps an item with
- * every tcpcb.  The hooks of TCP note in it what is gone by the end; the kernel
- * destroys the item when it discards the tcpcb, with all the counters still
- * there, and this is the end.
+ * The khelp(9) helper that keeps an item, a struct tcpstats_life, with every
+ * tcpcb.
  *
  * The helper is registered while somebody wants ends, and only then.  Without
  * it a segment costs what it costs without this module: TCP sees that nobody
@@ -27,28 +25,6 @@
 
 #include <vm/uma.h>
 
-#include <netinet/cc/cc.h>
-
-_Static_assert(TCPSTATS_COMM_LEN == MAXCOMLEN + 1, "names of processes");
-
-/* What is kept with a tcpcb, under the write lock of its pcb. */
-struct tcpstats_life {
-	struct tcpcb	*tl_tp;		/* NULL: never connected */
-	sbintime_t	tl_began;
-	sbintime_t	tl_established;
-	/* How far the sequence numbers went, and of that the low 32 bits. */
-	uint64_t	tl_sent;
-	uint64_t	tl_received;
-	uint32_t	tl_snd;
-	uint32_t	tl_rcv;
-	uint16_t	tl_states;	/* that were seen */
-	uint16_t	tl_flags;	/* TCPSTATS_EF_* */
-	uint8_t		tl_state;	/* that was seen last */
-	char		tl_cc[TCPSTATS_CC_LEN];
-	struct tcpstats_process tl_first;
-	struct tcpstats_process tl_last;
-};
-
 static struct sx tcpstats_ends_sx;
 SX_SYSINIT(tcpstats_ends, &tcpstats_ends_sx, "tcpstats ends");
 static u_int	tcpstats_ends_users;	/* readers, and the sysctl */
@@ -56,19 +32,16 @@ static bool	tcpstats_ends_dying;	/* the module goes */
 static int	tcpstats_ends_always;	/* what the sysctl was set to */
 static struct sysctl_ctx_list tcpstats_ends_oids;
 
-static int	tcpstats_ends_hook(int32_t type, int32_t id, void *udata,
-		    void *ctx, void *item, struct osd *osd);
-
 static struct hookinfo tcpstats_ends_hooks[] = {
 	{
 		.hook_type = HHOOK_TYPE_TCP,
 		.hook_id = HHOOK_TCP_EST_IN,
-		.hook_func = tcpstats_ends_hook,
+		.hook_func = tcpstats_life_hook,
 	},
 	{
 		.hook_type = HHOOK_TYPE_TCP,
 		.hook_id = HHOOK_TCP_EST_OUT,
-		.hook_func = tcpstats_ends_hook,
+		.hook_func = tcpstats_life_hook,
 	},
 };
 
@@ -89,154 +62,6 @@ tcpstats_osd(struct tcpcb *tp)
 #endif
 }
 
-static inline struct inpcb *
-tcpstats_inpcb(struct tcpcb *tp)
-{
-#if __FreeBSD_version >= 1400000
-	return (tptoinpcb(tp));
-#else
-	return (tp->t_inpcb);
-#endif
-}
-
-/*
- * What the hooks note.  The pcb is write-locked; nothing sleeps or allocates.
- */
-
-static void
-tcpstats_see_process(struct tcpstats_life *tl, bool connects)
-{
-	struct tcpstats_process *tp = &tl->tl_last;
-	struct thread *td = curthread;
-	struct proc *p = td->td_proc;
-
-	/* Timers and received packets have threads of the kernel's own. */
-	if ((p->p_flag & (P_KPROC | P_SYSTEM)) != 0)
-		return;
-	if (tp->tp_pid != p->p_pid) {
-		tp->tp_pid = p->p_pid;
-		tp->tp_started =
-		    (uint64_t)p->p_stats->p_start.tv_sec * 1000000000 +
-		    p->p_stats->p_start.tv_usec * 1000;
-		tp->tp_uid = td->td_ucred->cr_ruid;
-		tp->tp_jail = td->td_ucred->cr_prison->pr_id;
-		strlcpy(tp->tp_comm, p->p_comm, sizeof(tp->tp_comm));
-	}
-	if (connects && tl->tl_first.tp_pid == 0)
-		tl->tl_first = *tp;
-}
-
-static void
-tcpstats_see_state(struct tcpstats_life *tl, u_int state)
-{
-
-	tl->tl_states |= 1u << state;
-	switch (state) {
-	case TCPS_CLOSED:
-		/* The last that it was is of interest. */
-		return;
-	case TCPS_CLOSE_WAIT:
-	case TCPS_CLOSING:
-	case TCPS_LAST_ACK:
-	case TCPS_TIME_WAIT:
-		tl->tl_flags |= TCPSTATS_EF_FIN_RCVD;
-		break;
-	}
-	tl->tl_state = state;
-}
-
-/*
- * Sequence numbers only grow.  They cannot grow by 2^31 between two segments.
- */
-static void
-tcpstats_see_bytes(struct tcpstats_life *tl, const struct tcpcb *tp)
-{
-	uint32_t grown, rcv, snd;
-
-	snd = tp->snd_max - tp->iss;
-	grown = snd - tl->tl_snd;
-	if ((int32_t)grown > 0) {
-		tl->tl_sent += grown;
-		tl->tl_snd = snd;
-	}
-	rcv = tp->rcv_nxt - tp->irs;
-	grown = rcv - tl->tl_rcv;
-	if ((int32_t)grown > 0) {
-		tl->tl_received += grown;
-		tl->tl_rcv = rcv;
-	}
-}
-
-static void
-tcpstats_see_cc(struct tcpstats_life *tl, const struct tcpcb *tp)
-{
-	const struct cc_algo *cc;
-
-#if __FreeBSD_version >= 1400000
-	cc = tp->t_cc;
-#else
-	cc = tp->cc_algo;
-#endif
-	if (cc != NULL && strncmp(tl->tl_cc, cc->name, sizeof(tl->tl_cc)) != 0)
-		strlcpy(tl->tl_cc, cc->name, sizeof(tl->tl_cc));
-}
-
-static int
-tcpstats_ends_hook(int32_t type __unused, int32_t id, void *udata __unused,
-    void *ctx, void *item, struct osd *osd __unused)
-{
-	struct tcpstats_life *tl = item;
-	const struct tcp_hhook_data *data = ctx;
-	struct tcpcb *tp = data->tp;
-
-	INP_WLOCK_ASSERT(tcpstats_inpcb(tp));
-	if (tl->tl_tp == NULL) {
-		tl->tl_tp = tp;
-		/* Where it is accepted, the handshake was before. */
-		if (tp->t_state == TCPS_SYN_SENT)
-			tl->tl_began = sbinuptime();
-	}
-	if (tl->tl_state != tp->t_state) {
-		tcpstats_see_state(tl, tp->t_state);
-		tcpstats_see_cc(tl, tp);
-		if (tl->tl_established == 0 &&
-		    tp->t_state >= TCPS_ESTABLISHED)
-			tl->tl_established = sbinuptime();
-	}
-	tcpstats_see_bytes(tl, tp);
-	if (id == HHOOK_TCP_EST_OUT) {
-		tcpstats_see_process(tl, tp->t_state == TCPS_SYN_SENT);
-		if ((data->th->th_flags & TH_RST) != 0)
-			tl->tl_flags |= TCPSTATS_EF_RST_SENT;
-	}
-	return (0);
-}
-
-/*
- * The end.  khelp(9) destroys the item when TCP discards the tcpcb; the pcb is
- * write-locked, and khelp's own lock is held.
- */
-static void
-tcpstats_ends_dtor(void *mem, int size __unused, void *arg __unused)
-{
-	struct tcpstats_life *tl = mem;
-	struct tcpcb *tp;
-	struct inpcb *inp;
-
-	if ((tp = tl->tl_tp) == NULL)
-		return;
-	tl->tl_tp = NULL;
-	inp = tcpstats_inpcb(tp);
-	INP_WLOCK_ASSERT(inp);
-	/* FreeBSD 13 discards it when TIME_WAIT begins. */
-	if (tp->t_state != TCPS_CLOSED)
-		tcpstats_see_state(tl, tp->t_state);
-	tcpstats_see_bytes(tl, tp);
-	tl->tl_tp = tp;
-	tcpstats_ends_tell(tl, inp);
-	tl->tl_tp = NULL;
-}
-
 static int
 tcpstats_ends_ctor(void *mem, int size, void *arg __unused, int flags __unused)
 {
@@ -244,51 +69,6 @@ tcpstats_ends_ctor(void *mem, int size, void *arg __unused, int flags __unused)
 	memset(mem, 0, size);
 	return (0);
 }
-
-/*
- * Sequence numbers to payload: without our SYN, and a FIN.
- */
-static uint64_t
-tcpstats_payload(uint64_t n, bool fin)
-{
-
-	n -= MIN(n, 1);
-	return (fin ? n - MIN(n, 1) : n);
-}
-
-void
-tcpstats_ends_fill(struct tcpstats_end *te, const struct tcpstats_life *tl,
-    struct inpcb *inp)
-{
-	const struct tcpcb *tp = tl->tl_tp;
-	struct tcpstats_record *tr = &te->te_record;
-
-	memset(te, 0, sizeof(*te));
-	tcpstats_fill(tr, inp);
-	tcpstats_fill_tcpcb(tr, tp, sbinuptime());
-	tr->tr_state = tl->tl_state;
-	/* From 14 on TCP has let go of it by now. */
-	if (tr->tr_cc[0] == '\0')
-		strlcpy(tr->tr_cc, tl->tl_cc, sizeof(tr->tr_cc));
-	te->te_began = sbttons(tl->tl_began);
-	te->te_established = sbttons(tl->tl_established);
-	te->te_ended = sbttons(sbinuptime());
-	te->te_sent = tcpstats_payload(tl->tl_sent,
-	    (tp->t_flags & TF_SENTFIN) != 0);
-	te->te_received = tcpstats_payload(tl->tl_received,
-	    (tl->tl_flags & TCPSTATS_EF_FIN_RCVD) != 0);
-	te->te_flags = tl->tl_flags;
-	te->te_states = tl->tl_states;
-	te->te_info = tp->t_end_info_status;
-	if (inp->inp_socket != NULL)
-		te->te_error = inp->inp_socket->so_error;
-	te->te_first = tl->tl_first;
-	te->te_last = tl->tl_last;
-}
-
-/*
- * Starting and stopping.
- */
 
 /*
  * Give an item to a connection that is older than the helper.  The pcb is
@@ -400,7 +180,7 @@ tcpstats_ends_start(void)
 	sx_assert(&tcpstats_ends_sx, SA_XLOCKED);
 	/* No limit: where an item cannot be had, socket(2) fails. */
 	h->h_zone = uma_zcreate("tcpstats_life", sizeof(struct tcpstats_life),
-	    tcpstats_ends_ctor, tcpstats_ends_dtor, NULL, NULL, UMA_ALIGN_PTR,
+	    tcpstats_ends_ctor, tcpstats_life_dtor, NULL, NULL, UMA_ALIGN_PTR,
 	    0);
 	h->h_classes = HELPER_CLASS_TCP;
 	error = khelp_register_helper(h);
@@ -526,8 +306,8 @@ tcpstats_ends_supported(void)
 }
 
 /*
- * The sysctl is a dynamic one: the kernel waits for the handlers of these, which
- * sleep here, and of no others, before a module goes.
+ * The sysctl is a dynamic one: the kernel waits for the handlers of these,
+ * which sleep here, and of no others, before a module goes.
  */
 void
 tcpstats_ends_load(void)

@@ -36,8 +36,8 @@ struct tcpstats_reader {
 	u_long		er_size;	/* const */
 	/* Under tcpstats_ends_mtx. */
 	bool		er_allvnets;
-	u_long		er_head;
-	u_long		er_tail;
+	uint64_t	er_head;
+	uint64_t	er_tail;
 	uint64_t	er_lost;
 	struct selinfo	er_sel;
 };
@@ -47,7 +47,6 @@ static d_read_t		tcpstats_ends_read;
 static d_ioctl_t	tcpstats_ends_ioctl;
 static d_poll_t		tcpstats_ends_poll;
 static d_kqfilter_t	tcpstats_ends_kqfilter;
-static d_purge_t	tcpstats_ends_purge;
 
 static struct cdevsw tcpstats_ends_cdevsw = {
 	.d_version =	D_VERSION,
@@ -56,7 +55,6 @@ static struct cdevsw tcpstats_ends_cdevsw = {
 	.d_ioctl =	tcpstats_ends_ioctl,
 	.d_poll =	tcpstats_ends_poll,
 	.d_kqfilter =	tcpstats_ends_kqfilter,
-	.d_purge =	tcpstats_ends_purge,
 	.d_name =	TCPSTATS_DEVICE_ENDS,
 };
 
@@ -71,10 +69,11 @@ static struct filterops tcpstats_ends_filter = {
 
 static struct cdev *tcpstats_ends_dev;
 static struct mtx tcpstats_ends_mtx;
-MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings", MTX_DEF);
+MTX_SYSINIT(tcpstats_ends_mtx, &tcpstats_ends_mtx, "tcpstats ends rings",
+    MTX_DEF);
 static LIST_HEAD(, tcpstats_reader) tcpstats_readers =
     LIST_HEAD_INITIALIZER(tcpstats_readers);
-static bool tcpstats_ends_purged;	/* the device goes */
+static bool tcpstats_ends_going;	/* the device goes */
 
 static u_int tcpstats_ends_readers;
 SYSCTL_UINT(_net_inet_tcp_tcpstats, OID_AUTO, ends_readers, CTLFLAG_RD,
@@ -97,7 +96,7 @@ SYSCTL_ULONG(_net_inet_tcp_tcpstats, OID_AUTO, ends_lost, CTLFLAG_RD,
  * is write-locked.
  */
 void
-tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
+tcpstats_ends_put(const struct tcpstats_life *tl, struct inpcb *inp)
 {
 	struct tcpstats_end *first, *te;
 	struct tcpstats_reader *er;
@@ -118,7 +117,7 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
 		}
 		te = &er->er_ring[er->er_head % er->er_size];
 		if (first == NULL) {
-			tcpstats_ends_fill(te, tl, inp);
+			tcpstats_life_fill(te, tl, inp);
 			first = te;
 		} else
 			*te = *first;
@@ -137,14 +136,14 @@ tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp)
  * descriptor waits and the others after it.
  */
 static int
-tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
+tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, uint64_t *head)
 {
 	int error;
 
 	error = 0;
 	mtx_lock(&tcpstats_ends_mtx);
 	while (error == 0 && er->er_head == er->er_tail) {
-		if (tcpstats_ends_purged)
+		if (tcpstats_ends_going)
 			error = ENXIO;
 		else if ((ioflag & O_NONBLOCK) != 0)
 			error = EAGAIN;
@@ -158,11 +157,13 @@ tcpstats_ends_wait(struct tcpstats_reader *er, int ioflag, u_long *head)
 }
 
 static int
-tcpstats_ends_copyout(struct tcpstats_reader *er, u_long head, struct uio *uio)
+tcpstats_ends_copyout(struct tcpstats_reader *er, uint64_t head,
+    struct uio *uio)
 {
 	struct tcpstats_ends_header eh;
 	struct timespec ts;
-	u_long at, count, n, tail;
+	uint64_t tail;
+	u_long at, count, n;
 	int error;
 
 	tail = er->er_tail;
@@ -211,7 +212,7 @@ static int
 tcpstats_ends_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 {
 	struct tcpstats_reader *er;
-	u_long head;
+	uint64_t head;
 	int error;
 
 	error = devfs_get_cdevpriv((void **)&er);
@@ -263,7 +264,8 @@ tcpstats_ends_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 		mtx_lock(&tcpstats_ends_mtx);
 		n = er->er_head - er->er_tail;
 		mtx_unlock(&tcpstats_ends_mtx);
-		*(int *)data = n == 0 ? 0 : sizeof(struct tcpstats_ends_header) +
+		*(int *)data = n == 0 ? 0 :
+		    sizeof(struct tcpstats_ends_header) +
 		    MIN(n, TCPSTATS_MAX_RING) * sizeof(struct tcpstats_end);
 		break;
 	case FIONBIO:
@@ -292,7 +294,7 @@ tcpstats_ends_poll(struct cdev *dev __unused, int events, struct thread *td)
 		return (POLLERR);
 	revents = 0;
 	mtx_lock(&tcpstats_ends_mtx);
-	if (tcpstats_ends_purged)
+	if (tcpstats_ends_going)
 		revents |= POLLHUP;
 	if ((events & (POLLIN | POLLRDNORM)) != 0) {
 		if (er->er_head != er->er_tail)
@@ -331,7 +333,7 @@ tcpstats_ends_event(struct knote *kn, long hint __unused)
 	struct tcpstats_reader *er = kn->kn_hook;
 
 	mtx_assert(&tcpstats_ends_mtx, MA_OWNED);
-	if (tcpstats_ends_purged) {
+	if (tcpstats_ends_going) {
 		kn->kn_flags |= EV_EOF;
 		return (1);
 	}
@@ -350,7 +352,8 @@ tcpstats_ends_detach(struct knote *kn)
 }
 
 /*
- * Wake all who wait: the device goes.
+ * Wake all who wait: the device goes.  d_purge would do it with locks of devfs
+ * held that must not come before ours.
  */
 static void
 tcpstats_ends_wake(void)
@@ -358,23 +361,13 @@ tcpstats_ends_wake(void)
 	struct tcpstats_reader *er;
 
 	mtx_lock(&tcpstats_ends_mtx);
-	tcpstats_ends_purged = true;
+	tcpstats_ends_going = true;
 	LIST_FOREACH(er, &tcpstats_readers, er_link) {
 		wakeup(er);
 		selwakeup(&er->er_sel);
 		KNOTE_LOCKED(&er->er_sel.si_note, 0);
 	}
 	mtx_unlock(&tcpstats_ends_mtx);
-}
-
-/*
- * Called while the device is destroyed, until nobody is in it any more.
- */
-static void
-tcpstats_ends_purge(struct cdev *dev __unused)
-{
-
-	tcpstats_ends_wake();
 }
 
 static void
@@ -464,6 +457,7 @@ tcpstats_endsdev_unload(void)
 	if (tcpstats_ends_dev == NULL)
 		return;
 	/*
+	 * Nobody waits any more, so that destroy_dev(9) does not wait for them.
 	 * kevent(2) gives the end of file to those who wait in it before their
 	 * knotes go, if they get to run in the meantime.
 	 */

@@ -13,7 +13,8 @@
  * tcpstats_walk.c	walks over all connections, and their memory
  * tcpstats_record.c	one connection as a record
  * tcpstats_text.c	one record as a line of text
- * tcpstats_ends.c	sees connections end: a khelp(9) helper
+ * tcpstats_life.c	what is noted of a connection until it ends
+ * tcpstats_ends.c	the khelp(9) helper that has it noted
  * tcpstats_endsdev.c	/dev/tcpstats.ends
  *
  * Locks, in the order in which they are taken:
@@ -74,6 +75,8 @@
 
 #define	TCPSTATS_LINE_MAX	1024	/* bytes of a line of text */
 
+struct osd;
+
 MALLOC_DECLARE(M_TCPSTATS);
 SYSCTL_DECL(_net_inet_tcp_tcpstats);
 
@@ -133,6 +136,24 @@ struct tcpstats_open {
 	char		to_line[];
 };
 
+/* What is kept with a tcpcb, under the write lock of its pcb. */
+struct tcpstats_life {
+	struct tcpcb	*tl_tp;		/* NULL: never connected */
+	sbintime_t	tl_began;
+	sbintime_t	tl_established;
+	/* How far the sequence numbers went, and of that the low 32 bits. */
+	uint64_t	tl_sent;
+	uint64_t	tl_received;
+	uint32_t	tl_snd;
+	uint32_t	tl_rcv;
+	uint16_t	tl_states;	/* that were seen */
+	uint16_t	tl_flags;	/* TCPSTATS_EF_* */
+	uint8_t		tl_state;	/* that was seen last */
+	char		tl_cc[TCPSTATS_CC_LEN];
+	struct tcpstats_process tl_first;
+	struct tcpstats_process tl_last;
+};
+
 /* tcpstats.c */
 extern struct plimit	*tcpstats_guard;
 extern volatile u_long	tcpstats_errors;
@@ -184,19 +205,24 @@ void	tcpstats_fill_tcptw(struct tcpstats_record *tr,
 /* tcpstats_text.c */
 int	tcpstats_read_text(struct tcpstats_open *to, struct uio *uio);
 
-/* tcpstats_ends.c */
-struct tcpstats_life;
+/* tcpstats_life.c */
+int	tcpstats_life_hook(int32_t type, int32_t id, void *udata, void *ctx,
+	    void *item, struct osd *osd);
+void	tcpstats_life_dtor(void *mem, int size, void *arg);
+void	tcpstats_life_fill(struct tcpstats_end *te,
+	    const struct tcpstats_life *tl, struct inpcb *inp);
+void	tcpstats_see_state(struct tcpstats_life *tl, u_int state);
+void	tcpstats_see_cc(struct tcpstats_life *tl, const struct tcpcb *tp);
 
+/* tcpstats_ends.c */
 bool	tcpstats_ends_supported(void);
 int	tcpstats_ends_hold(void);
 void	tcpstats_ends_release(void);
 void	tcpstats_ends_load(void);
 void	tcpstats_ends_unload(void);
-void	tcpstats_ends_fill(struct tcpstats_end *te,
-	    const struct tcpstats_life *tl, struct inpcb *inp);
 
 /* tcpstats_endsdev.c */
-void	tcpstats_ends_tell(const struct tcpstats_life *tl, struct inpcb *inp);
+void	tcpstats_ends_put(const struct tcpstats_life *tl, struct inpcb *inp);
 int	tcpstats_endsdev_load(void);
 void	tcpstats_endsdev_unload(void);
 

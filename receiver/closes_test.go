@@ -164,7 +164,7 @@ func TestManyClosesBetweenTwoScrapes(t *testing.T) {
 func TestClosesBeforeTheFirstScrape(t *testing.T) {
 	src := &telling{scripted: scripted{name: "a"}}
 	cfg := groupConfig("tcp.role")
-	cfg.InitialDelay = 200 * time.Millisecond
+	cfg.InitialDelay = 500 * time.Millisecond // a busy machine takes its time to send them
 	r := newRig(t, cfg, &refusing{}, src)
 	var notices []tcp.Notice
 	for i := range 8192 {

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/capture"
+	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -39,6 +41,10 @@ type Config struct {
 	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
 	Peers       PeersConfig       `mapstructure:"peers"`
+	Records     RecordsConfig     `mapstructure:"records"`
+	recordsSet  bool              // the user has written something there
+	Detect      detect.Config     `mapstructure:"detect"`
+	Page        PageConfig        `mapstructure:"page"`
 
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 }
@@ -49,7 +55,15 @@ type ProcessConfig struct {
 	Attribution bool `mapstructure:"attribution"`
 	// RefreshInterval is the least time between two walks over all processes.
 	RefreshInterval time.Duration `mapstructure:"refresh_interval"`
+	// Attributes says where the attributes of processes go: resource or data_point.
+	Attributes string `mapstructure:"attributes"`
 }
+
+// The places where attributes of processes go.
+const (
+	onResource  = "resource"
+	onDataPoint = "data_point"
+)
 
 // ConnectionsConfig says which connections get series of their own.
 type ConnectionsConfig struct {
@@ -110,6 +124,22 @@ type SystemConfig struct {
 	Interval time.Duration `mapstructure:"interval"`
 }
 
+// RecordsConfig says which records of connections are written, where the receiver
+// stands in a logs pipeline.
+type RecordsConfig struct {
+	// Events are what there is a record of: start, progress, end, failure.
+	Events []string `mapstructure:"events"`
+	// ProgressInterval is the time between two records of a connection that lives;
+	// 0: every scrape.
+	ProgressInterval time.Duration `mapstructure:"progress_interval"`
+	// Limit is how many records are written in a second; 0: all.
+	Limit int `mapstructure:"limit"`
+	// MinDuration leaves out connections that lived shorter and ended well.
+	MinDuration time.Duration `mapstructure:"min_duration"`
+	// CommunityID writes network.community_id.
+	CommunityID bool `mapstructure:"community_id"`
+}
+
 // createDefaultConfig holds all defaults.
 func createDefaultConfig() *Config {
 	return &Config{
@@ -117,7 +147,7 @@ func createDefaultConfig() *Config {
 		InitialDelay:       time.Second,
 		Source:             source.Auto,
 		NetworkNamespaces:  hostNamespace,
-		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second},
+		Process:            ProcessConfig{Attribution: true, RefreshInterval: 10 * time.Second, Attributes: onResource},
 		Connections: ConnectionsConfig{
 			Limit:     1000,
 			OrderBy:   table.ByIO.String(),
@@ -135,8 +165,16 @@ func createDefaultConfig() *Config {
 				50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
 			},
 		},
-		System:               SystemConfig{Enabled: true},
+		System: SystemConfig{Enabled: true},
+		Records: RecordsConfig{
+			Events:           []string{record.End.String(), record.Failure.String()},
+			ProgressInterval: 5 * time.Minute,
+			Limit:            1000,
+			CommunityID:      true,
+		},
 		Peers:                PeersConfig{Processes: true, DNS: DNSConfig{Engine: capture.Auto}},
+		Detect:               detect.Default(),
+		Page:                 createDefaultPageConfig(),
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
 }
@@ -193,6 +231,27 @@ func (c *GroupsConfig) by() ([]group.Attribute, error) {
 			errs = append(errs, fmt.Errorf("groups::by: got %q twice, takes each attribute once", name))
 		}
 		all = append(all, a)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (c *RecordsConfig) kinds() (record.Kinds, error) {
+	var (
+		all  record.Kinds
+		errs []error
+	)
+	for _, name := range c.Events {
+		k, err := record.ParseKind(name)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("records::events: %w", err))
+		case all.Has(k):
+			errs = append(errs, fmt.Errorf("records::events: got %q twice, takes each event once", name))
+		}
+		all = all.With(k)
+	}
+	if len(c.Events) == 0 {
+		errs = append(errs, errors.New("records::events: got none, takes at least one of start, progress, end, failure"))
 	}
 	return all, errors.Join(errs...)
 }

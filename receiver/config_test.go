@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -44,7 +45,7 @@ func TestEveryOption(t *testing.T) {
 	want.Timeout = 2 * time.Second
 	want.Source = "sock_diag"
 	want.Require = []string{"rtt", "bytes"}
-	want.Process.RefreshInterval = 30 * time.Second
+	want.Process.RefreshInterval, want.Process.Attributes = 30*time.Second, "data_point"
 	want.Filter = FilterConfig{
 		States:      []string{"established", "close_wait"},
 		LocalPorts:  []any{443, "8000-8999"},
@@ -69,6 +70,30 @@ func TestEveryOption(t *testing.T) {
 		NAT:      true,
 		MMDB:     []string{"/var/lib/GeoIP/country.mmdb"},
 	}
+	want.Records = RecordsConfig{Events: []string{"start", "progress", "end"}, ProgressInterval: time.Minute, Limit: 5, MinDuration: 2 * time.Second}
+	want.recordsSet = true
+	want.Detect = detect.Config{
+		Enabled:  []string{"scan", "saturation"},
+		Ignore:   detect.IgnoreConfig{PeerCIDRs: []string{"10.0.0.0/8"}, Executables: []string{"nmap"}},
+		Suppress: 2 * time.Hour,
+		Scan:     detect.ScanConfig{Hosts: 30, Ports: 20, Window: 10 * time.Minute, SlowWindow: 12 * time.Hour},
+		Beacon:   detect.BeaconConfig{Connections: 30, Score: 0.9, MinDuration: 10 * time.Minute, PrivatePeers: true},
+		DNSTunnel: detect.DNSTunnelConfig{
+			Subdomains: 200, Window: 12 * time.Hour, Length: 30,
+		},
+		Egress:      detect.EgressConfig{Factor: 20, Bytes: 1_000_000, Learn: 48 * time.Hour},
+		EgressDrift: detect.EgressDriftConfig{Learn: 48 * time.Hour, Destinations: 16},
+		Listener:    detect.ListenerConfig{Learn: 2 * time.Hour, Memory: 48 * time.Hour},
+		Stall:       detect.StallConfig{Scrapes: 5, Retransmits: 0.1, RTTFactor: 4},
+		Saturation:  detect.SaturationConfig{Usage: 0.9, CloseWait: 200, LostAnswers: 0.25},
+	}
+	want.Page.Endpoint, want.Page.Transport, want.Page.History = "/run/tcpstats/page.sock", "unix", time.Hour
+	require.True(t, cfg.Page.TLS.HasValue())
+	assert.Equal(t, "/etc/ssl/page.crt", cfg.Page.TLS.Get().CertFile)
+	want.Page.TLS = cfg.Page.TLS
+	require.True(t, cfg.Page.Auth.HasValue())
+	assert.Equal(t, "basicauth", cfg.Page.Auth.Get().AuthenticatorID.String())
+	want.Page.Auth = cfg.Page.Auth
 	want.Metrics.TCPConnectionRtt.Enabled = false
 	want.Metrics.SystemNetworkTCPOrphanCount.Enabled = true
 	want.ResourceAttributes.ProcessPid.Enabled = false
@@ -99,6 +124,7 @@ func TestBadConfigurations(t *testing.T) {
 		"short timeout":  {func(c *Config) { c.Timeout = 1 }, `timeout: got 1ns, takes 1ms or more, or 0s for no limit`},
 		"nothing to do": {func(c *Config) { c.Groups.Enabled, c.System.Enabled = false, false },
 			`connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least`},
+		"attributes":        {func(c *Config) { c.Process.Attributes = "both" }, `process::attributes: got "both", takes one of resource, data_point`},
 		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process::refresh_interval: got -1s, takes 0s or more`},
 		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections::limit: got -1, takes a number of connections, or 0 for all of them`},
 		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections::batch_size: got 0, takes a number of connections from 1 up`},
@@ -115,6 +141,8 @@ func TestBadConfigurations(t *testing.T) {
 		"histogram":         {func(c *Config) { c.Groups.Histogram = "linear" }, `groups::histogram: got "linear", takes explicit or exponential`},
 		"buckets that fall": {func(c *Config) { c.Groups.RTTBuckets = []time.Duration{2, 1} }, `groups::rtt_buckets: got [2ns 1ns], takes durations above 0s that rise`},
 		"no buckets":        {func(c *Config) { c.Groups.RTTBuckets = nil }, `groups::rtt_buckets: got none, takes at least one with groups::histogram: explicit`},
+		"detector":          {func(c *Config) { c.Detect.Enabled = []string{"scans"} }, `detect::enabled: got "scans", takes any of scan, beacon,`},
+		"share of a limit":  {func(c *Config) { c.Detect.Saturation.Usage = 80 }, `detect::saturation::usage: got 80, takes a number above 0 and up to 1`},
 		"state":             {func(c *Config) { c.Filter.States = []string{"open"} }, `filter::states: got "open", takes one of closed, listen,`},
 		"port":              {func(c *Config) { c.Filter.LocalPorts = []any{443, "9-8"} }, `filter::local_ports: got "9-8", takes a port from 1 to 65535 or a range such as 8000-8999`},
 		"port of no type":   {func(c *Config) { c.Filter.PeerPorts = []any{true} }, `filter::peer_ports: got "true", takes a port`},
@@ -122,6 +150,13 @@ func TestBadConfigurations(t *testing.T) {
 		"expression":        {func(c *Config) { c.Filter.Executables.Include = []string{"/("} }, `filter::executables::include: got "/(", takes a regular expression between two slashes`},
 		"bad expression":    {func(c *Config) { c.Filter.Executables.Include = []string{"/(/"} }, `filter::executables::include: got "/(/", takes a regular expression between slashes: error parsing regexp`},
 		"empty executable":  {func(c *Config) { c.Filter.Executables.Exclude = []string{""} }, `filter::executables::exclude: got "", takes a name, or a regular expression between slashes`},
+		"record event":      {func(c *Config) { c.Records.Events = []string{"end", "close"} }, `records::events: got "close", takes one of start, progress, end, failure`},
+		"event twice":       {func(c *Config) { c.Records.Events = []string{"end", "end"} }, `records::events: got "end" twice, takes each event once`},
+		"no events":         {func(c *Config) { c.Records.Events = nil }, `records::events: got none, takes at least one of start, progress, end, failure`},
+		"record limit":      {func(c *Config) { c.Records.Limit = -1 }, `records::limit: got -1, takes a number of records a second, or 0 for all of them`},
+		"short records":     {func(c *Config) { c.Records.MinDuration = -1 }, `records::min_duration: got -1ns, takes 0s or more`},
+		"progress":          {func(c *Config) { c.Records.ProgressInterval = -1 }, `records::progress_interval: got -1ns, takes 0s or more`},
+		"progress between":  {func(c *Config) { c.Records.Events, c.Records.ProgressInterval = []string{"progress"}, 15*time.Second }, `records::progress_interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
 		"no attribution": {func(c *Config) { c.Process.Attribution = false; c.Filter.Executables.Include = []string{"x"} },
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
@@ -136,6 +171,10 @@ func TestBadConfigurations(t *testing.T) {
 		"no path":        {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
 		"no processes": {func(c *Config) { c.Peers.Processes = false; c.Groups.By = []string{"tcp.peer.process.executable.name"} },
 			`groups::by: got tcp.peer.process.executable.name while peers::processes or process::attribution is false, takes it with both`},
+		"page's port":        {func(c *Config) { c.Page.Endpoint = "127.0.0.1" }, `page::endpoint: got "127.0.0.1", takes an address and a port, such as 127.0.0.1:8890`},
+		"page's port's name": {func(c *Config) { c.Page.Endpoint = "127.0.0.1:http" }, `page::endpoint: got "127.0.0.1:http", takes an address and a port`},
+		"page's transport":   {func(c *Config) { c.Page.Endpoint, c.Page.Transport = "x", "udp" }, `page::transport: got "udp", takes tcp, tcp4, tcp6 or unix`},
+		"page's history":     {func(c *Config) { c.Page.History = 0 }, `page::history: got 0s, takes more than 0s and at most 24h0m0s`},
 		"require":            {func(c *Config) { c.Require = []string{"speed"} }, `require: got "speed", takes rtt, bytes, closes, processes, namespaces`},
 		"source":             {func(c *Config) { c.Source = "ebpf" }, `source: got "ebpf", takes auto`},
 		"network_namespaces": {func(c *Config) { c.NetworkNamespaces = "pods" }, `network_namespaces: got "pods", takes host or all`},
@@ -192,4 +231,34 @@ func TestExecutables(t *testing.T) {
 		assert.Equal(t, want, e.match(name), name)
 	}
 	assert.True(t, parse(nil, []string{"nginx"}).match(""), "a socket without an owner is not nginx's")
+}
+
+// Whoever wants records alone says so by the section, since a configuration does not
+// know in which pipelines it stands.
+func TestRecordsAlone(t *testing.T) {
+	for text, want := range map[string]bool{
+		"records: {}":                  true,
+		"records: {limit: 5}":          true,
+		"records: null":                false,
+		"records: {limit: }":           false,
+		"records: {events: [failure]}": true,
+		"collection_interval: 5s":      false,
+	} {
+		conf, err := confmap.NewRetrievedFromYAML([]byte("{connections: {enabled: false}, groups: {enabled: false}, system: {enabled: false}, " + text + "}"))
+		require.NoError(t, err)
+		section, err := conf.AsConf()
+		require.NoError(t, err)
+		cfg := createDefaultConfig()
+		require.NoError(t, section.Unmarshal(cfg))
+		err = confmap.Validate(cfg)
+		if want {
+			assert.NoError(t, err, text)
+		} else {
+			assert.ErrorContains(t, err, "a section records, detect::enabled or page::endpoint", text)
+		}
+	}
+	// An interval of what nobody asks for is no mistake.
+	cfg := createDefaultConfig()
+	cfg.CollectionInterval, cfg.Records.ProgressInterval = 7*time.Second, 5*time.Minute
+	assert.NoError(t, confmap.Validate(cfg))
 }

@@ -12,11 +12,13 @@ import (
 
 // NewFactory returns the factory of the receiver tcp_stats.
 func NewFactory() receiver.Factory {
+	shared := newSharing()
 	return receiver.NewFactory(metadata.Type,
 		func() component.Config { return createDefaultConfig() },
-		receiver.WithMetrics(createMetrics, metadata.MetricsStability))
-}
-
-func createMetrics(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
-	return newTCPStats(cfg.(*Config), set, next, sources()), nil
+		receiver.WithMetrics(func(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
+			return shared.metrics(cfg.(*Config), set, next, sources()), nil
+		}, metadata.MetricsStability),
+		receiver.WithLogs(func(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Logs) (receiver.Logs, error) {
+			return shared.logs(cfg.(*Config), set, next, sources()), nil
+		}, metadata.LogsStability))
 }

@@ -286,3 +286,36 @@ func TestHandshakesThatTakeLong(t *testing.T) {
 	assert.Less(t, k.value("tcp.duration", "client", port), 0.5, "not counted from the first SYN")
 	k.reaches(t, 1, "tcp.retransmit.events", "client", port, "network.tcp.retransmit.type", "syn")
 }
+
+// A listener whose accept queue is full drops handshakes, and says how many.
+func TestDropsOfAListener(t *testing.T) {
+	k := onKernel(t, sockdiag.Factory())
+	l, port := listenTCP(t)
+	option(t, l, func(fd int) error { return unix.Listen(fd, 0) }) // room for one
+	drops := func() (value int64) {
+		k.next.Reset()
+		require.NoError(t, k.scrape())
+		for _, md := range k.next.AllMetrics() {
+			for _, rm := range md.ResourceMetrics().All() {
+				for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+					if m.Name() != "tcp.listener.drops" {
+						continue
+					}
+					for _, dp := range m.Sum().DataPoints().All() {
+						if at, _ := dp.Attributes().Get("network.local.port"); at.Int() == int64(port) {
+							value = dp.IntValue()
+						}
+					}
+				}
+			}
+		}
+		return value
+	}
+	assert.Zero(t, drops())
+	for range 4 {
+		if c, err := net.DialTimeout("tcp", l.Addr().String(), 100*time.Millisecond); err == nil {
+			defer c.Close()
+		}
+	}
+	assert.Positive(t, drops())
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -17,12 +18,14 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
+	"github.com/netpulse/tcpstatsreceiver/internal/page"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 )
 
-// tcpStats is the running receiver: an engine, and what makes metrics of it.
+// tcpStats is the running receiver: an engine, and what makes metrics and records of
+// it.
 //
 // It does not use the collector's scraper controller, which takes all metrics
 // of a scrape as one batch: a hundred thousand connections are far more than
@@ -30,11 +33,22 @@ import (
 type tcpStats struct {
 	cfg       *Config
 	set       receiver.Settings
-	next      consumer.Metrics
+	next      consumer.Metrics // nil: it stands in no metrics pipeline
+	nextLogs  consumer.Logs    // nil: it stands in no logs pipeline
+	logsSet   receiver.Settings
 	factories []source.Factory
 
 	telemetry *metadata.TelemetryBuilder
 	engine    *engine.Engine
+	view      *otlp.Metrics // nil without metrics
+	records   *records      // nil without logs
+	page      *page.Page    // nil: none
+
+	// counted are the findings by rule, pageFindings those for the page, findingsTo
+	// where they become records; nil: nowhere.
+	counted      *otlp.Findings
+	pageFindings chan page.Finding
+	findingsTo   atomic.Pointer[records]
 }
 
 func newTCPStats(cfg *Config, set receiver.Settings, next consumer.Metrics, factories []source.Factory) *tcpStats {
@@ -60,6 +74,17 @@ func (r *tcpStats) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	r.engine = e
+	switch {
+	case r.records != nil:
+		r.records.start()
+	case r.cfg.recordsSet:
+		r.set.Logger.Warn("records are configured, but nobody reads them: the receiver stands in no logs pipeline (add it to the receivers of one under service::pipelines)")
+	}
+	if r.page != nil {
+		if err := r.page.Start(ctx, host); err != nil {
+			return errors.Join(err, r.Shutdown(ctx))
+		}
+	}
 	return nil
 }
 
@@ -68,9 +93,16 @@ func (r *tcpStats) Shutdown(ctx context.Context) error {
 	if r.engine == nil {
 		return nil
 	}
-	err := r.engine.Shutdown(ctx)
+	var err error
+	if r.page != nil {
+		err = r.page.Shutdown(ctx)
+	}
+	err = errors.Join(err, r.engine.Shutdown(ctx))
+	if r.records != nil {
+		err = errors.Join(err, r.records.end(ctx))
+	}
 	r.telemetry.Shutdown()
-	r.engine = nil
+	r.engine, r.view, r.records, r.page = nil, nil, nil, nil
 	return err
 }
 
@@ -86,30 +118,63 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if r.telemetry, err = metadata.NewTelemetryBuilder(r.set.TelemetrySettings); err != nil {
 		return nil, err
 	}
-	observe, errObserve := r.cfg.engine()
-	write, errWrite := r.cfg.metrics()
-	if err := errors.Join(errObserve, errWrite); err != nil {
-		return nil, err
-	}
-	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
-	view, err := otlp.NewMetrics(write, now)
+	observe, err := r.cfg.engine()
 	if err != nil {
 		return nil, err
 	}
 	if observe.Peers, err = r.cfg.peers(r.set.Logger); err != nil {
 		return nil, err
 	}
-	// What nobody writes is not looked for.
-	observe.Peers.Processes = observe.Peers.Processes && view.WantsPeerProcesses()
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
-	observe.Detailed, observe.AwaitProcesses = view.Detailed(), view.AwaitsProcesses() || observe.Wanted != nil
-	observe.Follow = view.Follows()
-	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
-	e := engine.New(observe)
-	for _, l := range view.Listeners() {
-		e.Listen(l)
+	found, err := newFindings(r.cfg.Detect, r.found)
+	if err != nil {
+		return nil, err
 	}
-	e.AddView(view)
+	if found != nil {
+		r.counted = otlp.NewFindings(now)
+		if blind := found.blind(); blind != "" {
+			r.set.Logger.Info("detect: some findings need packets, which are not captured", zap.String("not_found", blind))
+		}
+	}
+	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
+	if r.next != nil {
+		if r.view, err = r.newMetrics(boot, now); err != nil {
+			return nil, err
+		}
+		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
+		observe.AwaitProcesses = r.view.AwaitsProcesses()
+	}
+	if r.nextLogs != nil {
+		observe.Prompt = true
+		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
+	}
+	// What nobody writes is not looked for.
+	observe.Peers.Processes = observe.Peers.Processes && r.view != nil && r.view.WantsPeerProcesses()
+	r.page = r.newPage()
+	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
+	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
+	e := engine.New(observe)
+	if r.view != nil {
+		for _, l := range r.view.Listeners() {
+			e.Listen(l)
+		}
+		e.AddView(r.view)
+	}
+	if r.nextLogs != nil {
+		if r.records, err = r.newRecords(e); err != nil {
+			return nil, err
+		}
+		r.records.listen(e)
+		r.findingsTo.Store(r.records)
+	}
+	if found != nil {
+		e.Listen(found)
+		e.AddView(found)
+	}
+	if r.page != nil {
+		e.Listen(r.page)
+		e.AddView(r.page)
+	}
 	return e, nil
 }
 
@@ -139,6 +204,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
+		ProcessOnPoints:      c.Process.Attributes == onDataPoint,
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,

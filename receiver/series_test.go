@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -179,4 +180,21 @@ func TestTheLastCollectionHasATimeLimit(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, r.Shutdown(ctx))
 	assert.Less(t, time.Since(began), time.Second)
+}
+
+// Beneath TCP: read only where something of it is enabled.
+func TestBeneath(t *testing.T) {
+	for _, enabled := range []bool{false, true} {
+		cfg := testConfig()
+		cfg.Metrics.SystemNetworkIPPackets.Enabled = enabled
+		r := newRig(t, cfg, &refusing{}, &scripted{name: "a"})
+		r.scrapeOnce(t)
+		points, sum := r.sums("system.network.ip.packets")
+		if runtime.GOOS == "linux" {
+			assert.Equal(t, enabled, points >= 2)
+			assert.Equal(t, enabled, sum > 0)
+		}
+		points, _ = r.sums("system.network.udp.datagrams")
+		assert.Zero(t, points, "off")
+	}
 }

@@ -118,6 +118,23 @@ func TestTheSameSourceAnew(t *testing.T) {
 	}
 }
 
+// So has one that could not be opened for a while, with nothing else in its place.
+func TestTheSameSourceComesBack(t *testing.T) {
+	src := &scripted{name: "a", sockets: []tcp.Socket{established(1, 100), established(2, 100)}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	src.results, src.openErr = []error{errors.New("read: input/output error"), nil}, errors.New("too many open files")
+	r.scrapeOnce(t)
+	r.scrapeOnce(t)
+	src.openErr, src.sockets = nil, []tcp.Socket{established(1, 150), established(3, 7)}
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	for metric, want := range map[string]float64{"tcp.opens": 1, "tcp.closes": 1, "tcp.io": 57, "tcp.count": 2} {
+		_, got := r.sums(metric)
+		assert.Equal(t, want, got, metric)
+	}
+}
+
 // Sockets that their owner closes while they connect are no connections that
 // nobody has seen, though the kernel counts them among those that were opened.
 func TestAbandonedAttemptsAreNotUnseen(t *testing.T) {

@@ -32,7 +32,22 @@ import (
 //
 // The conversion itself is left to confmap, one section at a time.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	c.recordsSet = c.recordsSet || says(conf.Get("records"))
 	return decode(conf, reflect.ValueOf(c), "")
+}
+
+// says reports whether a section is there and more than empty values. `{}` is.
+func says(section any) bool {
+	values, ok := section.(map[string]any)
+	if !ok || len(values) == 0 {
+		return ok
+	}
+	for _, value := range values {
+		if value != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // decode sets the struct that into points to from a section, or returns an error for
@@ -50,6 +65,8 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 		case !known:
 			errs = append(errs, unknown(path, key, fields))
 		case value == nil: // the default stays
+		case decodesItself(field):
+			continue // the library does it
 		case field.Kind() == reflect.Struct:
 			if _, ok := value.(map[string]any); !ok {
 				errs = append(errs, wrong(at, value, takes(field.Type())))
@@ -85,6 +102,13 @@ func decode(conf *confmap.Conf, into reflect.Value, path string) error {
 	return errors.Join(errs...)
 }
 
+// decodesItself reports whether a field has its own way to be decoded, as sections of
+// the collector's own have that may be left out.
+func decodesItself(field reflect.Value) bool {
+	_, able := field.Addr().Interface().(confmap.Unmarshaler)
+	return able && (field.Kind() != reflect.Struct || len(fieldsOf(field)) == 0)
+}
+
 // misfit returns an error if a value is not what the type takes. text says that values
 // which are not text convert to it.
 func misfit(path string, value any, typ reflect.Type, text bool) error {
@@ -96,6 +120,9 @@ func misfit(path string, value any, typ reflect.Type, text bool) error {
 		fits = isText && err == nil
 	case typ.Kind() == reflect.Bool:
 		_, fits = value.(bool)
+	case typ.Kind() == reflect.Float64:
+		v := reflect.ValueOf(value)
+		fits = v.CanInt() || v.CanUint() || v.CanFloat()
 	case typ.Kind() == reflect.Int:
 		return misfitInt(path, value, typ)
 	case typ.Kind() == reflect.String:

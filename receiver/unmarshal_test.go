@@ -144,7 +144,9 @@ func TestValuesThatAreTaken(t *testing.T) {
 func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 	for yaml, want := range map[string]string{
 		// Keys.
-		"colection_interval: 5s":                      `colection_interval: unknown key (did you mean collection_interval?), the receiver takes collection_interval, connections, filter, groups, initial_delay, metrics, network_namespaces, peers, process, require, resource_attributes, source, system, timeout`,
+		"detect: {beacon: {score: high}}":             `detect::beacon::score: got "high", takes a number, such as 0.8`,
+		`detect: {beacon: {score: "0.9"}}`:            `detect::beacon::score: got "0.9", takes a number, such as 0.8 without quotes`,
+		"colection_interval: 5s":                      `colection_interval: unknown key (did you mean collection_interval?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, peers, process, records, require, resource_attributes, source, system, timeout`,
 		"connections: {limits: 5}":                    `connections::limits: unknown key (did you mean limit?), this section takes batch_size, enabled, interval, limit, order_by`,
 		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs::only: unknown key, this section takes exclude, include`,
 		"filter: {peer_cidrs: {inlcude: []}}":         `filter::peer_cidrs::inlcude: unknown key (did you mean include?), this section takes exclude, include`,
@@ -152,7 +154,7 @@ func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 		"metrics: {tcp.rrt: {enabled: true}}":         `metrics::tcp.rrt: unknown key (did you mean tcp.rtt?), this section takes a name that documentation.md lists`,
 		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt::on: unknown key, this section takes enabled`,
 		"resource_attributes: {process.name: }":       `resource_attributes::process.name: unknown key, this section takes container.id, network.namespace.id, network.namespace.name, process.command`,
-		"limit: 5":                                    `limit: unknown key (did you mean connections::limit or groups::limit?), the receiver takes collection_interval, connections, filter, groups, initial_delay, metrics, network_namespaces, peers, process, require, resource_attributes, source, system, timeout`,
+		"limit: 5":                                    `limit: unknown key (did you mean connections::limit or groups::limit or records::limit?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, peers, process, records, require, resource_attributes, source, system, timeout`,
 		"connections: {timeout: 5s}":                  `unknown key (did you mean timeout?)`,
 		"connections.limit: 5":                        `unknown key (did you mean connections::limit?)`,
 		"tcp.rtt: {enabled: false}":                   `unknown key (did you mean metrics::tcp.rtt?)`,

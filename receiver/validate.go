@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 )
@@ -32,15 +33,19 @@ func (c *Config) Validate() error {
 	errs := []error{
 		c.validateTimes(),
 		notNegative("process::refresh_interval", c.Process.RefreshInterval),
+		c.validateAttributes(),
 		c.validateFilter(),
 		c.validateConnections(),
 		c.validateGroups(),
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
 		c.validatePeers(),
+		c.validateRecords(),
+		c.Detect.Check("detect"),
+		c.Page.validate(),
 	}
-	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled {
-		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least: there is nothing to do otherwise"))
+	if !c.Connections.Enabled && !c.Groups.Enabled && !c.System.Enabled && !c.recordsSet && len(c.Detect.Enabled) == 0 && !c.Page.enabled() {
+		errs = append(errs, errors.New("connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least, a section records, detect::enabled or page::endpoint: there is nothing to do otherwise"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -58,6 +63,13 @@ func (c *Config) validateTimes() error {
 	}
 	errs = append(errs, notNegative("initial_delay", c.InitialDelay))
 	return errors.Join(errs...)
+}
+
+func (c *Config) validateAttributes() error {
+	if a := c.Process.Attributes; a != onResource && a != onDataPoint {
+		return fmt.Errorf("process::attributes: got %q, takes one of %s, %s", a, onResource, onDataPoint)
+	}
+	return nil
 }
 
 func (c *Config) validateFilter() error {
@@ -108,6 +120,21 @@ func (c *Config) validateGroups() error {
 	if len(g.RTTBuckets) == 0 && g.Histogram == explicit {
 		errs = append(errs, fmt.Errorf("groups::rtt_buckets: got none, takes at least one with groups::histogram: %s", explicit))
 	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateRecords() error {
+	kinds, err := c.Records.kinds()
+	errs := []error{err}
+	if kinds.Has(record.Progress) {
+		errs = append(errs, c.multiple("records::progress_interval", c.Records.ProgressInterval))
+	} else {
+		errs = append(errs, notNegative("records::progress_interval", c.Records.ProgressInterval))
+	}
+	if c.Records.Limit < 0 {
+		errs = append(errs, fmt.Errorf("records::limit: got %d, takes a number of records a second, or 0 for all of them", c.Records.Limit))
+	}
+	errs = append(errs, notNegative("records::min_duration", c.Records.MinDuration))
 	return errors.Join(errs...)
 }
 

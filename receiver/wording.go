@@ -39,6 +39,8 @@ func takes(typ reflect.Type) string {
 		return "true or false"
 	case typ.Kind() == reflect.Int:
 		return "a whole number"
+	case typ.Kind() == reflect.Float64:
+		return "a number, such as 0.8"
 	case typ.Kind() == reflect.String:
 		return "text"
 	}
@@ -93,7 +95,7 @@ func comparison(value any) string {
 func quoting(value any, typ reflect.Type) string {
 	if text, ok := value.(string); ok {
 		switch _, err := strconv.ParseFloat(text, 64); {
-		case typ.Kind() == reflect.Int && err == nil, typ.Kind() == reflect.Bool && (text == "true" || text == "false"):
+		case (typ.Kind() == reflect.Int || typ.Kind() == reflect.Float64) && err == nil, typ.Kind() == reflect.Bool && (text == "true" || text == "false"):
 			return " without quotes"
 		}
 		return ""

@@ -13,14 +13,26 @@ trap 'rm -f "$tmp/tcpstatsreceiver"; rmdir "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 ln -s "$root" "$tmp/tcpstatsreceiver"
 
-# From tools/, whose go.mod pins mdatagen apart from what the receiver is built of.
-cd "$root/tools"
+# From tools/distribution, whose go.mod pins mdatagen apart from what the receiver is
+# built of.
+cd "$root/tools/distribution"
 go tool mdatagen "$tmp/tcpstatsreceiver/metadata.yaml"
 
 # mdatagen writes for its owner's eyes only; let others read, as in a fresh clone.
 cd "$root"
 chmod -R u=rwX,go=rX internal/metadata internal/metadatatest
 chmod u=rw,go=r documentation.md generated_*_test.go
+
+# mdatagen has no histograms of metrics that compile, so metadata.yaml calls them
+# gauges, and says so in the text: correct the table below it.
+awk '
+/^### / { histogram = 0 }
+/^- Written as a cumulative histogram/ { histogram = 1; sub(/, whatever the table below says \(mdatagen has no histograms here yet\)/, "") }
+histogram && /^\| Unit \|/ { print "| Unit | Metric Type | Value Type | Aggregation Temporality | Stability |"; getline; print "| ---- | ----------- | ---------- | ----------------------- | --------- |"; getline; sub(/\| Gauge \| Double \|/, "| Histogram | Double | Cumulative |") }
+{ print }
+' documentation.md >documentation.md.new
+mv documentation.md.new documentation.md
+chmod u=rw,go=r documentation.md
 
 # The programs are compiled only where their C has changed: what comes out is not the
 # same with every compiler.
@@ -46,7 +58,7 @@ fi
 for program in $programs; do
 	# Kernels before 5.9 have no iterators, and all since 5.1 know the third version of
 	# the instructions.
-	(cd "$root/tools" && GOPACKAGE=bpf go tool bpf2go -output-dir ../internal/source/bpf -cc "$cc" -strip "$strip" -target bpfel -tags linux \
-		-cflags '-O2 -Wall -Wextra -Werror -mcpu=v3' "$program" "../internal/source/bpf/program/$program.bpf.c")
+	(cd "$root/tools/distribution" && GOPACKAGE=bpf go tool bpf2go -output-dir ../../internal/source/bpf -cc "$cc" -strip "$strip" -target bpfel -tags linux \
+		-cflags '-O2 -Wall -Wextra -Werror -mcpu=v3' "$program" "../../internal/source/bpf/program/$program.bpf.c")
 done
 sum >$sums

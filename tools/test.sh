@@ -37,7 +37,7 @@ OTELCOL_TCPSTATS=$root/_build/otelcol-tcpstats
 export OTELCOL_TCPSTATS
 
 step "tests of this distribution, its examples, and other people's distributions"
-(cd tools && sh gotest.sh -count=1 ./...)
+(cd tools/distribution && sh ../gotest.sh -count=1 ./...)
 
 if [ "$("$GO" env GOOS)" = linux ]; then
 	step "tests of the bench that compares it with others"
@@ -45,6 +45,9 @@ if [ "$("$GO" env GOOS)" = linux ]; then
 else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
+
+step "tests of the live page in a browser"
+(cd tools/page && sh "$root/tools/gotest.sh" -count=1 ./...)
 
 if [ -f internal/e2e/go.mod ]; then
 	step "end-to-end tests"

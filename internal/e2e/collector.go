@@ -27,6 +27,8 @@ type Collector struct {
 	Sink *Sink // what it sends by OTLP
 	PID  int
 
+	exporters string // more of them, in YAML
+	pipelines string // in YAML
 	config    string // file
 	page      string // endpoint of its Prometheus exporter
 	telemetry string // endpoint of its own metrics
@@ -58,6 +60,13 @@ func binary(t *testing.T) string {
 // it should, on SIGTERM.
 func startCollector(t *testing.T, receiver string, uid int) *Collector {
 	t.Helper()
+	return startCollectorWith(t, receiver, uid, "", "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc, prometheus]}}")
+}
+
+// startCollectorWith is startCollector with more exporters and other pipelines, in
+// YAML.
+func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipelines string) *Collector {
+	t.Helper()
 	path := staged(t, binary(t), "otelcol-tcpstats")
 	overdue := time.AfterFunc(3*patience, func() { panic(t.Name() + " takes too long") })
 	t.Cleanup(func() { overdue.Stop() })
@@ -65,6 +74,8 @@ func startCollector(t *testing.T, receiver string, uid int) *Collector {
 		Sink:      startSink(t),
 		page:      freeEndpoint(t),
 		telemetry: freeEndpoint(t),
+		exporters: exporters,
+		pipelines: pipelines,
 		ended:     make(chan struct{}),
 	}
 	_, port, _ := net.SplitHostPort(c.telemetry)
@@ -104,15 +115,15 @@ exporters:
     endpoint: %s
     resource_to_telemetry_conversion: {enabled: true}
     without_scope_info: true
+%s
 service:
   telemetry:
     logs: {encoding: json}
     metrics:
       # As the collector has it by default, on another port.
       readers: [{pull: {exporter: {prometheus: {host: %s, port: %s, without_units: true, without_type_suffix: true, without_scope_info: true}}}}]
-  pipelines:
-    metrics: {receivers: [tcp_stats], exporters: [otlp_grpc, prometheus]}
-`, receiver, c.Sink.Endpoint, patience, c.page, host, port)
+  pipelines: %s
+`, receiver, c.Sink.Endpoint, patience, c.page, c.exporters, host, port, c.pipelines)
 	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o644))
 }
 

@@ -71,6 +71,7 @@ func (e *Engine) sayDenied(unattributed *[process.NumReasons]int64, stats *proce
 // connections are grouped and recorded without their process.
 func (e *Engine) sayWalks(complete bool, err error) {
 	switch {
+	case errors.Is(err, context.Canceled): // by a shutdown
 	case err != nil:
 		e.walks.raise(1, func() {
 			e.log.Warn("the walk over processes does not come to its end: connections whose process it has not found are grouped without one", zap.Error(err))

@@ -135,7 +135,7 @@ func (e *Engine) watchSpace(sp *space, src source.Source) {
 		// While a scrape is under way the queue grows; the scrape counts it.
 		if e.mu.TryLock() {
 			defer e.mu.Unlock()
-			e.countCloses(sp)
+			e.countCloses(sp, false)
 		}
 	})
 	// All that is noticed in a namespace in which everything is new is new.
@@ -161,28 +161,52 @@ func (e *Engine) drain(sp *space) {
 	}
 }
 
-// countCloses gives the table the notices that have come. e.mu is held.
-func (e *Engine) countCloses(sp *space) {
+// promptInterval is how often notices are counted with Config.Prompt.
+const promptInterval = time.Second
+
+// prompt returns a channel that has a value whenever notices are to be counted
+// between scrapes, nil where that is not asked for or scrapes come as often.
+func (e *Engine) prompt() (due <-chan time.Time, stop func()) {
+	if !e.cfg.Prompt || e.cfg.Interval <= promptInterval {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(promptInterval)
+	return ticker.C, ticker.Stop
+}
+
+// Drain counts the notices of closes that the sources have by now.
+func (e *Engine) Drain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for sp := range e.spaces() {
+		e.drain(sp)
+		e.countCloses(sp, false)
+	}
+}
+
+// countCloses gives the table the notices that have come. With last there will be no
+// dump that could explain them: they are counted as they are. e.mu is held.
+func (e *Engine) countCloses(sp *space, last bool) {
 	if sp.watch == nil || !sp.table.Begun() {
 		return
 	}
 	// Those that waited for a dump, if there was one.
 	waiting := sp.unexplained
 	sp.unexplained = nil
-	explained := sp.dumps
+	queue, lost, err := sp.watch.take(sp.taken)
+	last = last || err != nil
 	for i := range waiting {
-		if !sp.table.Notice(&waiting[i].Notice, waiting[i].dump < explained) {
+		if !sp.table.Notice(&waiting[i].Notice, last || waiting[i].dump < sp.dumps) {
 			sp.unexplained = append(sp.unexplained, waiting[i])
 		}
 	}
-	queue, lost, err := sp.watch.take(sp.taken)
 	for i := range queue {
 		n := &queue[i]
 		// A notice does not say in what state the connection was.
 		if !sp.table.Has(&n.Socket) && (!sp.watch.counted || len(e.cfg.Filter.States) > 0 || !e.cfg.Filter.Match(&n.Socket)) {
 			continue
 		}
-		if sp.table.Notice(n, len(sp.unexplained) >= maxCloses) {
+		if sp.table.Notice(n, last || len(sp.unexplained) >= maxCloses) {
 			continue
 		}
 		sp.unexplained = append(sp.unexplained, unexplained{*n, sp.dumps})
@@ -210,6 +234,7 @@ func (e *Engine) sayLost(sp *space, lost uint64) {
 	now := time.Now()
 	if lost > 0 {
 		sp.lostAt, sp.reconciled = now, time.Time{}
+		e.noticesLost += lost
 		e.telemetry.eventsLost(sp.sourceName(e), lost)
 		sp.lost.raise(lost, func() {
 			e.log.Warn("notices of closes are lost: more connections end than can be counted, and those that no scrape saw are missing",

@@ -37,6 +37,9 @@ type Config struct {
 	Wanted func(executable string) bool
 	// Peers says what is to be known of the other ends of connections.
 	Peers PeersConfig
+	// Prompt counts notices of closes once a second, for listeners that pass ends on.
+	// Without it they are counted with each scrape, and when many have come.
+	Prompt bool
 	// Detailed remembers all that is known of each connection.
 	Detailed bool
 	// Follow are the counters whose growth is reported beside what everybody wants.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -41,29 +42,28 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 	peers     peers
+	// identifies is the kind of source whose identities the tables have.
+	identifies string
 
-	claims  []process.Claim // reused
-	needs   Needs           // of this scrape
-	ports   ports           // reused: those of the dump under way
-	denied  alarm           // some sockets have no owner for want of permission
-	walks   alarm           // the walk over processes does not complete
-	partial alarm           // scrapes are not complete
-	late    alarm           // ticks were missed
-	refused alarm           // a pipeline refuses what it is handed
+	claims []process.Claim // reused
+	needs  Needs           // of this scrape
+	ports  ports           // reused: those of the dump under way
+	// noticesLost is how many notices of closes were lost in all.
+	noticesLost uint64
 
-	stop     context.CancelFunc // of the loop
-	done     chan struct{}      // the loop has ended
-	stopping chan struct{}      // senders are to end
-	senders  sync.WaitGroup
+	denied  alarm // some sockets have no owner for want of permission
+	walks   alarm // the walk over processes does not complete
+	partial alarm // scrapes are not complete
+	late    alarm // ticks were missed
+	refused alarm // a pipeline refuses what it is handed
+
+	stop context.CancelFunc // of the loop
+	done chan struct{}      // the loop has ended
 	// batches is the context of what pipelines are handed. It outlives that of the
 	// scrape, so that a shutdown does not tear a batch from the pipeline.
 	batches context.Context
 	abandon context.CancelFunc
 }
-
-// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
-// up: the pipeline is shut down after its receivers, so it can still take it.
-const shutdownGrace = 5 * time.Second
 
 // New returns an engine that has opened nothing yet.
 func New(cfg Config) *Engine {
@@ -79,6 +79,10 @@ func New(cfg Config) *Engine {
 // Listen adds a listener. It may be called before Start only.
 func (e *Engine) Listen(l event.Listener) { e.listeners = append(e.listeners, l) }
 
+// Place returns where the sockets of a network namespace are. It is for listeners:
+// the lock is held while they are called.
+func (e *Engine) Place(namespace uint64) netns.Place { return e.others.place(namespace) }
+
 // Start opens the best source and begins to scrape. It fails if none opens that
 // meets the configuration.
 func (e *Engine) Start(ctx context.Context) error {
@@ -87,9 +91,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	// The context of Start ends with Start.
 	loopCtx, stop := context.WithCancel(context.Background())
-	e.stop, e.done, e.stopping = stop, make(chan struct{}), make(chan struct{})
+	e.stop, e.done = stop, make(chan struct{})
 	for _, v := range e.views {
-		e.senders.Add(1)
+		v.stop, v.stopped = make(chan struct{}), make(chan struct{})
 		go e.sender(v)
 	}
 	go e.loop(loopCtx)
@@ -101,6 +105,9 @@ func (e *Engine) Open(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.batches, e.abandon = context.WithCancel(context.Background())
+	for _, v := range e.views {
+		v.batches, v.abandon = context.WithCancel(e.batches)
+	}
 	e.own = e.newSpace(time.Time{})
 	e.own.start = e.cfg.Boot
 	e.selector = source.NewSelector(e.cfg.Factories, e.cfg.Source, e.log, e.sourceChanged)
@@ -145,31 +152,13 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		e.abandon()
 		<-e.done
 	}
-	close(e.stopping)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		e.senders.Wait()
-	}()
-	select {
-	case <-sent:
-	case <-time.After(shutdownGrace):
-	case <-ctx.Done():
+	if e.cfg.Prompt {
+		e.Drain()
 	}
-	e.abandon()
-	var err error
-	select {
-	case <-sent:
-	case <-time.After(abandonGrace):
-		err = errors.New("a pipeline has not given back the batch that it was handed, though its context has ended")
-	}
+	err := e.endSenders(ctx, e.views)
 	e.stop = nil
 	return errors.Join(err, e.Close())
 }
-
-// abandonGrace is how long a pipeline has to return once the context of its batch
-// has ended. One that does not even then is left behind.
-const abandonGrace = time.Second
 
 // Once makes one scrape, sends what the views make of it, and returns what came of
 // that. Ticks count from 0.
@@ -211,6 +200,8 @@ func (e *Engine) loop(ctx context.Context) {
 	began := time.Now()
 	ticker := time.NewTicker(e.cfg.Interval)
 	defer ticker.Stop()
+	prompt, stop := e.prompt()
+	defer stop()
 	for last := int64(-1); ; {
 		// Half an interval makes up for a ticker that is a little early.
 		tick := int64((time.Since(began) + e.cfg.Interval/2) / e.cfg.Interval)
@@ -226,11 +217,16 @@ func (e *Engine) loop(ctx context.Context) {
 		for _, d := range e.scrape(ctx, tick) {
 			d.view.toSend <- d.send
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			e.scrapeLast()
-			return
+		for waiting := true; waiting; {
+			select {
+			case <-prompt:
+				e.Drain()
+			case <-ticker.C:
+				waiting = false
+			case <-ctx.Done():
+				e.scrapeLast()
+				return
+			}
 		}
 	}
 }
@@ -248,12 +244,19 @@ func (e *Engine) scrapeLast() {
 	}
 }
 
-// sourceChanged forgets the connections: their identities are the other
-// source's.
+// sourceChanged forgets the connections if another kind of source takes over: their
+// identities are the other one's. Those of a source that was lost and comes back are
+// still the same.
 func (e *Engine) sourceChanged(from, to string) {
 	for sp := range e.spaces() {
-		sp.table.Reset()
-		sp.unexplained, sp.reconciled = nil, time.Time{}
+		sp.reconciled = time.Time{}
+		if to != "" && to != e.identifies {
+			sp.table.Reset()
+			sp.unexplained = nil
+		}
+	}
+	if to != "" {
+		e.identifies = to
 	}
 	e.reopenOthers()
 	e.watchSpace(e.own, e.selector.Current())

@@ -145,12 +145,13 @@ func (e *Engine) dumpOthers(ctx context.Context) error {
 }
 
 func (e *Engine) dumpOther(ctx context.Context, sp *space) error {
-	sp.complete = false
 	if err := ctx.Err(); err != nil {
+		sp.unread()
 		return err
 	}
 	src, err := e.sourceOf(ctx, sp)
 	if src == nil {
+		sp.unread()
 		return err
 	}
 	_, err = e.dumpFrom(ctx, sp, src)
@@ -223,7 +224,7 @@ func (e *Engine) closeEmptied() error {
 			return false
 		}
 		e.drain(sp)
-		e.countCloses(sp)
+		e.countCloses(sp, true)
 		e.others.leave(sp)
 		errs = append(errs, e.leave(sp))
 		sp.table.Begin(time.Now())

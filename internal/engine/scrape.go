@@ -24,6 +24,7 @@ const maxDumps = 3
 func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	began := time.Now()
 	due, needs := e.due(tick)
 	needs.Sockets = needs.Sockets || len(e.listeners) > 0
 	if !needs.any() {
@@ -47,14 +48,18 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
 		complete = true
 		for sp := range e.spaces() {
-			e.countCloses(sp)
+			e.countCloses(sp, tick == FinalTick)
 			sp.table.Report()
 			// A namespace that never could be read has nothing that is missing now.
 			complete = complete && (sp.complete || !sp.read && sp != e.own)
 		}
 	}
 	if ctx.Err() == nil {
-		built = e.show(&Scrape{engine: e, Now: time.Now(), Tick: tick, Source: sourceName(e.selector), Complete: complete}, due)
+		scrape := &Scrape{engine: e, Began: began, Now: time.Now(), Tick: tick, Complete: complete, Lost: e.noticesLost}
+		if src := e.selector.Current(); src != nil {
+			scrape.Source, scrape.Capabilities = src.Name(), src.Capabilities()
+		}
+		built = e.show(scrape, due)
 	}
 	if needs.Counters && len(e.listeners) > 0 {
 		e.reportUnseen(readCtx)
@@ -98,7 +103,7 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 	for {
 		src := e.selector.Current()
 		if src == nil {
-			e.own.complete = false
+			e.own.unread()
 			return errors.New("no source of TCP sockets is open")
 		}
 		ended, err := e.dumpFrom(ctx, e.own, src)
@@ -112,6 +117,14 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// unread notes that this scrape does not read the namespace: what the last dump had is
+// not what it saw.
+func (sp *space) unread() {
+	sp.complete = false
+	sp.table.Begin(time.Now())
+	sp.table.End(table.CutShort)
 }
 
 // dumpFrom makes one dump, and another if the kernel says that it was
@@ -129,11 +142,15 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	for range maxDumps {
 		sp.states = tcp.States{}
 		clear(e.ports[:])
-		if moving != nil {
+		switch {
+		case moving != nil:
 			sp.table.BeginMoved(now)
 			_, err = moving.Moved(ctx, visit)
-		} else {
+		case e.needs.Sockets:
 			sp.table.Begin(now)
+			err = src.Sockets(ctx, visit)
+		default:
+			sp.table.BeginListeners(now)
 			err = src.Sockets(ctx, visit)
 		}
 		if !errors.Is(err, source.ErrInterrupted) {
@@ -183,11 +200,12 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
-// not changed: their ends are noticed, no notice was lost since all were read, and
-// nobody wants the times of each that go on by themselves.
+// not changed: their ends are noticed, no notice was lost since all were read, none
+// was missing then whose notice has not come, and nobody wants the times of each that
+// go on by themselves.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || time.Since(sp.reconciled) >= reconcileEvery {
+	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

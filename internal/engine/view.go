@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -53,10 +55,15 @@ func (n Needs) or(m Needs) Needs {
 // is said of Later.
 type Scrape struct {
 	engine *Engine
-	Now    time.Time
-	Tick   int64
-	// Source is the name of the source in use, "" if there is none.
-	Source string
+	// Began is when the scrape began, Now when its dump was complete.
+	Began, Now time.Time
+	Tick       int64
+	// Source is the name of the source in use, "" if there is none, and
+	// Capabilities what it can do.
+	Source       string
+	Capabilities source.Capabilities
+	// Lost is how many notices of closes were lost since the engine was opened.
+	Lost uint64
 	// Complete reports that every namespace was read to its end: what was not seen
 	// is not there. Without it, nothing can be said of what is live.
 	Complete bool
@@ -106,9 +113,13 @@ func (s *Scrape) Place(namespace uint64) netns.Place {
 	return s.engine.others.place(namespace)
 }
 
+// Find returns a connection, nil if there is none.
+func (s *Scrape) Find(id tcp.Identity) *table.Connection { return s.engine.find(id) }
+
 // Later calls f under the engine's lock, when the scrape may be long over: views
 // that build piece by piece call it from what they send. find returns a
-// connection, nil if it is gone.
+// connection, nil if it is gone. f may iterate over Connections, too: it gets
+// those of the newest scrape.
 func (s *Scrape) Later(f func(find func(tcp.Identity) *table.Connection)) {
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
@@ -121,6 +132,12 @@ type viewing struct {
 	toSend chan func(context.Context) error // for its sender, who waits for it
 	busy   bool                             // its last scrape is still being sent
 	missed alarm
+
+	stop    chan struct{} // its sender is to end
+	stopped chan struct{} // and has
+	// batches is the context of what its pipeline is handed.
+	batches context.Context
+	abandon context.CancelFunc
 }
 
 // delivery is what a view has built and what is still to be sent.
@@ -132,6 +149,59 @@ type delivery struct {
 // AddView adds a view. It may be called before Start only.
 func (e *Engine) AddView(v View) {
 	e.views = append(e.views, &viewing{View: v, toSend: make(chan func(context.Context) error, 1)})
+}
+
+// RemoveView ends a view while the engine goes on: when it returns, nothing more is
+// sent for it. What its pipeline was handed is waited for as in Shutdown.
+func (e *Engine) RemoveView(ctx context.Context, v View) error {
+	e.mu.Lock()
+	i := slices.IndexFunc(e.views, func(one *viewing) bool { return one.View == v })
+	if i < 0 {
+		e.mu.Unlock()
+		return nil
+	}
+	removed := e.views[i]
+	e.views = slices.Delete(e.views, i, i+1)
+	e.mu.Unlock()
+	return e.endSenders(ctx, []*viewing{removed})
+}
+
+const (
+	// shutdownGrace is how long a shutdown waits for a pipeline that holds a batch
+	// up: the pipeline is shut down after its receivers, so it can still take it.
+	shutdownGrace = 5 * time.Second
+	// abandonGrace is how long a pipeline has to return once the context of its batch
+	// has ended. One that does not even then is left behind.
+	abandonGrace = time.Second
+)
+
+// endSenders ends the senders of views. What pipelines have been handed already they
+// have until the context ends, or for some seconds, to take.
+func (e *Engine) endSenders(ctx context.Context, views []*viewing) error {
+	for _, v := range views {
+		close(v.stop)
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for _, v := range views {
+			<-v.stopped
+		}
+	}()
+	select {
+	case <-sent:
+	case <-time.After(shutdownGrace):
+	case <-ctx.Done():
+	}
+	for _, v := range views {
+		v.abandon()
+	}
+	select {
+	case <-sent:
+	case <-time.After(abandonGrace):
+		return errors.New("a pipeline has not given back the batch that it was handed, though its context has ended")
+	}
+	return nil
 }
 
 // show has each view that is due read the scrape. e.mu is held.
@@ -171,10 +241,10 @@ func (e *Engine) due(tick int64) (due []*viewing, needs Needs) {
 
 // sender sends what a view has built, until stop.
 func (e *Engine) sender(v *viewing) {
-	defer e.senders.Done()
+	defer close(v.stopped)
 	for {
 		select {
-		case <-e.stopping:
+		case <-v.stop:
 			select {
 			case send := <-v.toSend:
 				_ = e.deliver(delivery{v, send})
@@ -189,7 +259,7 @@ func (e *Engine) sender(v *viewing) {
 
 // deliver sends what a view has built, and logs what comes of it.
 func (e *Engine) deliver(d delivery) error {
-	err := d.send(e.batches)
+	err := d.send(d.view.batches)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d.view.busy = false

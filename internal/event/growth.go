@@ -17,7 +17,7 @@ const (
 	LimitedByNetwork                // time with something to send and neither of the two
 	SegmentsSent
 	SegmentsReceived
-	FastRetransmits // segments, by what made the sender repeat them
+	FastRetransmits // segments, by what made the sender repeat them: as tcp.RetransmitType
 	TimeoutRetransmits
 	ProbeRetransmits
 	SYNRetransmits
@@ -31,30 +31,45 @@ const (
 // Growth is how much each kind grew. A kind that nobody asked for stays 0.
 type Growth [NumKinds]uint32
 
-// kinds say which field of a sample a kind needs, and how to read it.
-var kinds = [NumKinds]struct {
-	field tcp.Field
-	value func(*tcp.Socket) uint64
-}{
-	LimitedByReceiver:   {tcp.FieldReceiveWindowLimited, func(s *tcp.Socket) uint64 { return millis(s.ReceiveWindowLimited) }},
-	LimitedBySendBuffer: {tcp.FieldSendBufferLimited, func(s *tcp.Socket) uint64 { return millis(s.SendBufferLimited) }},
-	LimitedByNetwork: {tcp.FieldBusyTime, func(s *tcp.Socket) uint64 {
+// fields say which field of a sample a kind needs.
+var fields = [NumKinds]tcp.Field{
+	LimitedByReceiver:   tcp.FieldReceiveWindowLimited,
+	LimitedBySendBuffer: tcp.FieldSendBufferLimited,
+	LimitedByNetwork:    tcp.FieldBusyTime,
+	SegmentsSent:        tcp.FieldSegmentsSent,
+	SegmentsReceived:    tcp.FieldSegmentsReceived,
+	FastRetransmits:     tcp.FieldRetransmitsBy,
+	TimeoutRetransmits:  tcp.FieldRetransmitsBy,
+	ProbeRetransmits:    tcp.FieldRetransmitsBy,
+	SYNRetransmits:      tcp.FieldRetransmitsBy,
+	SpuriousRetransmits: tcp.FieldSpuriousRetransmits,
+	ZeroWindows:         tcp.FieldZeroWindows,
+}
+
+// Field returns the field that a sample must have.
+func (k Kind) Field() tcp.Field { return fields[k] }
+
+// Of returns the counter in a sample.
+func (k Kind) Of(s *tcp.Socket) uint64 {
+	switch k {
+	case LimitedByReceiver:
+		return millis(s.ReceiveWindowLimited)
+	case LimitedBySendBuffer:
+		return millis(s.SendBufferLimited)
+	case LimitedByNetwork:
 		return millis(max(0, s.BusyTime-s.ReceiveWindowLimited-s.SendBufferLimited))
-	}},
-	SegmentsSent:        {tcp.FieldSegmentsSent, func(s *tcp.Socket) uint64 { return s.SegmentsSent }},
-	SegmentsReceived:    {tcp.FieldSegmentsReceived, func(s *tcp.Socket) uint64 { return s.SegmentsReceived }},
-	FastRetransmits:     {tcp.FieldRetransmitsBy, func(s *tcp.Socket) uint64 { return s.RetransmitsBy[tcp.FastRetransmit] }},
-	TimeoutRetransmits:  {tcp.FieldRetransmitsBy, func(s *tcp.Socket) uint64 { return s.RetransmitsBy[tcp.TimeoutRetransmit] }},
-	ProbeRetransmits:    {tcp.FieldRetransmitsBy, func(s *tcp.Socket) uint64 { return s.RetransmitsBy[tcp.ProbeRetransmit] }},
-	SYNRetransmits:      {tcp.FieldRetransmitsBy, func(s *tcp.Socket) uint64 { return s.RetransmitsBy[tcp.SYNRetransmit] }},
-	SpuriousRetransmits: {tcp.FieldSpuriousRetransmits, func(s *tcp.Socket) uint64 { return s.SpuriousRetransmits }},
-	ZeroWindows:         {tcp.FieldZeroWindows, func(s *tcp.Socket) uint64 { return s.ZeroWindows }},
+	case SegmentsSent:
+		return s.SegmentsSent
+	case SegmentsReceived:
+		return s.SegmentsReceived
+	case FastRetransmits, TimeoutRetransmits, ProbeRetransmits, SYNRetransmits:
+		return s.RetransmitsBy[tcp.FastRetransmit+tcp.RetransmitType(k-FastRetransmits)]
+	case SpuriousRetransmits:
+		return s.SpuriousRetransmits
+	case ZeroWindows:
+		return s.ZeroWindows
+	}
+	return 0
 }
 
 func millis(d time.Duration) uint64 { return uint64(d / time.Millisecond) }
-
-// Field returns the field that a sample must have.
-func (k Kind) Field() tcp.Field { return kinds[k].field }
-
-// Of returns the counter in a sample.
-func (k Kind) Of(s *tcp.Socket) uint64 { return kinds[k].value(s) }

@@ -419,6 +419,28 @@ func TestWhatIsSampled(t *testing.T) {
 	assert.Equal(t, uint64(3), count())
 }
 
+// One that was seen before it had a round trip is sampled once it has one, and one
+// that no scrape saw at its end.
+func TestEveryConnectionIsSampled(t *testing.T) {
+	measured := func(c *event.Connection) {
+		c.Fields, c.SmoothedRTT = c.Fields.With(tcp.FieldSmoothedRTT), time.Millisecond
+	}
+	s := newDriver(config(Role))
+	c := connection("192.0.2.1:443", "192.0.2.2:5", func(c *event.Connection) { c.State = tcp.SynSent })
+	s.see(c)
+	measured(&c.Connection)
+	c.State = tcp.Established
+	s.open(c)
+	s.end(c)
+	assert.Equal(t, uint64(1), only(t, s).Histograms[0].Count)
+
+	unseen := connection("192.0.2.1:443", "192.0.2.2:6", measured)
+	s.report(unseen, event.NoState, false)
+	s.Ended(&event.Ended{Connection: &unseen.Connection, Established: true})
+	s.report(unseen, event.NoState, true)
+	assert.Equal(t, uint64(2), only(t, s).Histograms[0].Count)
+}
+
 // Each value must be in the bucket that OTLP's definition says, whatever came
 // before it.
 func TestExponentialHistogram(t *testing.T) {

@@ -53,9 +53,9 @@ type Group struct {
 	// had is not 0 but unknown.
 	Known tcp.Fields
 	// Histograms are those of Config.Distributions, in that order. Each has a
-	// sample of a connection when it is first seen, and one for each scrape that
-	// saw it exchange bytes since the one before, its end included: an idle
-	// connection tells nothing new, and would outvote the busy ones.
+	// sample of a connection when it is first seen, at its handshake, and for each
+	// scrape that saw it exchange bytes since the one before, its end included: an idle
+	// connection has nothing new to say, and would outvote the busy ones.
 	Histograms []Histogram
 
 	// Live is the number of connections in each state, Before what it was when it
@@ -124,7 +124,7 @@ func (s *Set) Progress(p *event.Progress) {
 			g.Growth[k] += uint64(n)
 		}
 	}
-	if p.First || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
+	if p.First || p.Was == tcp.SynSent || p.Was == tcp.SynReceived || p.Delta.BytesSent+p.Delta.BytesReceived > 0 {
 		s.sample(g, p.Connection)
 	}
 }

@@ -27,6 +27,286 @@ func (ms *SystemNetworkConnectionCountMetricConfig) Unmarshal(parser *confmap.Co
 	return nil
 }
 
+// SystemNetworkConntrackLimitMetricConfig provides config for the system.network.conntrack.limit metric.
+type SystemNetworkConntrackLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkConntrackLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkConntrackUsageMetricConfig provides config for the system.network.conntrack.usage metric.
+type SystemNetworkConntrackUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkConntrackUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkErrorsMetricConfig provides config for the system.network.errors metric.
+type SystemNetworkErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpErrorsMetricConfig provides config for the system.network.icmp.errors metric.
+type SystemNetworkIcmpErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpMessagesMetricConfig provides config for the system.network.icmp.messages metric.
+type SystemNetworkIcmpMessagesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpMessagesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIcmpUnreachablesMetricConfig provides config for the system.network.icmp.unreachables metric.
+type SystemNetworkIcmpUnreachablesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIcmpUnreachablesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPDropsMetricConfig provides config for the system.network.ip.drops metric.
+type SystemNetworkIPDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPFragmentationFailuresMetricConfig provides config for the system.network.ip.fragmentation.failures metric.
+type SystemNetworkIPFragmentationFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPFragmentationFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPNoRoutesMetricConfig provides config for the system.network.ip.no_routes metric.
+type SystemNetworkIPNoRoutesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPNoRoutesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPPacketsMetricConfig provides config for the system.network.ip.packets metric.
+type SystemNetworkIPPacketsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPPacketsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIPReassemblyFailuresMetricConfig provides config for the system.network.ip.reassembly.failures metric.
+type SystemNetworkIPReassemblyFailuresMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIPReassemblyFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkPacketDroppedMetricConfig provides config for the system.network.packet.dropped metric.
+type SystemNetworkPacketDroppedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkPacketDroppedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkSoftnetDropsMetricConfig provides config for the system.network.softnet.drops metric.
+type SystemNetworkSoftnetDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkSoftnetDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkSoftnetSqueezesMetricConfig provides config for the system.network.softnet.squeezes metric.
+type SystemNetworkSoftnetSqueezesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkSoftnetSqueezesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkTCPAcceptQueueOverflowsMetricConfig provides config for the system.network.tcp.accept_queue.overflows metric.
 type SystemNetworkTCPAcceptQueueOverflowsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -827,6 +1107,46 @@ func (ms *SystemNetworkTCPZeroWindowAdvertisedMetricConfig) Unmarshal(parser *co
 	return nil
 }
 
+// SystemNetworkUDPDatagramsMetricConfig provides config for the system.network.udp.datagrams metric.
+type SystemNetworkUDPDatagramsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkUDPDatagramsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkUDPErrorsMetricConfig provides config for the system.network.udp.errors metric.
+type SystemNetworkUDPErrorsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkUDPErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPAbortsMetricConfig provides config for the tcp.aborts metric.
 type TCPAbortsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1527,6 +1847,26 @@ func (ms *TCPFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// TCPFindingsMetricConfig provides config for the tcp.findings metric.
+type TCPFindingsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TCPFindingsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TCPHandshakeDurationMetricConfig provides config for the tcp.handshake.duration metric.
 type TCPHandshakeDurationMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1810,6 +2150,20 @@ func (ms *TCPZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 // MetricsConfig provides config for tcp_stats metrics.
 type MetricsConfig struct {
 	SystemNetworkConnectionCount             SystemNetworkConnectionCountMetricConfig             `mapstructure:"system.network.connection.count"`
+	SystemNetworkConntrackLimit              SystemNetworkConntrackLimitMetricConfig              `mapstructure:"system.network.conntrack.limit"`
+	SystemNetworkConntrackUsage              SystemNetworkConntrackUsageMetricConfig              `mapstructure:"system.network.conntrack.usage"`
+	SystemNetworkErrors                      SystemNetworkErrorsMetricConfig                      `mapstructure:"system.network.errors"`
+	SystemNetworkIcmpErrors                  SystemNetworkIcmpErrorsMetricConfig                  `mapstructure:"system.network.icmp.errors"`
+	SystemNetworkIcmpMessages                SystemNetworkIcmpMessagesMetricConfig                `mapstructure:"system.network.icmp.messages"`
+	SystemNetworkIcmpUnreachables            SystemNetworkIcmpUnreachablesMetricConfig            `mapstructure:"system.network.icmp.unreachables"`
+	SystemNetworkIPDrops                     SystemNetworkIPDropsMetricConfig                     `mapstructure:"system.network.ip.drops"`
+	SystemNetworkIPFragmentationFailures     SystemNetworkIPFragmentationFailuresMetricConfig     `mapstructure:"system.network.ip.fragmentation.failures"`
+	SystemNetworkIPNoRoutes                  SystemNetworkIPNoRoutesMetricConfig                  `mapstructure:"system.network.ip.no_routes"`
+	SystemNetworkIPPackets                   SystemNetworkIPPacketsMetricConfig                   `mapstructure:"system.network.ip.packets"`
+	SystemNetworkIPReassemblyFailures        SystemNetworkIPReassemblyFailuresMetricConfig        `mapstructure:"system.network.ip.reassembly.failures"`
+	SystemNetworkPacketDropped               SystemNetworkPacketDroppedMetricConfig               `mapstructure:"system.network.packet.dropped"`
+	SystemNetworkSoftnetDrops                SystemNetworkSoftnetDropsMetricConfig                `mapstructure:"system.network.softnet.drops"`
+	SystemNetworkSoftnetSqueezes             SystemNetworkSoftnetSqueezesMetricConfig             `mapstructure:"system.network.softnet.squeezes"`
 	SystemNetworkTCPAcceptQueueOverflows     SystemNetworkTCPAcceptQueueOverflowsMetricConfig     `mapstructure:"system.network.tcp.accept_queue.overflows"`
 	SystemNetworkTCPBadSyns                  SystemNetworkTCPBadSynsMetricConfig                  `mapstructure:"system.network.tcp.bad_syns"`
 	SystemNetworkTCPChallengeAcks            SystemNetworkTCPChallengeAcksMetricConfig            `mapstructure:"system.network.tcp.challenge_acks"`
@@ -1850,6 +2204,8 @@ type MetricsConfig struct {
 	SystemNetworkTCPTimeouts                 SystemNetworkTCPTimeoutsMetricConfig                 `mapstructure:"system.network.tcp.timeouts"`
 	SystemNetworkTCPWindowProbes             SystemNetworkTCPWindowProbesMetricConfig             `mapstructure:"system.network.tcp.window.probes"`
 	SystemNetworkTCPZeroWindowAdvertised     SystemNetworkTCPZeroWindowAdvertisedMetricConfig     `mapstructure:"system.network.tcp.zero_window.advertised"`
+	SystemNetworkUDPDatagrams                SystemNetworkUDPDatagramsMetricConfig                `mapstructure:"system.network.udp.datagrams"`
+	SystemNetworkUDPErrors                   SystemNetworkUDPErrorsMetricConfig                   `mapstructure:"system.network.udp.errors"`
 	TCPAborts                                TCPAbortsMetricConfig                                `mapstructure:"tcp.aborts"`
 	TCPBufferUsage                           TCPBufferUsageMetricConfig                           `mapstructure:"tcp.buffer.usage"`
 	TCPCloses                                TCPClosesMetricConfig                                `mapstructure:"tcp.closes"`
@@ -1885,6 +2241,7 @@ type MetricsConfig struct {
 	TCPDeliveryRate                          TCPDeliveryRateMetricConfig                          `mapstructure:"tcp.delivery_rate"`
 	TCPDuration                              TCPDurationMetricConfig                              `mapstructure:"tcp.duration"`
 	TCPFailures                              TCPFailuresMetricConfig                              `mapstructure:"tcp.failures"`
+	TCPFindings                              TCPFindingsMetricConfig                              `mapstructure:"tcp.findings"`
 	TCPHandshakeDuration                     TCPHandshakeDurationMetricConfig                     `mapstructure:"tcp.handshake.duration"`
 	TCPIo                                    TCPIoMetricConfig                                    `mapstructure:"tcp.io"`
 	TCPListenerDrops                         TCPListenerDropsMetricConfig                         `mapstructure:"tcp.listener.drops"`
@@ -1905,6 +2262,48 @@ func DefaultMetricsConfig() MetricsConfig {
 	return MetricsConfig{
 		SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 			Enabled: true,
+		},
+		SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+			Enabled: false,
 		},
 		SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 			Enabled: true,
@@ -2026,6 +2425,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 			Enabled: false,
 		},
+		SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+			Enabled: false,
+		},
 		TCPAborts: TCPAbortsMetricConfig{
 			Enabled: true,
 		},
@@ -2129,6 +2534,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: false,
 		},
 		TCPFailures: TCPFailuresMetricConfig{
+			Enabled: true,
+		},
+		TCPFindings: TCPFindingsMetricConfig{
 			Enabled: true,
 		},
 		TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{

@@ -29,6 +29,48 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 						Enabled: true,
 					},
@@ -149,6 +191,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+						Enabled: true,
+					},
 					TCPAborts: TCPAbortsMetricConfig{
 						Enabled: true,
 					},
@@ -252,6 +300,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					TCPFailures: TCPFailuresMetricConfig{
+						Enabled: true,
+					},
+					TCPFindings: TCPFindingsMetricConfig{
 						Enabled: true,
 					},
 					TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{
@@ -319,6 +370,48 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkConntrackLimit: SystemNetworkConntrackLimitMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkConntrackUsage: SystemNetworkConntrackUsageMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkErrors: SystemNetworkErrorsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpErrors: SystemNetworkIcmpErrorsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpMessages: SystemNetworkIcmpMessagesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIcmpUnreachables: SystemNetworkIcmpUnreachablesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPDrops: SystemNetworkIPDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPFragmentationFailures: SystemNetworkIPFragmentationFailuresMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPNoRoutes: SystemNetworkIPNoRoutesMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPPackets: SystemNetworkIPPacketsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkSoftnetSqueezes: SystemNetworkSoftnetSqueezesMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkTCPAcceptQueueOverflows: SystemNetworkTCPAcceptQueueOverflowsMetricConfig{
 						Enabled: false,
 					},
@@ -439,6 +532,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkTCPZeroWindowAdvertised: SystemNetworkTCPZeroWindowAdvertisedMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkUDPDatagrams: SystemNetworkUDPDatagramsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkUDPErrors: SystemNetworkUDPErrorsMetricConfig{
+						Enabled: false,
+					},
 					TCPAborts: TCPAbortsMetricConfig{
 						Enabled: false,
 					},
@@ -544,6 +643,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TCPFailures: TCPFailuresMetricConfig{
 						Enabled: false,
 					},
+					TCPFindings: TCPFindingsMetricConfig{
+						Enabled: false,
+					},
 					TCPHandshakeDuration: TCPHandshakeDurationMetricConfig{
 						Enabled: false,
 					},
@@ -606,7 +708,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynsMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPEphemeralPortLimitMetricConfig{}, SystemNetworkTCPEphemeralPortUsageMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphanCountMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, TCPAbortsMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPCountMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPDurationMetricConfig{}, TCPFailuresMetricConfig{}, TCPHandshakeDurationMetricConfig{}, TCPIoMetricConfig{}, TCPListenerDropsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPQueueingDelayMetricConfig{}, TCPRetransmitEventsMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, TCPSegmentsMetricConfig{}, TCPTimeMetricConfig{}, TCPZeroWindowsMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(SystemNetworkConnectionCountMetricConfig{}, SystemNetworkConntrackLimitMetricConfig{}, SystemNetworkConntrackUsageMetricConfig{}, SystemNetworkErrorsMetricConfig{}, SystemNetworkIcmpErrorsMetricConfig{}, SystemNetworkIcmpMessagesMetricConfig{}, SystemNetworkIcmpUnreachablesMetricConfig{}, SystemNetworkIPDropsMetricConfig{}, SystemNetworkIPFragmentationFailuresMetricConfig{}, SystemNetworkIPNoRoutesMetricConfig{}, SystemNetworkIPPacketsMetricConfig{}, SystemNetworkIPReassemblyFailuresMetricConfig{}, SystemNetworkPacketDroppedMetricConfig{}, SystemNetworkSoftnetDropsMetricConfig{}, SystemNetworkSoftnetSqueezesMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynsMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPEphemeralPortLimitMetricConfig{}, SystemNetworkTCPEphemeralPortUsageMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphanCountMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, SystemNetworkUDPDatagramsMetricConfig{}, SystemNetworkUDPErrorsMetricConfig{}, TCPAbortsMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPCountMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPDurationMetricConfig{}, TCPFailuresMetricConfig{}, TCPFindingsMetricConfig{}, TCPHandshakeDurationMetricConfig{}, TCPIoMetricConfig{}, TCPListenerDropsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPQueueingDelayMetricConfig{}, TCPRetransmitEventsMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, TCPSegmentsMetricConfig{}, TCPTimeMetricConfig{}, TCPZeroWindowsMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

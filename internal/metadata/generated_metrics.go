@@ -287,6 +287,36 @@ var MapAttributeReason = map[string]AttributeReason{
 	"pipeline": AttributeReasonPipeline,
 }
 
+// AttributeRecordReason specifies the value record.reason attribute.
+type AttributeRecordReason int
+
+const (
+	_ AttributeRecordReason = iota
+	AttributeRecordReasonLimit
+	AttributeRecordReasonQueue
+	AttributeRecordReasonPipeline
+)
+
+// String returns the string representation of the AttributeRecordReason.
+func (av AttributeRecordReason) String() string {
+	switch av {
+	case AttributeRecordReasonLimit:
+		return "limit"
+	case AttributeRecordReasonQueue:
+		return "queue"
+	case AttributeRecordReasonPipeline:
+		return "pipeline"
+	}
+	return ""
+}
+
+// MapAttributeRecordReason is a helper map of string to AttributeRecordReason attribute value.
+var MapAttributeRecordReason = map[string]AttributeRecordReason{
+	"limit":    AttributeRecordReasonLimit,
+	"queue":    AttributeRecordReasonQueue,
+	"pipeline": AttributeRecordReasonPipeline,
+}
+
 // AttributeTCPEndCause specifies the value tcp.end.cause attribute.
 type AttributeTCPEndCause int
 
@@ -472,6 +502,58 @@ var MetricsInfo = metricsInfo{
 		Name:       "system.network.connection.count",
 		Attributes: []string{"network.connection.state", "network.transport"},
 	},
+	SystemNetworkConntrackLimit: metricInfo{
+		Name: "system.network.conntrack.limit",
+	},
+	SystemNetworkConntrackUsage: metricInfo{
+		Name: "system.network.conntrack.usage",
+	},
+	SystemNetworkErrors: metricInfo{
+		Name:       "system.network.errors",
+		Attributes: []string{"network.interface.name", "network.io.direction"},
+	},
+	SystemNetworkIcmpErrors: metricInfo{
+		Name:       "system.network.icmp.errors",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIcmpMessages: metricInfo{
+		Name:       "system.network.icmp.messages",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIcmpUnreachables: metricInfo{
+		Name:       "system.network.icmp.unreachables",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPDrops: metricInfo{
+		Name:       "system.network.ip.drops",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPFragmentationFailures: metricInfo{
+		Name:       "system.network.ip.fragmentation.failures",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkIPNoRoutes: metricInfo{
+		Name:       "system.network.ip.no_routes",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkIPPackets: metricInfo{
+		Name:       "system.network.ip.packets",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkIPReassemblyFailures: metricInfo{
+		Name:       "system.network.ip.reassembly.failures",
+		Attributes: []string{"network.type"},
+	},
+	SystemNetworkPacketDropped: metricInfo{
+		Name:       "system.network.packet.dropped",
+		Attributes: []string{"network.interface.name", "network.io.direction"},
+	},
+	SystemNetworkSoftnetDrops: metricInfo{
+		Name: "system.network.softnet.drops",
+	},
+	SystemNetworkSoftnetSqueezes: metricInfo{
+		Name: "system.network.softnet.squeezes",
+	},
 	SystemNetworkTCPAcceptQueueOverflows: metricInfo{
 		Name: "system.network.tcp.accept_queue.overflows",
 	},
@@ -602,6 +684,14 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemNetworkTCPZeroWindowAdvertised: metricInfo{
 		Name: "system.network.tcp.zero_window.advertised",
+	},
+	SystemNetworkUDPDatagrams: metricInfo{
+		Name:       "system.network.udp.datagrams",
+		Attributes: []string{"network.io.direction", "network.type"},
+	},
+	SystemNetworkUDPErrors: metricInfo{
+		Name:       "system.network.udp.errors",
+		Attributes: []string{"network.type", "udp.error.type"},
 	},
 	TCPAborts: metricInfo{
 		Name:       "tcp.aborts",
@@ -739,6 +829,10 @@ var MetricsInfo = metricsInfo{
 		Name:       "tcp.failures",
 		Attributes: []string{"failure.error.type"},
 	},
+	TCPFindings: metricInfo{
+		Name:       "tcp.findings",
+		Attributes: []string{"security_rule.name"},
+	},
 	TCPHandshakeDuration: metricInfo{
 		Name: "tcp.handshake.duration",
 	},
@@ -792,6 +886,20 @@ var MetricsInfo = metricsInfo{
 
 type metricsInfo struct {
 	SystemNetworkConnectionCount             metricInfo
+	SystemNetworkConntrackLimit              metricInfo
+	SystemNetworkConntrackUsage              metricInfo
+	SystemNetworkErrors                      metricInfo
+	SystemNetworkIcmpErrors                  metricInfo
+	SystemNetworkIcmpMessages                metricInfo
+	SystemNetworkIcmpUnreachables            metricInfo
+	SystemNetworkIPDrops                     metricInfo
+	SystemNetworkIPFragmentationFailures     metricInfo
+	SystemNetworkIPNoRoutes                  metricInfo
+	SystemNetworkIPPackets                   metricInfo
+	SystemNetworkIPReassemblyFailures        metricInfo
+	SystemNetworkPacketDropped               metricInfo
+	SystemNetworkSoftnetDrops                metricInfo
+	SystemNetworkSoftnetSqueezes             metricInfo
 	SystemNetworkTCPAcceptQueueOverflows     metricInfo
 	SystemNetworkTCPBadSyns                  metricInfo
 	SystemNetworkTCPChallengeAcks            metricInfo
@@ -832,6 +940,8 @@ type metricsInfo struct {
 	SystemNetworkTCPTimeouts                 metricInfo
 	SystemNetworkTCPWindowProbes             metricInfo
 	SystemNetworkTCPZeroWindowAdvertised     metricInfo
+	SystemNetworkUDPDatagrams                metricInfo
+	SystemNetworkUDPErrors                   metricInfo
 	TCPAborts                                metricInfo
 	TCPBufferUsage                           metricInfo
 	TCPCloses                                metricInfo
@@ -867,6 +977,7 @@ type metricsInfo struct {
 	TCPDeliveryRate                          metricInfo
 	TCPDuration                              metricInfo
 	TCPFailures                              metricInfo
+	TCPFindings                              metricInfo
 	TCPHandshakeDuration                     metricInfo
 	TCPIo                                    metricInfo
 	TCPListenerDrops                         metricInfo
@@ -935,6 +1046,761 @@ func (m *metricSystemNetworkConnectionCount) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemNetworkConnectionCount(cfg SystemNetworkConnectionCountMetricConfig) metricSystemNetworkConnectionCount {
 	m := metricSystemNetworkConnectionCount{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkConntrackLimit struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkConntrackLimitMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
+}
+
+// init fills system.network.conntrack.limit metric with initial data.
+func (m *metricSystemNetworkConntrackLimit) init() {
+	m.data.SetName("system.network.conntrack.limit")
+	m.data.SetDescription("Most connections that the kernel tracks. Beyond them it drops the packets of new ones.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkConntrackLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkConntrackLimit) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkConntrackLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkConntrackLimit(cfg SystemNetworkConntrackLimitMetricConfig) metricSystemNetworkConntrackLimit {
+	m := metricSystemNetworkConntrackLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkConntrackUsage struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkConntrackUsageMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
+}
+
+// init fills system.network.conntrack.usage metric with initial data.
+func (m *metricSystemNetworkConntrackUsage) init() {
+	m.data.SetName("system.network.conntrack.usage")
+	m.data.SetDescription("Connections that the kernel tracks, of whatever protocol.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkConntrackUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkConntrackUsage) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkConntrackUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkConntrackUsage(cfg SystemNetworkConntrackUsageMetricConfig) metricSystemNetworkConntrackUsage {
+	m := metricSystemNetworkConntrackUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkErrors struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   SystemNetworkErrorsMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills system.network.errors metric with initial data.
+func (m *metricSystemNetworkErrors) init() {
+	m.data.SetName("system.network.errors")
+	m.data.SetDescription("Packets that a network interface could not receive or send because of an error.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkErrors(cfg SystemNetworkErrorsMetricConfig) metricSystemNetworkErrors {
+	m := metricSystemNetworkErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpErrors struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkIcmpErrorsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.errors metric with initial data.
+func (m *metricSystemNetworkIcmpErrors) init() {
+	m.data.SetName("system.network.icmp.errors")
+	m.data.SetDescription("ICMP messages that made no sense when they arrived, or could not be sent.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpErrors(cfg SystemNetworkIcmpErrorsMetricConfig) metricSystemNetworkIcmpErrors {
+	m := metricSystemNetworkIcmpErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpMessages struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkIcmpMessagesMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.messages metric with initial data.
+func (m *metricSystemNetworkIcmpMessages) init() {
+	m.data.SetName("system.network.icmp.messages")
+	m.data.SetDescription("ICMP messages.")
+	m.data.SetUnit("{message}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpMessages) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpMessages) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpMessages) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpMessages(cfg SystemNetworkIcmpMessagesMetricConfig) metricSystemNetworkIcmpMessages {
+	m := metricSystemNetworkIcmpMessages{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIcmpUnreachables struct {
+	data     pmetric.Metric                            // data buffer for generated metric.
+	config   SystemNetworkIcmpUnreachablesMetricConfig // metric config provided by user.
+	capacity int                                       // max observed number of data points added to the metric.
+}
+
+// init fills system.network.icmp.unreachables metric with initial data.
+func (m *metricSystemNetworkIcmpUnreachables) init() {
+	m.data.SetName("system.network.icmp.unreachables")
+	m.data.SetDescription("ICMP messages that a host, network or port could not be reached. Received ones are why connecting fails with host_unreachable or network_unreachable.")
+	m.data.SetUnit("{message}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIcmpUnreachables) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIcmpUnreachables) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIcmpUnreachables) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIcmpUnreachables(cfg SystemNetworkIcmpUnreachablesMetricConfig) metricSystemNetworkIcmpUnreachables {
+	m := metricSystemNetworkIcmpUnreachables{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPDrops struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   SystemNetworkIPDropsMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.drops metric with initial data.
+func (m *metricSystemNetworkIPDrops) init() {
+	m.data.SetName("system.network.ip.drops")
+	m.data.SetDescription("IP packets that were dropped though nothing was wrong with them, mostly for want of memory.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPDrops(cfg SystemNetworkIPDropsMetricConfig) metricSystemNetworkIPDrops {
+	m := metricSystemNetworkIPDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPFragmentationFailures struct {
+	data     pmetric.Metric                                   // data buffer for generated metric.
+	config   SystemNetworkIPFragmentationFailuresMetricConfig // metric config provided by user.
+	capacity int                                              // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.fragmentation.failures metric with initial data.
+func (m *metricSystemNetworkIPFragmentationFailures) init() {
+	m.data.SetName("system.network.ip.fragmentation.failures")
+	m.data.SetDescription("IP packets that were too long for the path and must not be cut. A rise is often a path whose MTU nobody learns.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPFragmentationFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPFragmentationFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPFragmentationFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPFragmentationFailures(cfg SystemNetworkIPFragmentationFailuresMetricConfig) metricSystemNetworkIPFragmentationFailures {
+	m := metricSystemNetworkIPFragmentationFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPNoRoutes struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkIPNoRoutesMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.no_routes metric with initial data.
+func (m *metricSystemNetworkIPNoRoutes) init() {
+	m.data.SetName("system.network.ip.no_routes")
+	m.data.SetDescription("IP packets that were dropped because no route led to their destination.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPNoRoutes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPNoRoutes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPNoRoutes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPNoRoutes(cfg SystemNetworkIPNoRoutesMetricConfig) metricSystemNetworkIPNoRoutes {
+	m := metricSystemNetworkIPNoRoutes{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPPackets struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkIPPacketsMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.packets metric with initial data.
+func (m *metricSystemNetworkIPPackets) init() {
+	m.data.SetName("system.network.ip.packets")
+	m.data.SetDescription("IP packets received, and those sent from here; forwarded ones are not among the latter.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPPackets) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPPackets) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPPackets) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPPackets(cfg SystemNetworkIPPacketsMetricConfig) metricSystemNetworkIPPackets {
+	m := metricSystemNetworkIPPackets{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIPReassemblyFailures struct {
+	data     pmetric.Metric                                // data buffer for generated metric.
+	config   SystemNetworkIPReassemblyFailuresMetricConfig // metric config provided by user.
+	capacity int                                           // max observed number of data points added to the metric.
+}
+
+// init fills system.network.ip.reassembly.failures metric with initial data.
+func (m *metricSystemNetworkIPReassemblyFailures) init() {
+	m.data.SetName("system.network.ip.reassembly.failures")
+	m.data.SetDescription("IP packets that came in pieces and could not be put together.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkIPReassemblyFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIPReassemblyFailures) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIPReassemblyFailures) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIPReassemblyFailures(cfg SystemNetworkIPReassemblyFailuresMetricConfig) metricSystemNetworkIPReassemblyFailures {
+	m := metricSystemNetworkIPReassemblyFailures{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkPacketDropped struct {
+	data     pmetric.Metric                         // data buffer for generated metric.
+	config   SystemNetworkPacketDroppedMetricConfig // metric config provided by user.
+	capacity int                                    // max observed number of data points added to the metric.
+}
+
+// init fills system.network.packet.dropped metric with initial data.
+func (m *metricSystemNetworkPacketDropped) init() {
+	m.data.SetName("system.network.packet.dropped")
+	m.data.SetDescription("Packets that a network interface dropped though nothing was wrong with them.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkPacketDropped) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkPacketDropped) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkPacketDropped) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkPacketDropped(cfg SystemNetworkPacketDroppedMetricConfig) metricSystemNetworkPacketDropped {
+	m := metricSystemNetworkPacketDropped{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkSoftnetDrops struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkSoftnetDropsMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.softnet.drops metric with initial data.
+func (m *metricSystemNetworkSoftnetDrops) init() {
+	m.data.SetName("system.network.softnet.drops")
+	m.data.SetDescription("Packets that were dropped between the network card and the stack because the backlog of a CPU was full.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkSoftnetDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkSoftnetDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkSoftnetDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkSoftnetDrops(cfg SystemNetworkSoftnetDropsMetricConfig) metricSystemNetworkSoftnetDrops {
+	m := metricSystemNetworkSoftnetDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkSoftnetSqueezes struct {
+	data     pmetric.Metric                           // data buffer for generated metric.
+	config   SystemNetworkSoftnetSqueezesMetricConfig // metric config provided by user.
+	capacity int                                      // max observed number of data points added to the metric.
+}
+
+// init fills system.network.softnet.squeezes metric with initial data.
+func (m *metricSystemNetworkSoftnetSqueezes) init() {
+	m.data.SetName("system.network.softnet.squeezes")
+	m.data.SetDescription("Times that a CPU stopped to take packets from the network cards with some left, because it had used up its share of time.")
+	m.data.SetUnit("{event}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkSoftnetSqueezes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkSoftnetSqueezes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkSoftnetSqueezes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkSoftnetSqueezes(cfg SystemNetworkSoftnetSqueezesMetricConfig) metricSystemNetworkSoftnetSqueezes {
+	m := metricSystemNetworkSoftnetSqueezes{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -3042,6 +3908,116 @@ func newMetricSystemNetworkTCPZeroWindowAdvertised(cfg SystemNetworkTCPZeroWindo
 	return m
 }
 
+type metricSystemNetworkUDPDatagrams struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemNetworkUDPDatagramsMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.network.udp.datagrams metric with initial data.
+func (m *metricSystemNetworkUDPDatagrams) init() {
+	m.data.SetName("system.network.udp.datagrams")
+	m.data.SetDescription("UDP datagrams.")
+	m.data.SetUnit("{datagram}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkUDPDatagrams) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkUDPDatagrams) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkUDPDatagrams) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkUDPDatagrams(cfg SystemNetworkUDPDatagramsMetricConfig) metricSystemNetworkUDPDatagrams {
+	m := metricSystemNetworkUDPDatagrams{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkUDPErrors struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkUDPErrorsMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.udp.errors metric with initial data.
+func (m *metricSystemNetworkUDPErrors) init() {
+	m.data.SetName("system.network.udp.errors")
+	m.data.SetDescription("UDP datagrams that were lost on this host, by reason.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkUDPErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string, udpErrorTypeAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+	dp.Attributes().PutStr("error.type", udpErrorTypeAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkUDPErrors) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkUDPErrors) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkUDPErrors(cfg SystemNetworkUDPErrorsMetricConfig) metricSystemNetworkUDPErrors {
+	m := metricSystemNetworkUDPErrors{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPAborts struct {
 	data     pmetric.Metric        // data buffer for generated metric.
 	config   TCPAbortsMetricConfig // metric config provided by user.
@@ -5033,6 +6009,60 @@ func newMetricTCPFailures(cfg TCPFailuresMetricConfig) metricTCPFailures {
 	return m
 }
 
+type metricTCPFindings struct {
+	data     pmetric.Metric          // data buffer for generated metric.
+	config   TCPFindingsMetricConfig // metric config provided by user.
+	capacity int                     // max observed number of data points added to the metric.
+}
+
+// init fills tcp.findings metric with initial data.
+func (m *metricTCPFindings) init() {
+	m.data.SetName("tcp.findings")
+	m.data.SetDescription("Findings of the detectors that detect.enabled names, by rule.")
+	m.data.SetUnit("{finding}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTCPFindings) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, securityRuleNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("security_rule.name", securityRuleNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTCPFindings) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTCPFindings) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTCPFindings(cfg TCPFindingsMetricConfig) metricTCPFindings {
+	m := metricTCPFindings{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTCPHandshakeDuration struct {
 	data     pmetric.Metric                   // data buffer for generated metric.
 	config   TCPHandshakeDurationMetricConfig // metric config provided by user.
@@ -5787,6 +6817,20 @@ type MetricsBuilder struct {
 	resourceAttributeIncludeFilter                 map[string]filter.Filter
 	resourceAttributeExcludeFilter                 map[string]filter.Filter
 	metricSystemNetworkConnectionCount             metricSystemNetworkConnectionCount
+	metricSystemNetworkConntrackLimit              metricSystemNetworkConntrackLimit
+	metricSystemNetworkConntrackUsage              metricSystemNetworkConntrackUsage
+	metricSystemNetworkErrors                      metricSystemNetworkErrors
+	metricSystemNetworkIcmpErrors                  metricSystemNetworkIcmpErrors
+	metricSystemNetworkIcmpMessages                metricSystemNetworkIcmpMessages
+	metricSystemNetworkIcmpUnreachables            metricSystemNetworkIcmpUnreachables
+	metricSystemNetworkIPDrops                     metricSystemNetworkIPDrops
+	metricSystemNetworkIPFragmentationFailures     metricSystemNetworkIPFragmentationFailures
+	metricSystemNetworkIPNoRoutes                  metricSystemNetworkIPNoRoutes
+	metricSystemNetworkIPPackets                   metricSystemNetworkIPPackets
+	metricSystemNetworkIPReassemblyFailures        metricSystemNetworkIPReassemblyFailures
+	metricSystemNetworkPacketDropped               metricSystemNetworkPacketDropped
+	metricSystemNetworkSoftnetDrops                metricSystemNetworkSoftnetDrops
+	metricSystemNetworkSoftnetSqueezes             metricSystemNetworkSoftnetSqueezes
 	metricSystemNetworkTCPAcceptQueueOverflows     metricSystemNetworkTCPAcceptQueueOverflows
 	metricSystemNetworkTCPBadSyns                  metricSystemNetworkTCPBadSyns
 	metricSystemNetworkTCPChallengeAcks            metricSystemNetworkTCPChallengeAcks
@@ -5827,6 +6871,8 @@ type MetricsBuilder struct {
 	metricSystemNetworkTCPTimeouts                 metricSystemNetworkTCPTimeouts
 	metricSystemNetworkTCPWindowProbes             metricSystemNetworkTCPWindowProbes
 	metricSystemNetworkTCPZeroWindowAdvertised     metricSystemNetworkTCPZeroWindowAdvertised
+	metricSystemNetworkUDPDatagrams                metricSystemNetworkUDPDatagrams
+	metricSystemNetworkUDPErrors                   metricSystemNetworkUDPErrors
 	metricTCPAborts                                metricTCPAborts
 	metricTCPBufferUsage                           metricTCPBufferUsage
 	metricTCPCloses                                metricTCPCloses
@@ -5862,6 +6908,7 @@ type MetricsBuilder struct {
 	metricTCPDeliveryRate                          metricTCPDeliveryRate
 	metricTCPDuration                              metricTCPDuration
 	metricTCPFailures                              metricTCPFailures
+	metricTCPFindings                              metricTCPFindings
 	metricTCPHandshakeDuration                     metricTCPHandshakeDuration
 	metricTCPIo                                    metricTCPIo
 	metricTCPListenerDrops                         metricTCPListenerDrops
@@ -5897,11 +6944,25 @@ func WithStartTime(startTime pcommon.Timestamp) MetricBuilderOption {
 }
 func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, options ...MetricBuilderOption) *MetricsBuilder {
 	mb := &MetricsBuilder{
-		config:                             mbc,
-		startTime:                          pcommon.NewTimestampFromTime(time.Now()),
-		metricsBuffer:                      pmetric.NewMetrics(),
-		buildInfo:                          settings.BuildInfo,
-		metricSystemNetworkConnectionCount: newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
+		config:                                         mbc,
+		startTime:                                      pcommon.NewTimestampFromTime(time.Now()),
+		metricsBuffer:                                  pmetric.NewMetrics(),
+		buildInfo:                                      settings.BuildInfo,
+		metricSystemNetworkConnectionCount:             newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
+		metricSystemNetworkConntrackLimit:              newMetricSystemNetworkConntrackLimit(mbc.Metrics.SystemNetworkConntrackLimit),
+		metricSystemNetworkConntrackUsage:              newMetricSystemNetworkConntrackUsage(mbc.Metrics.SystemNetworkConntrackUsage),
+		metricSystemNetworkErrors:                      newMetricSystemNetworkErrors(mbc.Metrics.SystemNetworkErrors),
+		metricSystemNetworkIcmpErrors:                  newMetricSystemNetworkIcmpErrors(mbc.Metrics.SystemNetworkIcmpErrors),
+		metricSystemNetworkIcmpMessages:                newMetricSystemNetworkIcmpMessages(mbc.Metrics.SystemNetworkIcmpMessages),
+		metricSystemNetworkIcmpUnreachables:            newMetricSystemNetworkIcmpUnreachables(mbc.Metrics.SystemNetworkIcmpUnreachables),
+		metricSystemNetworkIPDrops:                     newMetricSystemNetworkIPDrops(mbc.Metrics.SystemNetworkIPDrops),
+		metricSystemNetworkIPFragmentationFailures:     newMetricSystemNetworkIPFragmentationFailures(mbc.Metrics.SystemNetworkIPFragmentationFailures),
+		metricSystemNetworkIPNoRoutes:                  newMetricSystemNetworkIPNoRoutes(mbc.Metrics.SystemNetworkIPNoRoutes),
+		metricSystemNetworkIPPackets:                   newMetricSystemNetworkIPPackets(mbc.Metrics.SystemNetworkIPPackets),
+		metricSystemNetworkIPReassemblyFailures:        newMetricSystemNetworkIPReassemblyFailures(mbc.Metrics.SystemNetworkIPReassemblyFailures),
+		metricSystemNetworkPacketDropped:               newMetricSystemNetworkPacketDropped(mbc.Metrics.SystemNetworkPacketDropped),
+		metricSystemNetworkSoftnetDrops:                newMetricSystemNetworkSoftnetDrops(mbc.Metrics.SystemNetworkSoftnetDrops),
+		metricSystemNetworkSoftnetSqueezes:             newMetricSystemNetworkSoftnetSqueezes(mbc.Metrics.SystemNetworkSoftnetSqueezes),
 		metricSystemNetworkTCPAcceptQueueOverflows:     newMetricSystemNetworkTCPAcceptQueueOverflows(mbc.Metrics.SystemNetworkTCPAcceptQueueOverflows),
 		metricSystemNetworkTCPBadSyns:                  newMetricSystemNetworkTCPBadSyns(mbc.Metrics.SystemNetworkTCPBadSyns),
 		metricSystemNetworkTCPChallengeAcks:            newMetricSystemNetworkTCPChallengeAcks(mbc.Metrics.SystemNetworkTCPChallengeAcks),
@@ -5942,6 +7003,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkTCPTimeouts:                 newMetricSystemNetworkTCPTimeouts(mbc.Metrics.SystemNetworkTCPTimeouts),
 		metricSystemNetworkTCPWindowProbes:             newMetricSystemNetworkTCPWindowProbes(mbc.Metrics.SystemNetworkTCPWindowProbes),
 		metricSystemNetworkTCPZeroWindowAdvertised:     newMetricSystemNetworkTCPZeroWindowAdvertised(mbc.Metrics.SystemNetworkTCPZeroWindowAdvertised),
+		metricSystemNetworkUDPDatagrams:                newMetricSystemNetworkUDPDatagrams(mbc.Metrics.SystemNetworkUDPDatagrams),
+		metricSystemNetworkUDPErrors:                   newMetricSystemNetworkUDPErrors(mbc.Metrics.SystemNetworkUDPErrors),
 		metricTCPAborts:                                newMetricTCPAborts(mbc.Metrics.TCPAborts),
 		metricTCPBufferUsage:                           newMetricTCPBufferUsage(mbc.Metrics.TCPBufferUsage),
 		metricTCPCloses:                                newMetricTCPCloses(mbc.Metrics.TCPCloses),
@@ -5977,6 +7040,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTCPDeliveryRate:                          newMetricTCPDeliveryRate(mbc.Metrics.TCPDeliveryRate),
 		metricTCPDuration:                              newMetricTCPDuration(mbc.Metrics.TCPDuration),
 		metricTCPFailures:                              newMetricTCPFailures(mbc.Metrics.TCPFailures),
+		metricTCPFindings:                              newMetricTCPFindings(mbc.Metrics.TCPFindings),
 		metricTCPHandshakeDuration:                     newMetricTCPHandshakeDuration(mbc.Metrics.TCPHandshakeDuration),
 		metricTCPIo:                                    newMetricTCPIo(mbc.Metrics.TCPIo),
 		metricTCPListenerDrops:                         newMetricTCPListenerDrops(mbc.Metrics.TCPListenerDrops),
@@ -6131,6 +7195,20 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
 	mb.metricSystemNetworkConnectionCount.emit(ils.Metrics())
+	mb.metricSystemNetworkConntrackLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkConntrackUsage.emit(ils.Metrics())
+	mb.metricSystemNetworkErrors.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpErrors.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpMessages.emit(ils.Metrics())
+	mb.metricSystemNetworkIcmpUnreachables.emit(ils.Metrics())
+	mb.metricSystemNetworkIPDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkIPFragmentationFailures.emit(ils.Metrics())
+	mb.metricSystemNetworkIPNoRoutes.emit(ils.Metrics())
+	mb.metricSystemNetworkIPPackets.emit(ils.Metrics())
+	mb.metricSystemNetworkIPReassemblyFailures.emit(ils.Metrics())
+	mb.metricSystemNetworkPacketDropped.emit(ils.Metrics())
+	mb.metricSystemNetworkSoftnetDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkSoftnetSqueezes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPBadSyns.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPChallengeAcks.emit(ils.Metrics())
@@ -6171,6 +7249,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkTCPTimeouts.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPWindowProbes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.emit(ils.Metrics())
+	mb.metricSystemNetworkUDPDatagrams.emit(ils.Metrics())
+	mb.metricSystemNetworkUDPErrors.emit(ils.Metrics())
 	mb.metricTCPAborts.emit(ils.Metrics())
 	mb.metricTCPBufferUsage.emit(ils.Metrics())
 	mb.metricTCPCloses.emit(ils.Metrics())
@@ -6206,6 +7286,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTCPDeliveryRate.emit(ils.Metrics())
 	mb.metricTCPDuration.emit(ils.Metrics())
 	mb.metricTCPFailures.emit(ils.Metrics())
+	mb.metricTCPFindings.emit(ils.Metrics())
 	mb.metricTCPHandshakeDuration.emit(ils.Metrics())
 	mb.metricTCPIo.emit(ils.Metrics())
 	mb.metricTCPListenerDrops.emit(ils.Metrics())
@@ -6254,6 +7335,76 @@ func (mb *MetricsBuilder) Emit(options ...ResourceMetricsOption) pmetric.Metrics
 // RecordSystemNetworkConnectionCountDataPoint adds a data point to system.network.connection.count metric.
 func (mb *MetricsBuilder) RecordSystemNetworkConnectionCountDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState, networkTransportAttributeValue AttributeNetworkTransport) {
 	mb.metricSystemNetworkConnectionCount.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String(), networkTransportAttributeValue.String())
+}
+
+// RecordSystemNetworkConntrackLimitDataPoint adds a data point to system.network.conntrack.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkConntrackLimitDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkConntrackLimit.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkConntrackUsageDataPoint adds a data point to system.network.conntrack.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkConntrackUsageDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkConntrackUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkErrorsDataPoint adds a data point to system.network.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkErrorsDataPoint(ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricSystemNetworkErrors.recordDataPoint(mb.startTime, ts, val, networkInterfaceNameAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpErrorsDataPoint adds a data point to system.network.icmp.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpErrorsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpErrors.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpMessagesDataPoint adds a data point to system.network.icmp.messages metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpMessagesDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpMessages.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIcmpUnreachablesDataPoint adds a data point to system.network.icmp.unreachables metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIcmpUnreachablesDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIcmpUnreachables.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPDropsDataPoint adds a data point to system.network.ip.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPDropsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPDrops.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPFragmentationFailuresDataPoint adds a data point to system.network.ip.fragmentation.failures metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPFragmentationFailuresDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPFragmentationFailures.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPNoRoutesDataPoint adds a data point to system.network.ip.no_routes metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPNoRoutesDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPNoRoutes.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPPacketsDataPoint adds a data point to system.network.ip.packets metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPPacketsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPPackets.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkIPReassemblyFailuresDataPoint adds a data point to system.network.ip.reassembly.failures metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIPReassemblyFailuresDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkIPReassemblyFailures.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkPacketDroppedDataPoint adds a data point to system.network.packet.dropped metric.
+func (mb *MetricsBuilder) RecordSystemNetworkPacketDroppedDataPoint(ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
+	mb.metricSystemNetworkPacketDropped.recordDataPoint(mb.startTime, ts, val, networkInterfaceNameAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordSystemNetworkSoftnetDropsDataPoint adds a data point to system.network.softnet.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkSoftnetDropsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkSoftnetDrops.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkSoftnetSqueezesDataPoint adds a data point to system.network.softnet.squeezes metric.
+func (mb *MetricsBuilder) RecordSystemNetworkSoftnetSqueezesDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkSoftnetSqueezes.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint adds a data point to system.network.tcp.accept_queue.overflows metric.
@@ -6456,6 +7607,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts
 	mb.metricSystemNetworkTCPZeroWindowAdvertised.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemNetworkUDPDatagramsDataPoint adds a data point to system.network.udp.datagrams metric.
+func (mb *MetricsBuilder) RecordSystemNetworkUDPDatagramsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
+	mb.metricSystemNetworkUDPDatagrams.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+}
+
+// RecordSystemNetworkUDPErrorsDataPoint adds a data point to system.network.udp.errors metric.
+func (mb *MetricsBuilder) RecordSystemNetworkUDPErrorsDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType, udpErrorTypeAttributeValue string) {
+	mb.metricSystemNetworkUDPErrors.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String(), udpErrorTypeAttributeValue)
+}
+
 // RecordTCPAbortsDataPoint adds a data point to tcp.aborts metric.
 func (mb *MetricsBuilder) RecordTCPAbortsDataPoint(ts pcommon.Timestamp, val int64, tcpEndCauseAttributeValue AttributeTCPEndCause) {
 	mb.metricTCPAborts.recordDataPoint(mb.startTime, ts, val, tcpEndCauseAttributeValue.String())
@@ -6629,6 +7790,11 @@ func (mb *MetricsBuilder) RecordTCPDurationDataPoint(ts pcommon.Timestamp, val f
 // RecordTCPFailuresDataPoint adds a data point to tcp.failures metric.
 func (mb *MetricsBuilder) RecordTCPFailuresDataPoint(ts pcommon.Timestamp, val int64, failureErrorTypeAttributeValue string) {
 	mb.metricTCPFailures.recordDataPoint(mb.startTime, ts, val, failureErrorTypeAttributeValue)
+}
+
+// RecordTCPFindingsDataPoint adds a data point to tcp.findings metric.
+func (mb *MetricsBuilder) RecordTCPFindingsDataPoint(ts pcommon.Timestamp, val int64, securityRuleNameAttributeValue string) {
+	mb.metricTCPFindings.recordDataPoint(mb.startTime, ts, val, securityRuleNameAttributeValue)
 }
 
 // RecordTCPHandshakeDurationDataPoint adds a data point to tcp.handshake.duration metric.

@@ -69,6 +69,48 @@ func TestMetricsBuilder(t *testing.T) {
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkConnectionCountDataPoint(ts, 1, AttributeNetworkConnectionStateClosed, AttributeNetworkTransportTCP)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkConntrackLimitDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkConntrackUsageDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkErrorsDataPoint(ts, 1, "network.interface.name-val", AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpErrorsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpMessagesDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIcmpUnreachablesDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPDropsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPFragmentationFailuresDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPNoRoutesDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPPacketsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkIPReassemblyFailuresDataPoint(ts, 1, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkPacketDroppedDataPoint(ts, 1, "network.interface.name-val", AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkSoftnetDropsDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkSoftnetSqueezesDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPAcceptQueueOverflowsDataPoint(ts, 1)
@@ -189,6 +231,12 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, AttributeNetworkTypeIpv4, "udp.error.type-val")
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPAbortsDataPoint(ts, 1, AttributeTCPEndCauseLocalReset)
@@ -296,6 +344,9 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTCPFailuresDataPoint(ts, 1, "failure.error.type-val")
 			defaultMetricsCount++
 			allMetricsCount++
+			mb.RecordTCPFindingsDataPoint(ts, 1, "security_rule.name-val")
+			defaultMetricsCount++
+			allMetricsCount++
 			mb.RecordTCPHandshakeDurationDataPoint(ts, 1)
 			defaultMetricsCount++
 			allMetricsCount++
@@ -397,6 +448,253 @@ func TestMetricsBuilder(t *testing.T) {
 					networkTransportAttrVal, ok := dp.Attributes().Get("network.transport")
 					assert.True(t, ok)
 					assert.Equal(t, "tcp", networkTransportAttrVal.Str())
+				case "system.network.conntrack.limit":
+					assert.False(t, validatedMetrics["system.network.conntrack.limit"], "Found a duplicate in the metrics slice: system.network.conntrack.limit")
+					validatedMetrics["system.network.conntrack.limit"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Most connections that the kernel tracks. Beyond them it drops the packets of new ones.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.conntrack.usage":
+					assert.False(t, validatedMetrics["system.network.conntrack.usage"], "Found a duplicate in the metrics slice: system.network.conntrack.usage")
+					validatedMetrics["system.network.conntrack.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Connections that the kernel tracks, of whatever protocol.", mi.Description())
+					assert.Equal(t, "{connection}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.errors":
+					assert.False(t, validatedMetrics["system.network.errors"], "Found a duplicate in the metrics slice: system.network.errors")
+					validatedMetrics["system.network.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that a network interface could not receive or send because of an error.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.icmp.errors":
+					assert.False(t, validatedMetrics["system.network.icmp.errors"], "Found a duplicate in the metrics slice: system.network.icmp.errors")
+					validatedMetrics["system.network.icmp.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages that made no sense when they arrived, or could not be sent.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.icmp.messages":
+					assert.False(t, validatedMetrics["system.network.icmp.messages"], "Found a duplicate in the metrics slice: system.network.icmp.messages")
+					validatedMetrics["system.network.icmp.messages"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages.", mi.Description())
+					assert.Equal(t, "{message}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.icmp.unreachables":
+					assert.False(t, validatedMetrics["system.network.icmp.unreachables"], "Found a duplicate in the metrics slice: system.network.icmp.unreachables")
+					validatedMetrics["system.network.icmp.unreachables"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "ICMP messages that a host, network or port could not be reached. Received ones are why connecting fails with host_unreachable or network_unreachable.", mi.Description())
+					assert.Equal(t, "{message}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.drops":
+					assert.False(t, validatedMetrics["system.network.ip.drops"], "Found a duplicate in the metrics slice: system.network.ip.drops")
+					validatedMetrics["system.network.ip.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were dropped though nothing was wrong with them, mostly for want of memory.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.fragmentation.failures":
+					assert.False(t, validatedMetrics["system.network.ip.fragmentation.failures"], "Found a duplicate in the metrics slice: system.network.ip.fragmentation.failures")
+					validatedMetrics["system.network.ip.fragmentation.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were too long for the path and must not be cut. A rise is often a path whose MTU nobody learns.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.no_routes":
+					assert.False(t, validatedMetrics["system.network.ip.no_routes"], "Found a duplicate in the metrics slice: system.network.ip.no_routes")
+					validatedMetrics["system.network.ip.no_routes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that were dropped because no route led to their destination.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.packets":
+					assert.False(t, validatedMetrics["system.network.ip.packets"], "Found a duplicate in the metrics slice: system.network.ip.packets")
+					validatedMetrics["system.network.ip.packets"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets received, and those sent from here; forwarded ones are not among the latter.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.ip.reassembly.failures":
+					assert.False(t, validatedMetrics["system.network.ip.reassembly.failures"], "Found a duplicate in the metrics slice: system.network.ip.reassembly.failures")
+					validatedMetrics["system.network.ip.reassembly.failures"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "IP packets that came in pieces and could not be put together.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.packet.dropped":
+					assert.False(t, validatedMetrics["system.network.packet.dropped"], "Found a duplicate in the metrics slice: system.network.packet.dropped")
+					validatedMetrics["system.network.packet.dropped"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that a network interface dropped though nothing was wrong with them.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.softnet.drops":
+					assert.False(t, validatedMetrics["system.network.softnet.drops"], "Found a duplicate in the metrics slice: system.network.softnet.drops")
+					validatedMetrics["system.network.softnet.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that were dropped between the network card and the stack because the backlog of a CPU was full.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.softnet.squeezes":
+					assert.False(t, validatedMetrics["system.network.softnet.squeezes"], "Found a duplicate in the metrics slice: system.network.softnet.squeezes")
+					validatedMetrics["system.network.softnet.squeezes"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Times that a CPU stopped to take packets from the network cards with some left, because it had used up its share of time.", mi.Description())
+					assert.Equal(t, "{event}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "system.network.tcp.accept_queue.overflows":
 					assert.False(t, validatedMetrics["system.network.tcp.accept_queue.overflows"], "Found a duplicate in the metrics slice: system.network.tcp.accept_queue.overflows")
 					validatedMetrics["system.network.tcp.accept_queue.overflows"] = true
@@ -989,6 +1287,46 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.udp.datagrams":
+					assert.False(t, validatedMetrics["system.network.udp.datagrams"], "Found a duplicate in the metrics slice: system.network.udp.datagrams")
+					validatedMetrics["system.network.udp.datagrams"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "UDP datagrams.", mi.Description())
+					assert.Equal(t, "{datagram}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
+					assert.True(t, ok)
+					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.udp.errors":
+					assert.False(t, validatedMetrics["system.network.udp.errors"], "Found a duplicate in the metrics slice: system.network.udp.errors")
+					validatedMetrics["system.network.udp.errors"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "UDP datagrams that were lost on this host, by reason.", mi.Description())
+					assert.Equal(t, "{error}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+					udpErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "udp.error.type-val", udpErrorTypeAttrVal.Str())
 				case "tcp.aborts":
 					assert.False(t, validatedMetrics["tcp.aborts"], "Found a duplicate in the metrics slice: tcp.aborts")
 					validatedMetrics["tcp.aborts"] = true
@@ -1971,6 +2309,23 @@ func TestMetricsBuilder(t *testing.T) {
 					failureErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 					assert.True(t, ok)
 					assert.Equal(t, "failure.error.type-val", failureErrorTypeAttrVal.Str())
+				case "tcp.findings":
+					assert.False(t, validatedMetrics["tcp.findings"], "Found a duplicate in the metrics slice: tcp.findings")
+					validatedMetrics["tcp.findings"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Findings of the detectors that detect.enabled names, by rule.", mi.Description())
+					assert.Equal(t, "{finding}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					securityRuleNameAttrVal, ok := dp.Attributes().Get("security_rule.name")
+					assert.True(t, ok)
+					assert.Equal(t, "security_rule.name-val", securityRuleNameAttrVal.Str())
 				case "tcp.handshake.duration":
 					assert.False(t, validatedMetrics["tcp.handshake.duration"], "Found a duplicate in the metrics slice: tcp.handshake.duration")
 					validatedMetrics["tcp.handshake.duration"] = true

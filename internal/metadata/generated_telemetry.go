@@ -28,6 +28,7 @@ type TelemetryBuilder struct {
 	registrations                         []metric.Registration
 	ReceiverTcpstatsCaptureDroppedPackets metric.Int64Counter
 	ReceiverTcpstatsCapturePackets        metric.Int64Counter
+	ReceiverTcpstatsDroppedRecords        metric.Int64Counter
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
 	ReceiverTcpstatsGroups                metric.Int64Gauge
@@ -81,6 +82,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_capture_packets",
 		metric.WithDescription("Packets that passed the filter of a capture engine, those included that were dropped later. [Alpha]"),
 		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsDroppedRecords, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_dropped_records",
+		metric.WithDescription("Records of connections that were not written. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsDroppedSeries, err = builder.meter.Int64Counter(

@@ -24,6 +24,7 @@ type endpoint struct {
 
 	fields              tcp.Fields
 	state               tcp.State
+	process             pcommon.Map // what goes on each point of its process
 	networkType         string
 	localAddr, peerAddr string
 	localPort, peerPort uint16
@@ -44,14 +45,16 @@ func (w *Writer) Connections(connections []*table.Connection, now time.Time) pme
 		return md
 	}
 	for h, its := range ofEachHolder(connections, holderOf) {
-		w.endpoints = w.endpoints[:0]
+		if !w.enter(md, h, now) {
+			continue
+		}
 		for _, c := range its {
 			e := endpointOf(c.Local, c.Peer)
-			e.connection, e.fields, e.state, e.start = c, c.Fields, c.State, startTime(c.Start, now)
+			e.process, e.connection, e.fields, e.state, e.start = w.under.process, c, c.Fields, c.State, startTime(c.Start, now)
 			w.endpoints = append(w.endpoints, e)
 		}
-		w.ofHolder(md, h, now)
 	}
+	w.leave(md, now)
 	return md
 }
 
@@ -61,15 +64,48 @@ func (w *Writer) Ended(all []ending, now time.Time) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	slices.SortFunc(all, func(a, b ending) int { return a.holder.compare(b.holder) })
 	for h, its := range ofEachHolder(all, func(e ending) holder { return e.holder }) {
-		w.endpoints = w.endpoints[:0]
+		if !w.enter(md, h, now) {
+			continue
+		}
 		for _, one := range its {
 			e := endpointOf(one.local, one.peer)
-			e.stateOnly, e.fields, e.state, e.start = one.stateOnly, one.fields, one.state, startTime(one.start, now)
+			e.process, e.stateOnly, e.fields, e.state, e.start = w.under.process, one.stateOnly, one.fields, one.state, startTime(one.start, now)
 			w.endpoints = append(w.endpoints, e)
 		}
-		w.ofHolder(md, h, now)
 	}
+	w.leave(md, now)
 	return md
+}
+
+// enter makes the endpoints that follow those of a holder, after writing those
+// before under their resource if that is another. It reports whether the filters on
+// resource attributes let them pass.
+func (w *Writer) enter(md pmetric.Metrics, h holder, now time.Time) bool {
+	to, pass := w.destination(h)
+	if !pass {
+		return false
+	}
+	if w.under.key != to.key {
+		w.leave(md, now)
+	}
+	w.under = to
+	return true
+}
+
+// leave writes the endpoints so far.
+func (w *Writer) leave(md pmetric.Metrics, now time.Time) {
+	if len(w.endpoints) > 0 {
+		metrics := pmetric.NewMetricSlice()
+		metrics.EnsureCapacity(len(w.instruments))
+		for i := range w.instruments {
+			w.instruments[i].write(metrics, w.endpoints, now)
+		}
+		if metrics.Len() > 0 {
+			metrics.MoveAndAppendTo(w.scope(md, w.under.resource))
+		}
+	}
+	clear(w.endpoints)
+	w.endpoints = w.endpoints[:0]
 }
 
 func endpointOf(local, peer netip.AddrPort) endpoint {
@@ -81,23 +117,6 @@ func endpointOf(local, peer netip.AddrPort) endpoint {
 }
 
 func holderOf(c *table.Connection) holder { return holder{c.Owner.Process, c.ID.Namespace} }
-
-// ofHolder writes the endpoints, which are all one holder's.
-func (w *Writer) ofHolder(md pmetric.Metrics, h holder, now time.Time) {
-	defer clear(w.endpoints)
-	resource := w.resources.of(h.process, w.place(h.namespace))
-	if !w.resources.pass(resource.Attributes()) {
-		return
-	}
-	metrics := pmetric.NewMetricSlice()
-	metrics.EnsureCapacity(len(w.instruments))
-	for i := range w.instruments {
-		w.instruments[i].write(metrics, w.endpoints, now)
-	}
-	if metrics.Len() > 0 {
-		metrics.MoveAndAppendTo(w.scope(md, resource))
-	}
-}
 
 // write appends the metric with a point for every series that a connection
 // knows; without points it appends nothing.
@@ -142,7 +161,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 			if s.key != "" || in.hasState {
 				capacity = 7
 			}
-			attrs.EnsureCapacity(capacity)
+			attrs.EnsureCapacity(capacity + e.process.Len())
 			attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
 			attrs.PutStr("network.type", e.networkType)
 			attrs.PutStr("network.local.address", e.localAddr)
@@ -155,6 +174,7 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 			if in.hasState {
 				attrs.PutStr("network.connection.state", e.state.String())
 			}
+			putAll(attrs, e.process)
 		}
 	}
 }

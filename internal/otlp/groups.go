@@ -15,9 +15,9 @@ import (
 
 // groupBatch is how many groups one batch has: with every metric and the
 // longest attributes it stays below the 4 MiB that gRPC takes.
-const groupBatch = 250
+const groupBatch = 100
 
-// Groups returns the groups, some hundreds in a batch. Groups are metrics of the
+// Groups returns the groups, a hundred in a batch. Groups are metrics of the
 // host: what they are grouped by is on each point. live says whether what is live
 // is known: without it, only counters are written.
 //

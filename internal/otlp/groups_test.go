@@ -224,6 +224,31 @@ func TestGroupsInBatches(t *testing.T) {
 	assert.Equal(t, 2*(2*groupBatch+1), points, "each with the point at which there were none")
 }
 
+// gRPC takes 4 MiB: a batch of groups stays below it with every metric, by every
+// attribute, even where each series begins.
+func TestGroupBatchesFitIntoGRPC(t *testing.T) {
+	by := []group.Attribute{
+		group.ProcessPID, group.ProcessExecutableName, group.ProcessOwner, group.ContainerID, group.Role, group.ServerAddress, group.ServerPort,
+		group.ClientAddress, group.PeerAddress, group.PeerPort, group.LocalAddress, group.LocalPort, group.NetworkType, group.NetworkNamespace,
+	}
+	w := newWriter(everything())
+	s := newSet(w, by, 10_000, []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1})
+	var all []*grouping
+	for i := range groupBatch {
+		c := fresh(uint16(i+1), 10)
+		c.ends = true
+		c.Local, c.Peer = netip.MustParseAddrPort("[2001:db8:1234:5678:9abc:def0:1234:5678]:65535"), netip.AddrPortFrom(netip.MustParseAddr("2001:db8:1234:5678:9abc:def0:1234:5679"), uint16(i+1))
+		all = append(all, c)
+	}
+	add(s, all...)
+	s.Collect(now)
+	batches := w.Groups(s, true, now)
+	require.NotEmpty(t, batches)
+	size := (&pmetric.ProtoMarshaler{}).MetricsSize(batches[0])
+	t.Logf("%d B for each of %d groups", size/groupBatch, groupBatch)
+	assert.Less(t, size, 4<<20)
+}
+
 func TestGroupMetricsSwitchedOff(t *testing.T) {
 	w := newWriter(metadata.MetricsBuilderConfig{})
 	assert.Empty(t, w.Group(nil, bounds))

@@ -32,8 +32,9 @@ type listener struct {
 	fields       tcp.Fields // that all of them know
 	// drops only grow: a socket that is closed takes nothing away.
 	drops   uint64
-	seen    bool       // since the last time that listeners were written
-	written tcp.Fields // of which there was a point
+	process pcommon.Map // what goes on each point of its process
+	seen    bool        // since the last time that listeners were written
+	written tcp.Fields  // of which there was a point
 }
 
 // listeners are those that were written last, and those that are next.
@@ -79,18 +80,34 @@ func (w *Writer) writeListeners(md pmetric.Metrics, complete bool, now time.Time
 		return cmp.Or(a.holder.compare(b.holder), a.local.Compare(b.local))
 	})
 	info := metadata.MetricsInfo
+	var under destination
+	var together []*listener
+	write := func() {
+		metrics := pmetric.NewMetricSlice()
+		w.writeListening(metrics, info.TCPListenerQueueUsage.Name, together, tcp.FieldQueueLength, complete, now, func(l *listener) uint64 { return l.usage })
+		w.writeListening(metrics, info.TCPListenerQueueLimit.Name, together, tcp.FieldQueueLimit, complete, now, func(l *listener) uint64 { return l.limit })
+		w.writeListening(metrics, info.TCPListenerDrops.Name, together, tcp.FieldDrops, complete, now, func(l *listener) uint64 { return l.drops })
+		if metrics.Len() > 0 {
+			metrics.MoveAndAppendTo(w.scope(md, under.resource))
+		}
+		together = together[:0]
+	}
 	for h, its := range ofEachHolder(sorted, func(l *listener) holder { return l.holder }) {
-		resource := w.resources.of(h.process, w.place(h.namespace))
-		if !w.resources.pass(resource.Attributes()) {
+		to, pass := w.destination(h)
+		if !pass {
 			continue
 		}
-		metrics := pmetric.NewMetricSlice()
-		w.writeListening(metrics, info.TCPListenerQueueUsage.Name, its, tcp.FieldQueueLength, complete, now, func(l *listener) uint64 { return l.usage })
-		w.writeListening(metrics, info.TCPListenerQueueLimit.Name, its, tcp.FieldQueueLimit, complete, now, func(l *listener) uint64 { return l.limit })
-		w.writeListening(metrics, info.TCPListenerDrops.Name, its, tcp.FieldDrops, complete, now, func(l *listener) uint64 { return l.drops })
-		if metrics.Len() > 0 {
-			metrics.MoveAndAppendTo(w.scope(md, resource))
+		if under.key != to.key && len(together) > 0 {
+			write()
 		}
+		under = to
+		for _, l := range its {
+			l.process = to.process
+			together = append(together, l)
+		}
+	}
+	if len(together) > 0 {
+		write()
 	}
 	for at, l := range w.listeners.all {
 		if !l.seen && complete {
@@ -124,11 +141,12 @@ func (w *Writer) writeListening(metrics pmetric.MetricSlice, name string, all []
 		dp.SetStartTimestamp(startTime(l.start, at))
 		dp.SetTimestamp(pcommon.NewTimestampFromTime(at))
 		attrs := dp.Attributes()
-		attrs.EnsureCapacity(4)
+		attrs.EnsureCapacity(4 + l.process.Len())
 		attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
 		attrs.PutStr("network.type", l.networkType)
 		attrs.PutStr("network.local.address", l.local.Addr().String())
 		attrs.PutInt("network.local.port", int64(l.local.Port()))
+		putAll(attrs, l.process)
 		return dp
 	}
 	monotonic := prototype.Sum().IsMonotonic()

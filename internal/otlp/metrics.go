@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
@@ -30,8 +31,15 @@ type MetricsConfig struct {
 	Connections ConnectionsConfig
 	Groups      GroupsConfig
 	System      SystemConfig
+	// ProcessOnPoints puts what is known of the process of a connection or listener on
+	// each of its points, not on a resource of its own.
+	ProcessOnPoints bool
+	// Beneath reads what the host counts beneath TCP.
+	Beneath func() (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
+	// Findings are counted by whoever has them reported; nil: there are none.
+	Findings *Findings
 
 	Receiver  receiver.Settings
 	Next      consumer.Metrics
@@ -78,6 +86,8 @@ type Metrics struct {
 	written                                 written
 	// spaces are the other namespaces that were written last, by inode.
 	spaces map[uint64]lastSpace
+	// wantsBeneath: a metric of what lies beneath TCP is enabled.
+	wantsBeneath, beneathFailed bool
 }
 
 // due is what is written at a tick.
@@ -93,6 +103,8 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
+	m.writer.processOnPoints = cfg.ProcessOnPoints
+	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config
@@ -169,6 +181,9 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	}
 	if m.due.system {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
+		if m.wantsBeneath {
+			sends = append(sends, m.sendBeneath)
+		}
 	}
 	return func(ctx context.Context) error {
 		var errs []error
@@ -213,6 +228,9 @@ func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 	for space := range s.Spaces() {
 		if n == 0 {
 			md := m.writer.System(space.Counters, space.States, s.Now)
+			if m.cfg.Findings != nil {
+				m.writer.Findings(md, m.cfg.Findings, s.Now)
+			}
 			if m.ends != nil {
 				m.writer.Ends(md, m.ends, s.Now)
 			}

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
@@ -209,10 +210,67 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	for name := range names(grouped(t, w, []group.Attribute{group.Role}, closed)) {
 		got[name] = true
 	}
+	for name := range names(w.Beneath(lower(), now)) {
+		got[name] = true
+	}
+	for name := range names(findings(w)) {
+		got[name] = true
+	}
 	for name := range names(ends(w, full())) {
 		got[name] = true
 	}
 	assert.Equal(t, want, got)
+}
+
+// lower are numbers beneath TCP, each another one.
+func lower() *beneath.Numbers {
+	n := &beneath.Numbers{
+		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
+		Interfaces: []beneath.Interface{{Name: "eth0", Errors: [2]uint64{5, 6}, Drops: [2]uint64{7, 8}}},
+	}
+	for family := range beneath.NumFamilies {
+		for number := range beneath.NumNumbers {
+			n.Set(family, number, uint64(100*(int(family)+1)+int(number)))
+		}
+	}
+	return n
+}
+
+func TestGoldenBeneath(t *testing.T) { golden(t, newWriter(everything()).Beneath(lower(), now)) }
+
+// What the host does not have gets no series, and what is not enabled is not read.
+func TestBeneathOfAHostWithoutIt(t *testing.T) {
+	assert.Zero(t, newWriter(everything()).Beneath(&beneath.Numbers{}, now).DataPointCount())
+	cfg := metadata.NewDefaultMetricsBuilderConfig()
+	assert.False(t, wantsBeneath(&cfg.Metrics))
+	settings := reflect.ValueOf(&cfg.Metrics).Elem()
+	for name, n := range names(newWriter(everything()).Beneath(lower(), now)) {
+		assert.Positive(t, n)
+		cfg = metadata.NewDefaultMetricsBuilderConfig()
+		for i := range settings.NumField() {
+			if settings.Type().Field(i).Tag.Get("mapstructure") == name {
+				settings.Field(i).FieldByName("Enabled").SetBool(true)
+			}
+		}
+		assert.True(t, wantsBeneath(&cfg.Metrics), name)
+	}
+}
+
+// findings writes that something was found.
+func findings(w *Writer) pmetric.Metrics {
+	all := NewFindings(began)
+	all.Count(&event.Finding{Rule: "scan.outbound"})
+	all.Count(&event.Finding{Rule: "saturation.accept_queue", Ended: true})
+	md := pmetric.NewMetrics()
+	w.Findings(md, all, now)
+	return md
+}
+
+func TestFindingsBeginWithNothing(t *testing.T) {
+	dps := findings(newWriter(everything())).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().DataPoints()
+	require.Equal(t, 2, dps.Len(), "the end of a state is no finding")
+	assert.Equal(t, [2]int64{0, 1}, [2]int64{dps.At(0).IntValue(), dps.At(1).IntValue()})
+	assert.Less(t, dps.At(0).Timestamp(), dps.At(1).Timestamp())
 }
 
 // ends writes how a connection ended, and another that was refused.

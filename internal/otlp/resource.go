@@ -5,6 +5,7 @@ import (
 	"iter"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/filter"
@@ -97,6 +98,40 @@ func (r *resources) of(p *process.Process, at netns.Place) pcommon.Resource {
 		}
 	}
 	return r.builder.Emit()
+}
+
+// destination is where the points of a holder go.
+type destination struct {
+	key      holder // equal for all that have the same resource
+	resource pcommon.Resource
+	// process are the attributes of the process, where they go on each point.
+	process pcommon.Map
+}
+
+// destination returns where the points of a holder go, and whether the filters on
+// resource attributes let them pass. Those apply wherever the attributes are.
+func (w *Writer) destination(h holder) (to destination, pass bool) {
+	at := w.place(h.namespace)
+	to = destination{key: h, resource: w.resources.of(h.process, at), process: pcommon.NewMap()}
+	if !w.resources.pass(to.resource.Attributes()) {
+		return to, false
+	}
+	if w.processOnPoints && h.process != nil {
+		all := to.resource.Attributes()
+		to.key.process, to.resource = nil, w.resources.of(nil, at)
+		for name, value := range all.All() {
+			if !strings.HasPrefix(name, "network.") {
+				value.CopyTo(to.process.PutEmpty(name))
+			}
+		}
+	}
+	return to, true
+}
+
+func putAll(attrs, more pcommon.Map) {
+	for name, value := range more.All() {
+		value.CopyTo(attrs.PutEmpty(name))
+	}
 }
 
 // set sets what is known.

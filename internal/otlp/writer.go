@@ -30,6 +30,11 @@ type Writer struct {
 	groups      groupWriter
 	instruments []instrument
 	endpoints   []endpoint // reused, of the batch being written
+	under       destination
+
+	// processOnPoints puts what is known of a process on each point of its
+	// connections and listeners, not on a resource of its own.
+	processOnPoints bool
 
 	listeners listeners
 	locate    func(namespace uint64) netns.Place // where sockets of a namespace are
@@ -117,6 +122,7 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	mb.RecordTCPZeroWindowsDataPoint(0, 0)
 	mb.RecordTCPListenerDropsDataPoint(0, 0, transport, typ, "", 0)
 	mb.RecordTCPDeliveryRateDataPoint(0, 0)
+	mb.RecordTCPFindingsDataPoint(0, 0, "")
 	mb.RecordTCPIoDataPoint(0, 0, direction)
 	mb.RecordTCPRetransmitsDataPoint(0, 0)
 	mb.RecordTCPRttDataPoint(0, 0)

@@ -57,6 +57,7 @@ const (
 	onUnsteady                    // it is in Table.unsteady
 	begun                         // there was a Progress
 	failed                        // an attempt that came to nothing
+	older                         // no complete dump came before it
 	grown                         // a followed counter has grown since the last report
 )
 

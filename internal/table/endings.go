@@ -35,6 +35,10 @@ func (t *Table) lost(c *Connection) {
 	}
 	t.finish(c, nil, false)
 	if !t.notified || c.place < 0 {
+		// Nobody remembers it. If notices begin, the one of its socket is of before.
+		if t.began.After(t.epoch) {
+			t.epoch = t.began
+		}
 		t.gone(c)
 		return
 	}

@@ -6,7 +6,13 @@ import (
 )
 
 // Find returns a connection or listener, nil if there is none.
-func (t *Table) Find(id tcp.Identity) *Connection { return t.index[id.Cookie] }
+func (t *Table) Find(id tcp.Identity) *Connection {
+	// Before Linux 5.4 the sockets of each network namespace have cookies of their own.
+	if c := t.index[id.Cookie]; c != nil && c.ID == id {
+		return c
+	}
+	return nil
+}
 
 // Has reports whether the table has a connection, or one that has ended and of
 // which more may come.
@@ -61,7 +67,7 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	case c.marks.has(leftover):
 		// The dump came before its notice: it has all that the dump did not.
 		c.marks &^= leftover | ended | opened | established
-		c.IsNew = t.isNew(n)
+		c.IsNew = !c.marks.has(older) && t.isNew(n)
 		if !c.IsNew {
 			c.counted, c.BytesSent, c.BytesReceived, c.Retransmits = n.BytesReceived, n.BytesSent, n.BytesReceived, n.Retransmits
 			t.opts.Slots.begin(c.Slot, &n.Socket)
@@ -113,6 +119,9 @@ func (t *Table) endAgain(c *Connection, n *tcp.Notice) {
 		return
 	}
 	if n.Peer.Port() != 0 && !c.replacedBy(&n.Socket) {
+		if !c.marks.has(established) {
+			c.marks |= opened // it was reported to have failed: what does not end does not open
+		}
 		t.take(c, n)
 		t.progress(c, event.NoState)
 	}

@@ -44,6 +44,22 @@ func bare(state tcp.State) func(*tcp.Socket) {
 	return func(s *tcp.Socket) { *s = tcp.Socket{ID: s.ID, Local: s.Local, Peer: s.Peer, State: state} }
 }
 
+// What the end says of a connection is what was counted of it, though a sample had
+// the peer's FIN among the bytes before the state told of it.
+func TestAnEndSaysWhatWasCounted(t *testing.T) {
+	for _, details := range []bool{false, true} {
+		w := newWatched(func(o *Options) { o.Detailed = details })
+		w.scrape(0)
+		w.scrape(10, socket(1, sent(777), received(101), inState(tcp.FinWait2)))
+		w.notice(11, final(1, 777, 101, 779, client))
+		if assert.Len(t, w.ends, 1) {
+			assert.EqualValues(t, 100, w.ends[0].BytesReceived)
+			assert.EqualValues(t, 100, w.ends[0].Last.BytesReceived)
+			assert.EqualValues(t, 100, w.sum.BytesReceived)
+		}
+	}
+}
+
 // A connection that sends 777 bytes and receives 100 is counted once and in
 // full, whatever the dumps and the notice show of it and in whatever order.
 func TestNoticesAndDumps(t *testing.T) {
@@ -485,4 +501,56 @@ func TestLow32(t *testing.T) {
 func only(state tcp.State) (all tcp.States) {
 	all[state] = 1
 	return all
+}
+
+// A connection that dumps saw only while it connected, and that they miss for long, is
+// reported to have failed. A late notice that shows a handshake adds what it did, but
+// no opening: no end would follow.
+func TestALateNoticeOfWhatFailedOpensNothing(t *testing.T) {
+	w := newWatched()
+	w.scrape(0)
+	w.scrape(10, socket(1, inState(tcp.SynSent)))
+	w.scrape(20)
+	w.scrape(40)
+	assert.Equal(t, 1, w.failed)
+	w.notice(41, final(1, 777, 101, 779, client))
+	assert.Len(t, w.opens, w.closes())
+	assert.Equal(t, uint64(777), w.sum.BytesSent)
+	assert.Equal(t, 1, w.left)
+}
+
+// Before Linux 5.4 two network namespaces may use the same cookie.
+func TestFindIsOfTheNamespace(t *testing.T) {
+	w := newWatched()
+	w.scrape(0, socket(1))
+	assert.NotNil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 1}))
+	assert.Nil(t, w.Find(tcp.Identity{Cookie: 1, Namespace: 2}))
+}
+
+// What dumps alone saw to end is not counted again when notices begin later, as after
+// the source was opened again.
+func TestNoticesThatBeginLate(t *testing.T) {
+	w := newWatched()
+	w.Notified(false)
+	w.scrape(0)
+	w.scrape(10, socket(1))
+	w.scrape(20)
+	assert.Equal(t, 1, w.closes())
+	w.Notified(true)
+	w.notice(60, final(1, 777, 101, 779, client, quietFor(45*time.Second)))
+	assert.Equal(t, 1, w.closes())
+	assert.Len(t, w.opens, 1)
+	w.notice(60, final(2, 777, 101, 779, client, quietFor(5*time.Second)))
+	assert.Equal(t, 2, w.closes())
+}
+
+// What the first dump found in TIME_WAIT is not new, though its notice does not say
+// when it was last active, as FreeBSD's do not.
+func TestWhatTheFirstDumpFoundInTimeWait(t *testing.T) {
+	w := newWatched()
+	w.scrape(0, socket(1, bare(tcp.TimeWait)))
+	w.notice(1, final(1, 777, 101, 779, client))
+	assert.Empty(t, w.opens)
+	assert.Equal(t, 1, w.closes())
+	assert.Zero(t, w.sum.BytesSent)
 }

@@ -121,3 +121,38 @@ func TestFollowingAllocatesNothing(t *testing.T) {
 	}))
 	assert.Positive(t, w.growth[event.SegmentsSent])
 }
+
+// BenchmarkFollowed is a scrape of connections that all did something, without
+// counters to follow and with those of the default metrics.
+func BenchmarkFollowed(b *testing.B) {
+	for name, kinds := range map[string][]event.Kind{
+		"none":     nil,
+		"defaults": {event.SegmentsSent, event.SegmentsReceived, event.LimitedByReceiver, event.LimitedBySendBuffer, event.LimitedByNetwork, event.ZeroWindows},
+	} {
+		b.Run(name, func(b *testing.B) {
+			const n = 20_000
+			w := newWatched()
+			w.slots.Follow(kinds...)
+			sockets := make([]tcp.Socket, n)
+			for i := range sockets {
+				sockets[i] = *socket(uint64(i+1), counting(time.Second, 0, 0, 1, 1), sent(1))
+			}
+			w.scrape(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Begin(at(1))
+				for i := range sockets {
+					s := &sockets[i]
+					s.BytesSent += 100
+					s.SegmentsSent++
+					s.SegmentsReceived++
+					s.BusyTime += time.Millisecond
+					w.Observe(s)
+				}
+				w.End(Complete)
+				w.Report()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/socket")
+		})
+	}
+}

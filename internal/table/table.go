@@ -72,8 +72,8 @@ type Table struct {
 	// epoch is from when on every connection that was active is remembered: what
 	// was not active since and is not remembered is of before.
 	epoch  time.Time
-	whole  bool // the last dump was complete
 	moved  bool // the dump under way leaves out established connections that have not changed
+	few    bool // the dump under way has nothing but listeners
 	seen   int  // of live, in the dump under way
 	cursor int  // where in live the next record probably is
 
@@ -132,9 +132,6 @@ func (t *Table) Notified(yes bool) { t.notified = yes }
 // is new.
 func (t *Table) Begun() bool { return !t.complete.IsZero() }
 
-// Whole reports whether the last dump was complete.
-func (t *Table) Whole() bool { return t.whole }
-
 // Counts returns what was counted.
 func (t *Table) Counts() Counts { return t.counts }
 
@@ -162,6 +159,10 @@ func (t *Table) isThere(c *Connection) bool {
 // Established returns how many established connections are there after a dump.
 func (t *Table) Established() int { return t.established - t.absent }
 
+// Missing returns how many established connections the last dump of all sockets did
+// not have, and may still have a notice due.
+func (t *Table) Missing() int { return t.absent }
+
 // BeginMoved starts a dump that leaves out established connections with which
 // nothing has happened since the last complete one: what it does not have is
 // unchanged. Their ends are learned by notices.
@@ -177,6 +178,13 @@ func (t *Table) BeginMoved(now time.Time) {
 			t.ports[c.Local.Port()]++
 		}
 	}
+}
+
+// BeginListeners starts a dump of which only the listeners are taken. It proves
+// nothing of connections.
+func (t *Table) BeginListeners(now time.Time) {
+	t.Begin(now)
+	t.few = true
 }
 
 // EachPort visits the local ports of the established connections, once a dump has
@@ -198,9 +206,23 @@ func (t *Table) Begin(now time.Time) {
 		t.first = now
 	}
 	t.pass++
-	t.began, t.seen, t.cursor, t.whole, t.moved = now, 0, 0, false, false
+	t.began, t.seen, t.cursor, t.moved, t.few = now, 0, 0, false, false
 	clear(t.listening)
 	t.listening = t.listening[:0]
+	t.tidy()
+}
+
+// tidy drops connections that are gone from the lists that are only gone through on
+// some occasions: unowned when owners are looked for, unsteady after a dump that left
+// connections out.
+func (t *Table) tidy() {
+	enough := 2*len(t.live) + 256
+	if len(t.unowned) > enough {
+		t.eachUnowned(func(*Connection) {})
+	}
+	if len(t.unsteady) > enough {
+		t.eachUnsteady(func(*Connection) {})
+	}
 }
 
 // clock is when the dump under way began, in seconds; 0 is never.
@@ -308,12 +330,19 @@ func (t *Table) End(result Result) {
 	if result == CutShort {
 		return
 	}
+	if t.few {
+		if result == Complete {
+			t.forgetListeners()
+			t.endListeners()
+		}
+		return
+	}
 	grace := uint32(partialGrace)
 	if result == Complete {
 		if grace = 0; t.notified {
 			grace = noticeGrace
 		}
-		t.complete, t.whole = t.began, true
+		t.complete = t.began
 		if t.epoch.IsZero() {
 			t.epoch = t.began
 		}
@@ -331,6 +360,15 @@ func (t *Table) End(result Result) {
 	for i := len(t.live) - 1; i >= 0; i-- {
 		if c := t.live[i]; c.pass != t.pass {
 			t.miss(c, grace, result)
+		}
+	}
+}
+
+// endListeners forgets the listeners that a dump of listeners did not have.
+func (t *Table) endListeners() {
+	for i := len(t.live) - 1; i >= 0; i-- {
+		if c := t.live[i]; c.State == tcp.Listen && c.pass != t.pass {
+			t.gone(c)
 		}
 	}
 }
@@ -415,7 +453,7 @@ func (t *Table) Reset() {
 	clear(t.listeners)
 	t.live, t.spare, t.freed, t.toReport, t.unowned, t.unsteady = nil, nil, nil, nil, nil, nil
 	t.established, t.absent, t.ports = 0, 0, nil
-	t.complete, t.epoch, t.whole = time.Time{}, time.Time{}, false
+	t.complete, t.epoch = time.Time{}, time.Time{}
 }
 
 // Freed returns the descriptors that gave up their sockets since the last call.
@@ -504,6 +542,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 		c.unreported = delta
 		c.unreported.BytesReceived = c.counted
 	} else {
+		c.marks |= older
 		t.opts.Slots.begin(c.Slot, s)
 	}
 	if t.opts.Detailed || s.State == tcp.Listen {

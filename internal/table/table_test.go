@@ -167,7 +167,9 @@ func TestUnwrapping(t *testing.T) {
 	assert.Equal(t, uint64(1<<32+1), c.Retransmits)
 	assert.Equal(t, uint64(2), c.Delta.Retransmits)
 	assert.Equal(t, uint64(1<<16+3), c.Sample.Timeouts, "tcpi_total_rto has 16 bits")
-	c = step(20, 4, 1, 3)
+	step(20, 1<<31, 1, 3)
+	step(30, 1<<32-1, 1, 3)
+	c = step(40, 4, 1, 3)
 	assert.Equal(t, uint64(1<<33+4), c.Sample.SegmentsSent, "and again")
 	assert.Zero(t, c.Delta.Retransmits)
 }

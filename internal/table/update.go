@@ -27,13 +27,28 @@ func startsAnew(old, now tcp.State) bool {
 		// A simultaneous open goes from the one to the other.
 		return old != tcp.SynSent && old != tcp.SynReceived && old != tcp.Closed
 	case tcp.Established:
-		switch old {
-		case tcp.CloseWait, tcp.FinWait1, tcp.FinWait2, tcp.Closing, tcp.LastAck, tcp.TimeWait:
-			return true
-		}
+		return closedHere(old) || closedByPeer(old)
+	case tcp.FinWait1, tcp.FinWait2, tcp.Closing:
+		return closedByPeer(old) || old == tcp.TimeWait
+	case tcp.TimeWait:
+		return closedByPeer(old)
+	case tcp.CloseWait, tcp.LastAck:
+		return closedHere(old)
 	}
 	return false
 }
+
+// closedHere reports whether this side has closed first, or at the same time.
+func closedHere(s tcp.State) bool {
+	switch s {
+	case tcp.FinWait1, tcp.FinWait2, tcp.Closing, tcp.TimeWait:
+		return true
+	}
+	return false
+}
+
+// closedByPeer reports whether the peer has closed first.
+func closedByPeer(s tcp.State) bool { return s == tcp.CloseWait || s == tcp.LastAck }
 
 // update takes a new sample, whose counters it unwraps in place. A counter that
 // the sample does not have (TIME_WAIT has none) keeps its last value, so that a
@@ -62,6 +77,9 @@ func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted
+	if last && s.Has(tcp.FieldBytesReceived) {
+		s.BytesReceived = counted // without a FIN that an earlier sample may have had in it
+	}
 	c.unreported.Add(grew)
 	t.grow(c, s)
 	c.known |= s.Fields
@@ -146,10 +164,16 @@ func (c *Connection) bytes(s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
 	return continued(s, f, old, now)
 }
 
-// unwrapped continues a counter of which the kernel shows only the low bits.
+// unwrapped continues a counter of which the kernel shows only the low bits. One
+// that has fallen by less than half of its range began anew, with another attempt to
+// connect, and is held until it has caught up.
 func unwrapped[W uint16 | uint32](c *Connection, s *tcp.Socket, f tcp.Field, old, now uint64) uint64 {
 	if s.Has(f) && c.known.Has(f) {
-		now = old + uint64(W(now)-W(old))
+		grew := W(now) - W(old)
+		if grew > ^W(0)/2 {
+			grew = 0
+		}
+		now = old + uint64(grew)
 	}
 	return continued(s, f, old, now)
 }

@@ -72,6 +72,7 @@ func (d *decoder) record(b []byte) error {
 	if state == tcp.Listen {
 		s.QueueLength, s.QueueLimit = receiveQueue, tcp.LinuxQueueLimit(sendQueue)
 		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
+		d.listenerDrops(b[recordLen:])
 		return nil
 	}
 	return d.attributes(b[recordLen:], receiveQueue, sendQueue)
@@ -83,6 +84,21 @@ func (d *decoder) addr(family uint8, b []byte, ifindex uint32) netip.Addr {
 		return netip.AddrFrom4([4]byte(b))
 	}
 	return source.IPv6([16]byte(b), ifindex, d.zone)
+}
+
+// listenerDrops takes what a listener dropped, all that is wanted of its attributes.
+func (d *decoder) listenerDrops(b []byte) {
+	for len(b) >= attrHeaderLen {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < attrHeaderLen || length > len(b) {
+			return
+		}
+		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == attrSockMemory && length >= attrHeaderLen+sockMemoryDrops+4 {
+			d.socket.Drops = uint64(binary.NativeEndian.Uint32(b[attrHeaderLen+sockMemoryDrops:]))
+			d.socket.Fields = d.socket.Fields.With(tcp.FieldDrops)
+		}
+		b = b[min((length+3)&^3, len(b)):]
+	}
 }
 
 func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
@@ -114,10 +130,6 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			s.ReceiveBufferLimit = binary.NativeEndian.Uint32(value[sockMemoryReceiveLimit:])
 			s.SendBufferLimit = binary.NativeEndian.Uint32(value[sockMemorySendLimit:])
 			s.Fields = s.Fields.With(tcp.FieldReceiveBufferLimit).With(tcp.FieldSendBufferLimit)
-			if s.State == tcp.Listen && len(value) >= sockMemoryDrops+4 {
-				s.Drops = uint64(binary.NativeEndian.Uint32(value[sockMemoryDrops:]))
-				s.Fields = s.Fields.With(tcp.FieldDrops)
-			}
 		}
 		b = b[min((length+3)&^3, len(b)):]
 	}

@@ -1,4 +1,4 @@
-module github.com/netpulse/tcpstatsreceiver/tools
+module github.com/netpulse/tcpstatsreceiver/tools/distribution
 
 go 1.25.0
 

@@ -1,0 +1,5 @@
+//go:build !linux && !freebsd
+
+package receiver
+
+func readLimits() limits { return limits{} }
