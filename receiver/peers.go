@@ -111,7 +111,9 @@ func (c *Config) unwritten() (warnings []string) {
 
 // peers opens the files that the configuration names, and says the rest of it. The
 // engine closes them.
-func (c *Config) peers(log *zap.Logger) (engine.PeersConfig, error) {
+//
+// With records, all that is found is written.
+func (c *Config) peers(log *zap.Logger, records bool) (engine.PeersConfig, error) {
 	cfg := engine.PeersConfig{
 		Processes:    c.Peers.Processes,
 		Translations: c.Peers.NAT,
@@ -119,8 +121,10 @@ func (c *Config) peers(log *zap.Logger) (engine.PeersConfig, error) {
 		Choice:       capture.Choice{Name: c.Peers.DNS.Engine},
 		Engines:      engines.All(),
 	}
-	for _, warning := range c.unwritten() {
-		log.Warn(warning)
+	if !records {
+		for _, warning := range c.unwritten() {
+			log.Warn(warning)
+		}
 	}
 	list, err := c.Peers.services()
 	if err != nil {

@@ -56,7 +56,7 @@ func TestServicesThatHideEachOther(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	cfg := groupConfig("service.peer.name")
 	cfg.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8", Name: "internal"}, {CIDR: "10.20.0.0/16", Port: 5432, Name: "orders-db"}}
-	_, err := cfg.peers(zap.New(core))
+	_, err := cfg.peers(zap.New(core), false)
 	require.NoError(t, err)
 	require.Equal(t, 1, logs.Len())
 	message := logs.All()[0].Message

@@ -122,7 +122,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if observe.Peers, err = r.cfg.peers(r.set.Logger); err != nil {
+	if observe.Peers, err = r.cfg.peers(r.set.Logger, r.nextLogs != nil); err != nil {
 		return nil, err
 	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
@@ -149,7 +149,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
 	}
 	// What nobody writes is not looked for.
-	observe.Peers.Processes = observe.Peers.Processes && r.view != nil && r.view.WantsPeerProcesses()
+	observe.Peers.Processes = observe.Peers.Processes && (r.nextLogs != nil || r.view != nil && r.view.WantsPeerProcesses())
 	r.page = r.newPage()
 	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
