@@ -116,3 +116,25 @@ func TestPeersOfConnectionsThatStay(t *testing.T) {
 	}
 	assert.InDelta(t, allocs[0], allocs[1], 200, "allocations per scrape of 2000 connections")
 }
+
+// Records have what is known of peers, those of connections that no scrape saw, too.
+func TestRecordsOfPeers(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	cfg := recordsConfig("start", "end")
+	cfg.Peers.Services = []ServiceConfig{{CIDR: "192.0.2.2", Name: "web"}}
+	r, sink := logsRig(t, cfg, src)
+	end := r.openLogs(t)
+	assert.NotContains(t, r.messages(), "peers::services: nothing of what it finds is written: add service.peer.name to groups::by")
+	r.scrapeOnce(t)
+	src.sockets = []tcp.Socket{established(1, 70)}
+	r.scrapeOnce(t)
+	src.tell(ended(established(2, 0), 100, 3))
+	end()
+	var named []string
+	for _, one := range recordsOf(sink) {
+		if one.attrs["service.peer.name"] == "web" {
+			named = append(named, one.event)
+		}
+	}
+	assert.Equal(t, []string{"tcp.connection.start", "tcp.connection.start", "tcp.connection.end"}, named)
+}
