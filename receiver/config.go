@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
@@ -39,6 +40,7 @@ type Config struct {
 	Connections ConnectionsConfig `mapstructure:"connections"`
 	Groups      GroupsConfig      `mapstructure:"groups"`
 	System      SystemConfig      `mapstructure:"system"`
+	Peers       PeersConfig       `mapstructure:"peers"`
 	Records     RecordsConfig     `mapstructure:"records"`
 	recordsSet  bool              // the user has written something there
 	Detect      detect.Config     `mapstructure:"detect"`
@@ -170,6 +172,7 @@ func createDefaultConfig() *Config {
 			Limit:            1000,
 			CommunityID:      true,
 		},
+		Peers:                PeersConfig{Processes: true, DNS: DNSConfig{Engine: capture.Auto}},
 		Detect:               detect.Default(),
 		Page:                 createDefaultPageConfig(),
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),

@@ -64,6 +64,12 @@ func TestEveryOption(t *testing.T) {
 		RTTBuckets: []time.Duration{time.Millisecond, 10 * time.Millisecond},
 	}
 	want.System = SystemConfig{Interval: 60 * time.Second}
+	want.Peers = PeersConfig{
+		Services: []ServiceConfig{{CIDR: "10.20.0.0/16", Port: 5432, Name: "orders-db"}, {CIDR: "10.0.0.0/8", Name: "internal"}},
+		DNS:      DNSConfig{Enabled: true, Engine: "auto"},
+		NAT:      true,
+		MMDB:     []string{"/var/lib/GeoIP/country.mmdb"},
+	}
 	want.Records = RecordsConfig{Events: []string{"start", "progress", "end"}, ProgressInterval: time.Minute, Limit: 5, MinDuration: 2 * time.Second}
 	want.recordsSet = true
 	want.Detect = detect.Config{
@@ -155,6 +161,16 @@ func TestBadConfigurations(t *testing.T) {
 			`filter::executables: got conditions while process::attribution is false`},
 		"several": {func(c *Config) { c.Connections.Limit = -1; c.Connections.BatchSize = 0 },
 			`connections::limit: got -1, takes a number of connections, or 0 for all of them; connections::batch_size: got 0,`},
+		"network of a service": {func(c *Config) { c.Peers.Services = []ServiceConfig{{CIDR: "10.0.0/8", Name: "a"}} },
+			`peers::services::cidr: got "10.0.0/8", takes a network such as 10.0.0.0/8`},
+		"port of a service": {func(c *Config) { c.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8", Port: 65536, Name: "a"}} },
+			`peers::services::port: got 65536, takes a port from 1 to 65535, or 0 for any`},
+		"service without a name": {func(c *Config) { c.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8"}} },
+			`peers::services::name: got none for 10.0.0.0/8, takes the name of the service`},
+		"capture engine": {func(c *Config) { c.Peers.DNS.Engine = "pcap" }, `peers::dns::engine: got "pcap", takes auto`},
+		"no path":        {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
+		"no processes": {func(c *Config) { c.Peers.Processes = false; c.Groups.By = []string{"tcp.peer.process.executable.name"} },
+			`groups::by: got tcp.peer.process.executable.name while peers::processes or process::attribution is false, takes it with both`},
 		"page's port":        {func(c *Config) { c.Page.Endpoint = "127.0.0.1" }, `page::endpoint: got "127.0.0.1", takes an address and a port, such as 127.0.0.1:8890`},
 		"page's port's name": {func(c *Config) { c.Page.Endpoint = "127.0.0.1:http" }, `page::endpoint: got "127.0.0.1:http", takes an address and a port`},
 		"page's transport":   {func(c *Config) { c.Page.Endpoint, c.Page.Transport = "x", "udp" }, `page::transport: got "udp", takes tcp, tcp4, tcp6 or unix`},

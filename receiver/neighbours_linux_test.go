@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"golang.org/x/sys/unix"
 
@@ -76,6 +77,11 @@ func (i *inhabitant) end(tb testing.TB) {
 
 // allSpaces reads every network namespace.
 func allSpaces(tb testing.TB, next *refusing, factory source.Factory, change func(*Config)) *steps {
+	return allSpacesWith(tb, receivertest.NewNopSettings(metadata.Type), next, factory, change)
+}
+
+// allSpacesWith is allSpaces with settings of the test's own.
+func allSpacesWith(tb testing.TB, set receiver.Settings, next *refusing, factory source.Factory, change func(*Config)) *steps {
 	if err := netns.Supported(); err != nil {
 		tb.Skipf("other network namespaces cannot be read: %v", err)
 	}
@@ -85,7 +91,7 @@ func allSpaces(tb testing.TB, next *refusing, factory source.Factory, change fun
 	cfg.Process.RefreshInterval = 0
 	cfg.Process.Attribution = false
 	change(cfg)
-	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), next, factory)
+	s, err := newSteps(cfg, set, next, factory)
 	if err != nil {
 		tb.Skipf("source %s is not to be had here: %v", factory.Name, err)
 	}

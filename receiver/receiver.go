@@ -122,6 +122,9 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if observe.Peers, err = r.cfg.peers(r.set.Logger, r.nextLogs != nil); err != nil {
+		return nil, err
+	}
 	observe.Boot, observe.Factories, observe.Logger, observe.Telemetry = boot, r.factories, r.set.Logger, r.telemetry
 	found, err := newFindings(r.cfg.Detect, r.found)
 	if err != nil {
@@ -145,6 +148,8 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		observe.Prompt = true
 		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
 	}
+	// What nobody writes is not looked for.
+	observe.Peers.Processes = observe.Peers.Processes && (r.nextLogs != nil || r.view != nil && r.view.WantsPeerProcesses())
 	r.page = r.newPage()
 	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil

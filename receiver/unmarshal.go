@@ -148,14 +148,14 @@ func misfit(path string, value any, typ reflect.Type, text bool) error {
 // misfitItem is misfit for one item of a list.
 func misfitItem(path string, item any, typ reflect.Type, text bool) error {
 	if item == nil {
-		return fmt.Errorf("%s: got an empty item (null, or a variable that is not set), takes %s in each", path, takesItem(typ))
+		return fmt.Errorf("%s: got an empty item (null, or a variable that is not set), takes %s in each", path, takesItem(typ, nil))
 	}
 	if typ.Kind() != reflect.Struct {
 		return misfit(path, item, typ, text)
 	}
 	section, ok := item.(map[string]any)
 	if !ok {
-		return wrong(path, item, takesComparison(item))
+		return wrong(path, item, takesItem(typ, item))
 	}
 	fields := fieldsOf(reflect.New(typ).Elem())
 	var errs []error

@@ -146,7 +146,7 @@ func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 		// Keys.
 		"detect: {beacon: {score: high}}":             `detect::beacon::score: got "high", takes a number, such as 0.8`,
 		`detect: {beacon: {score: "0.9"}}`:            `detect::beacon::score: got "0.9", takes a number, such as 0.8 without quotes`,
-		"colection_interval: 5s":                      `colection_interval: unknown key (did you mean collection_interval?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, process, records, require, resource_attributes, source, system, timeout`,
+		"colection_interval: 5s":                      `colection_interval: unknown key (did you mean collection_interval?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, peers, process, records, require, resource_attributes, source, system, timeout`,
 		"connections: {limits: 5}":                    `connections::limits: unknown key (did you mean limit?), this section takes batch_size, enabled, interval, limit, order_by`,
 		"filter: {peer_cidrs: {only: []}}":            `filter::peer_cidrs::only: unknown key, this section takes exclude, include`,
 		"filter: {peer_cidrs: {inlcude: []}}":         `filter::peer_cidrs::inlcude: unknown key (did you mean include?), this section takes exclude, include`,
@@ -154,13 +154,19 @@ func TestKeysAndValuesThatAreNotTaken(t *testing.T) {
 		"metrics: {tcp.rrt: {enabled: true}}":         `metrics::tcp.rrt: unknown key (did you mean tcp.rtt?), this section takes a name that documentation.md lists`,
 		"metrics: {tcp.connection.rtt: {on: true}}":   `metrics::tcp.connection.rtt::on: unknown key, this section takes enabled`,
 		"resource_attributes: {process.name: }":       `resource_attributes::process.name: unknown key, this section takes container.id, network.namespace.id, network.namespace.name, process.command`,
-		"limit: 5":                                    `limit: unknown key (did you mean connections::limit or groups::limit or records::limit?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, process, records, require, resource_attributes, source, system, timeout`,
+		"limit: 5":                                    `limit: unknown key (did you mean connections::limit or groups::limit or records::limit?), the receiver takes collection_interval, connections, detect, filter, groups, initial_delay, metrics, network_namespaces, page, peers, process, records, require, resource_attributes, source, system, timeout`,
 		"connections: {timeout: 5s}":                  `unknown key (did you mean timeout?)`,
 		"connections.limit: 5":                        `unknown key (did you mean connections::limit?)`,
 		"tcp.rtt: {enabled: false}":                   `unknown key (did you mean metrics::tcp.rtt?)`,
 		`"": 5`:                                       `"": unknown key`,
 		"{nonsense: 1, connections: {order_by: [x]}}": `nonsense: unknown key, the receiver takes collection_interval`,
 		strings.Repeat("x", 200) + ": 1":              strings.Repeat("x", 100) + `...: unknown key`,
+
+		"peers: {services: {cidr: 10.0.0.0/8}}":                `peers::services: got {cidr: 10.0.0.0/8}, takes a list of items such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
+		"peers: {services: [10.0.0.0/8]}":                      `peers::services: got "10.0.0.0/8", takes an item such as {cidr: 10.20.0.0/16, port: 5432, name: orders-db}`,
+		"peers: {services: [{network: 10.0.0.0/8}]}":           `peers::services::network: unknown key, this section takes cidr, name, port`,
+		"peers: {services: [{cidr: 10.0.0.0/8, port: https}]}": `peers::services::port: got "https", takes a whole number`,
+		"peers: {dns: {engine: [tcx]}}":                        `peers::dns::engine: got [tcx], takes text`,
 
 		// Durations.
 		"collection_interval: 5x":         `collection_interval: got "5x", takes a duration with its unit, such as 10s, 500ms or 24h`,

@@ -39,6 +39,7 @@ func (c *Config) Validate() error {
 		c.validateGroups(),
 		c.multiple("system::interval", c.System.Interval),
 		c.validateSource(),
+		c.validatePeers(),
 		c.validateRecords(),
 		c.Detect.Check("detect"),
 		c.Page.validate(),

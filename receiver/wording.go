@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"go.opentelemetry.io/collector/filter"
 )
 
 const (
@@ -48,20 +50,33 @@ func takes(typ reflect.Type) string {
 // takesListOf describes a list with the value that was given without one.
 func takesListOf(value any, item reflect.Type) string {
 	switch {
-	case item.Kind() == reflect.Struct:
+	case item == reflect.TypeFor[filter.Config]():
 		return "a list of items such as " + comparison(value)
+	case item.Kind() == reflect.Struct:
+		return "a list of items such as " + example(item)
 	case isScalar(value):
 		return fmt.Sprintf("a list, such as [%v]", value)
 	}
 	return "a list"
 }
 
-// takesItem describes an item of a list.
-func takesItem(typ reflect.Type) string {
-	if typ.Kind() == reflect.Struct {
-		return takesComparison(nil)
+// takesItem describes an item of a list, of which value was given.
+func takesItem(typ reflect.Type, value any) string {
+	switch {
+	case typ == reflect.TypeFor[filter.Config]():
+		return takesComparison(value)
+	case typ.Kind() == reflect.Struct:
+		return "an item such as " + example(typ)
 	}
 	return takes(typ)
+}
+
+// example shows an item that is a section of its own.
+func example(typ reflect.Type) string {
+	if typ == reflect.TypeFor[ServiceConfig]() {
+		return "{cidr: 10.20.0.0/16, port: 5432, name: orders-db}"
+	}
+	return "{" + strings.Join(slices.Sorted(maps.Keys(fieldsOf(reflect.New(typ).Elem()))), ": …, ") + ": …}"
 }
 
 // takesComparison describes an item of metrics_include and metrics_exclude.

@@ -35,6 +35,8 @@ type Config struct {
 	// of the executable, "" where none is known. nil: all are wanted.
 	Filter source.Filter
 	Wanted func(executable string) bool
+	// Peers says what is to be known of the other ends of connections.
+	Peers PeersConfig
 	// Prompt counts notices of closes once a second, for listeners that pass ends on.
 	// Without it they are counted with each scrape, and when many have come.
 	Prompt bool

@@ -42,6 +42,7 @@ type Engine struct {
 	listeners listeners
 	views     []*viewing
 	slots     table.Slots
+	peers     peers
 	// identifies is the kind of source whose identities the tables have.
 	identifies string
 
@@ -69,6 +70,7 @@ type Engine struct {
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
 	e.slots.Follow(cfg.Follow...)
+	e.peers = newPeers(&e.cfg.Peers)
 	if e.cfg.Filter.Any() {
 		e.narrow = &e.cfg.Filter
 	}
@@ -114,6 +116,7 @@ func (e *Engine) Open(ctx context.Context) error {
 		e.abandon()
 		return err
 	}
+	e.openPeers(ctx, e.own)
 	e.followNamespaces()
 	if e.cfg.Attribution || e.others.followed {
 		var holders process.Holders
@@ -174,7 +177,10 @@ func (e *Engine) Close() error {
 	defer e.mu.Unlock()
 	e.abandon()
 	e.endWatch(e.own)
-	err := errors.Join(e.leaveAll(), e.selector.Close())
+	err := errors.Join(e.leaveAll(), e.closePeers(e.own), e.selector.Close())
+	if e.cfg.Peers.Places != nil {
+		e.cfg.Peers.Places.Close()
+	}
 	if e.resolver != nil {
 		err = errors.Join(err, e.resolver.Close())
 	}

@@ -65,7 +65,7 @@ func (e *Engine) findOthers(ctx context.Context, now time.Time) error {
 		}
 		i, have := e.others.search(f.ID)
 		if !have {
-			sp, err := e.enter(f, since)
+			sp, err := e.enter(ctx, f, since)
 			if errors.Is(err, netns.ErrGone) {
 				continue
 			}
@@ -88,7 +88,7 @@ func (e *Engine) findOthers(ctx context.Context, now time.Time) error {
 }
 
 // enter opens a namespace through one of its processes.
-func (e *Engine) enter(f netns.Found, since time.Time) (*space, error) {
+func (e *Engine) enter(ctx context.Context, f netns.Found, since time.Time) (*space, error) {
 	err := netns.ErrGone
 	for _, pid := range f.PIDs {
 		var ns *netns.Namespace
@@ -102,6 +102,7 @@ func (e *Engine) enter(f netns.Found, since time.Time) (*space, error) {
 			if !since.IsZero() { // nothing was opened before
 				sp.start, sp.based = since, true
 			}
+			e.openPeers(ctx, sp)
 			return sp, nil
 		}
 	}
@@ -247,7 +248,7 @@ func (e *Engine) leaveAll() error {
 }
 
 func (e *Engine) leave(sp *space) error {
-	return errors.Join(e.closeIn(sp), sp.namespace.Close())
+	return errors.Join(e.closeIn(sp), e.closePeers(sp), sp.namespace.Close())
 }
 
 // leftSpace is what is remembered of a namespace that was given up.

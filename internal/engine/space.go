@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
+	"github.com/netpulse/tcpstatsreceiver/internal/peer"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -46,6 +47,9 @@ type space struct {
 	lost        alarm     // notices were lost
 	lostAt      time.Time
 
+	capture      *nameCapture       // nil if names of peers are not looked for
+	translations *peer.Translations // nil if they are not looked for, or cannot be had
+
 	// What follows is nil and zero for the collector's own namespace, which the
 	// selector's source reads.
 	namespace *netns.Namespace
@@ -60,11 +64,13 @@ type space struct {
 // since, there was nothing yet; zero if that is not known.
 func (e *Engine) newSpace(since time.Time) *space {
 	sp := &space{}
-	sp.table = table.New(table.Options{
+	opts := table.Options{
 		Boot: e.cfg.Boot, Since: since, Detailed: e.cfg.Detailed,
 		Slots: &e.slots, Events: e.listeners,
 		Settle: func(c *table.Connection, holder *tcp.Holder) table.Verdict { return e.settle(sp, c, holder) },
-	})
+	}
+	e.peers.prepare(e, sp, &opts)
+	sp.table = table.New(opts)
 	return sp
 }
 
@@ -162,6 +168,9 @@ func (e *Engine) settle(sp *space, c *table.Connection, holder *tcp.Holder) tabl
 			return verdict
 		}
 		return table.Discard
+	}
+	if e.awaitsOther(sp, c) {
+		return table.Wait
 	}
 	return verdict
 }

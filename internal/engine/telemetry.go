@@ -62,6 +62,13 @@ func (t *telemetry) eventsLost(sourceName string, n uint64) {
 	t.builder.ReceiverTcpstatsEventsLost.Add(context.Background(), int64(n), with(attribute.String("source", sourceName)))
 }
 
+// packets counts what a capture engine has seen and what it has lost.
+func (t *telemetry) packets(engine string, seen, dropped uint64) {
+	attributes := with(attribute.String("engine", engine))
+	t.builder.ReceiverTcpstatsCapturePackets.Add(context.Background(), int64(seen), attributes)
+	t.builder.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), int64(dropped), attributes)
+}
+
 func (t *telemetry) missed(reason metadata.AttributeMissedReason, ticks int64) {
 	t.builder.ReceiverTcpstatsMissedTicks.Add(context.Background(), ticks, with(attribute.String("reason", reason.String())))
 }

@@ -30,6 +30,9 @@ type Connection struct {
 	// it, for good: the process that holds it or, for one that nobody has accepted
 	// yet, the one that listens. nil if that is not known.
 	Process *process.Process
+	// PeerInfo is who the other end is, found when the connection opened, for good.
+	// nil if nothing is known of it.
+	PeerInfo *Peer
 	// Details is nil where nobody has asked for it.
 	*Details
 

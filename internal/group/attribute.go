@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -31,6 +32,15 @@ const (
 	CongestionControl
 	TCPStack
 	NetworkNamespace
+	ServiceName
+	PeerPID
+	PeerExecutableName
+	PeerContainerID
+	TranslatedAddress
+	TranslatedPort
+	Country
+	ASNumber
+	ASOrganization
 
 	numAttributes
 )
@@ -51,6 +61,19 @@ type Key struct {
 	CongestionControl            string
 	TCPStack                     string
 	Namespace                    uint64 // inode
+
+	// What is known of peers beside their addresses. With a ServerName there is no
+	// ServerAddress.
+	ServerName        string
+	ServiceName       string
+	PeerPID           int32
+	PeerExecutable    string
+	PeerContainerID   string
+	TranslatedAddress netip.Prefix // may be a network
+	TranslatedPort    uint16
+	Country           string
+	ASN               uint32
+	ASOrg             string
 }
 
 // Value is an attribute's value: a text or, without one, a number. The zero Value
@@ -100,12 +123,21 @@ var attributes = [numAttributes]struct {
 		func(k *Key) Value { return Value{Text: k.Role.String()} }},
 	ServerAddress: {"server.address",
 		func(k *Key, c *event.Connection, m *masks) {
-			k.ServerAddress = m.peer(c)
-			if c.Role == tcp.Server {
+			switch {
+			case c.Role == tcp.Server:
 				k.ServerAddress = local(c)
+			case c.PeerInfo != nil && c.PeerInfo.Name != "":
+				k.ServerName = c.PeerInfo.Name
+			default:
+				k.ServerAddress = m.peer(c)
 			}
 		},
-		func(k *Key) Value { return network(k.ServerAddress) }},
+		func(k *Key) Value {
+			if k.ServerName != "" {
+				return Value{Text: k.ServerName}
+			}
+			return network(k.ServerAddress)
+		}},
 	ServerPort: {"server.port",
 		func(k *Key, c *event.Connection, _ *masks) {
 			k.ServerPort = c.Peer.Port()
@@ -151,6 +183,51 @@ var attributes = [numAttributes]struct {
 	NetworkNamespace: {"network.namespace.id",
 		func(k *Key, c *event.Connection, _ *masks) { k.Namespace = c.ID.Namespace },
 		func(k *Key) Value { return number(k.Namespace) }},
+	ServiceName: {"service.peer.name",
+		ofPeer(func(k *Key, p *event.Peer, _ *masks) { k.ServiceName = p.Service }),
+		func(k *Key) Value { return Value{Text: k.ServiceName} }},
+	PeerPID: {"tcp.peer.process.pid",
+		ofPeerProcess(func(k *Key, p *process.Process) { k.PeerPID = p.PID }),
+		func(k *Key) Value { return number(k.PeerPID) }},
+	PeerExecutableName: {"tcp.peer.process.executable.name",
+		ofPeerProcess(func(k *Key, p *process.Process) { k.PeerExecutable = p.Executable }),
+		func(k *Key) Value { return Value{Text: k.PeerExecutable} }},
+	PeerContainerID: {"tcp.peer.container.id",
+		ofPeerProcess(func(k *Key, p *process.Process) { k.PeerContainerID = p.ContainerID }),
+		func(k *Key) Value { return Value{Text: k.PeerContainerID} }},
+	TranslatedAddress: {"tcp.peer.translated.address",
+		ofPeer(func(k *Key, p *event.Peer, m *masks) { k.TranslatedAddress = m.of(p.Translated.Addr()) }),
+		func(k *Key) Value { return network(k.TranslatedAddress) }},
+	TranslatedPort: {"tcp.peer.translated.port",
+		ofPeer(func(k *Key, p *event.Peer, _ *masks) { k.TranslatedPort = p.Translated.Port() }),
+		func(k *Key) Value { return number(k.TranslatedPort) }},
+	Country: {"geo.country.iso_code",
+		ofPeer(func(k *Key, p *event.Peer, _ *masks) { k.Country = p.Country }),
+		func(k *Key) Value { return Value{Text: k.Country} }},
+	ASNumber: {"tcp.peer.as.number",
+		ofPeer(func(k *Key, p *event.Peer, _ *masks) { k.ASN = p.ASN }),
+		func(k *Key) Value { return number(k.ASN) }},
+	ASOrganization: {"tcp.peer.as.organization",
+		ofPeer(func(k *Key, p *event.Peer, _ *masks) { k.ASOrg = p.ASOrg }),
+		func(k *Key) Value { return Value{Text: k.ASOrg} }},
+}
+
+// ofPeer takes something of what is known of a connection's peer.
+func ofPeer(take func(*Key, *event.Peer, *masks)) func(*Key, *event.Connection, *masks) {
+	return func(k *Key, c *event.Connection, m *masks) {
+		if c.PeerInfo != nil {
+			take(k, c.PeerInfo, m)
+		}
+	}
+}
+
+// ofPeerProcess takes something of the process at the other end.
+func ofPeerProcess(take func(*Key, *process.Process)) func(*Key, *event.Connection, *masks) {
+	return ofPeer(func(k *Key, p *event.Peer, _ *masks) {
+		if p.Process != nil {
+			take(k, p.Process)
+		}
+	})
 }
 
 // networkTypes are the values of network.type by the version of IP.
@@ -167,6 +244,12 @@ func (a Attribute) String() string {
 // OfProcess reports whether the attribute is one of the connection's process.
 func (a Attribute) OfProcess() bool {
 	return a == ProcessPID || a == ProcessExecutableName || a == ProcessOwner || a == ContainerID
+}
+
+// OfPeerProcess reports whether the attribute is one of the process at the other
+// end.
+func (a Attribute) OfPeerProcess() bool {
+	return a == PeerPID || a == PeerExecutableName || a == PeerContainerID
 }
 
 // Of returns the attribute's value in a key.
@@ -188,8 +271,10 @@ func ParseAttribute(name string) (Attribute, error) {
 type masks struct{ ipv4, ipv6 int }
 
 // peer returns the network of a connection's peer.
-func (m *masks) peer(c *event.Connection) netip.Prefix {
-	addr := c.Peer.Addr()
+func (m *masks) peer(c *event.Connection) netip.Prefix { return m.of(c.Peer.Addr()) }
+
+// of returns the network of a peer's address.
+func (m *masks) of(addr netip.Addr) netip.Prefix {
 	bits := m.ipv6
 	if addr.Is4() {
 		bits = m.ipv4
@@ -205,7 +290,7 @@ func local(c *event.Connection) netip.Prefix {
 	return netip.PrefixFrom(c.Local.Addr(), c.Local.Addr().BitLen())
 }
 
-func number[N int32 | uint16 | uint64](n N) Value { return Value{Number: int64(n)} }
+func number[N int32 | uint16 | uint32 | uint64](n N) Value { return Value{Number: int64(n)} }
 
 // network writes an address, or the network that it was masked to.
 func network(p netip.Prefix) Value {

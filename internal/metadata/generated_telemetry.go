@@ -26,6 +26,8 @@ type TelemetryBuilder struct {
 	meter                                 metric.Meter
 	mu                                    sync.Mutex
 	registrations                         []metric.Registration
+	ReceiverTcpstatsCaptureDroppedPackets metric.Int64Counter
+	ReceiverTcpstatsCapturePackets        metric.Int64Counter
 	ReceiverTcpstatsDroppedRecords        metric.Int64Counter
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
@@ -70,6 +72,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ReceiverTcpstatsCaptureDroppedPackets, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_capture_dropped_packets",
+		metric.WithDescription("Captured packets that were dropped because they were not read in time. [Alpha]"),
+		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsCapturePackets, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_capture_packets",
+		metric.WithDescription("Packets that passed the filter of a capture engine, those included that were dropped later. [Alpha]"),
+		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsDroppedRecords, err = builder.meter.Int64Counter(
 		"otelcol_receiver_tcpstats_dropped_records",
 		metric.WithDescription("Records of connections that were not written. [Alpha]"),

@@ -19,6 +19,8 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsCapturePackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedRecords.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
@@ -32,6 +34,12 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsSourceInfo.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnseenConnections.Record(context.Background(), 1)
+	AssertEqualReceiverTcpstatsCaptureDroppedPackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsCapturePackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsDroppedRecords(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())

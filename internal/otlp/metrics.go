@@ -127,6 +127,12 @@ func (m *Metrics) AwaitsProcesses() bool {
 	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfProcess)
 }
 
+// WantsPeerProcesses reports whether the view writes which process has the other end
+// of a connection.
+func (m *Metrics) WantsPeerProcesses() bool {
+	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfPeerProcess)
+}
+
 // Follows are the counters of connections that it wants followed.
 func (m *Metrics) Follows() []event.Kind { return m.writer.Follows() }
 

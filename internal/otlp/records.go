@@ -51,7 +51,7 @@ const (
 	attrCongestion   = "tcp.congestion_control"
 	attrDropped      = "tcp.record.dropped"
 
-	// maxAttributes is how many a record has at most.
+	// maxAttributes is how many a record has at most, without those of putPeer.
 	maxAttributes = 33
 )
 
@@ -131,7 +131,11 @@ func (w *RecordWriter) write(to plog.LogRecord, r *record.Record, dropped uint64
 	w.text = appendBody(w.text[:0], r, peer)
 	to.Body().SetStr(string(w.text))
 	attrs := to.Attributes()
-	attrs.EnsureCapacity(maxAttributes)
+	capacity := maxAttributes
+	if r.PeerInfo != nil {
+		capacity += peerAttributes
+	}
+	attrs.EnsureCapacity(capacity)
 	w.endpoints(attrs, r, local, peer)
 	w.life(attrs, r)
 	values(attrs, r)
@@ -154,7 +158,11 @@ func (w *RecordWriter) endpoints(attrs pcommon.Map, r *record.Record, local, pee
 	attrs.PutInt(attrPeerPort, int64(r.Peer.Port()))
 	switch r.Role {
 	case tcp.Client:
-		putSides(attrs, peer, r.Peer.Port(), local, r.Local.Port())
+		server := peer
+		if r.PeerInfo != nil && r.PeerInfo.Name != "" {
+			server = r.PeerInfo.Name
+		}
+		putSides(attrs, server, r.Peer.Port(), local, r.Local.Port())
 	case tcp.Server:
 		putSides(attrs, local, r.Local.Port(), peer, r.Peer.Port())
 	}
@@ -166,6 +174,9 @@ func (w *RecordWriter) endpoints(attrs pcommon.Map, r *record.Record, local, pee
 		w.text = strconv.AppendUint(append(w.text, '-'), r.ID.Namespace, 16)
 	}
 	attrs.PutStr(attrID, string(w.text))
+	if r.PeerInfo != nil {
+		putPeer(attrs, r.PeerInfo)
+	}
 	if w.communityID {
 		attrs.PutStr(attrCommunityID, communityid.TCP(r.Local, r.Peer))
 	}

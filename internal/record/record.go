@@ -68,6 +68,7 @@ type Record struct {
 	Local, Peer netip.AddrPort
 	Place       netns.Place
 	Process     *process.Process // nil: not known
+	PeerInfo    *event.Peer      // likewise
 
 	// At is when it happened, by the kernel's clock where the source has it, and
 	// Observed when that was learned.
@@ -116,7 +117,7 @@ func (r *Record) Abnormal() bool {
 // take takes over what is known of a connection. known are the fields that any of
 // its samples had, last its last sample; nil if there is none of its own.
 func (r *Record) take(c *event.Connection, known tcp.Fields, last *tcp.Socket) {
-	r.ID, r.Local, r.Peer, r.Role, r.Process = c.ID, c.Local, c.Peer, c.Role, c.Process
+	r.ID, r.Local, r.Peer, r.Role, r.Process, r.PeerInfo = c.ID, c.Local, c.Peer, c.Role, c.Process, c.PeerInfo
 	if c.Traits != nil {
 		r.CongestionControl = c.CongestionControl
 	}

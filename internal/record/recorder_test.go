@@ -41,8 +41,9 @@ func connection() *event.Connection {
 		Local: netip.MustParseAddrPort("192.0.2.1:40000"), Peer: netip.MustParseAddrPort("198.51.100.7:443"),
 		Traits:    &event.Traits{CongestionControl: "cubic"},
 		BytesSent: 100, BytesReceived: 200, Retransmits: 2, SmoothedRTT: 12 * time.Millisecond,
-		Fields:  tcp.Fields(0).With(tcp.FieldBytesSent).With(tcp.FieldBytesReceived).With(tcp.FieldRetransmits).With(tcp.FieldSmoothedRTT),
-		Process: &process.Process{PID: 4711, Executable: "curl"},
+		Fields:   tcp.Fields(0).With(tcp.FieldBytesSent).With(tcp.FieldBytesReceived).With(tcp.FieldRetransmits).With(tcp.FieldSmoothedRTT),
+		Process:  &process.Process{PID: 4711, Executable: "curl"},
+		PeerInfo: &event.Peer{Name: "www.example"},
 	}
 }
 
@@ -58,7 +59,7 @@ func TestAnEndHasItsLastValues(t *testing.T) {
 	require.Len(t, got, 1)
 	assert.Equal(t, Record{
 		Kind: End, Role: tcp.Client, Cause: tcp.PeerClose,
-		ID: c.ID, Local: c.Local, Peer: c.Peer, Place: netns.Place{Namespace: 8, Name: "blue"}, Process: c.Process,
+		ID: c.ID, Local: c.Local, Peer: c.Peer, Place: netns.Place{Namespace: 8, Name: "blue"}, Process: c.Process, PeerInfo: c.PeerInfo,
 		At: over, Observed: learned, Start: start, Duration: 2 * time.Second, Handshake: time.Millisecond,
 		Fields: n.Fields, CongestionControl: "bbr",
 		Values: Values{BytesSent: 100, BytesReceived: 200, Retransmits: 2, SmoothedRTT: 12 * time.Millisecond, BytesRetransmitted: 50, MinRTT: time.Millisecond, SendMSS: 1448},

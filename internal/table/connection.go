@@ -1,6 +1,8 @@
 package table
 
 import (
+	"time"
+
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -63,6 +65,15 @@ func (m marks) has(one marks) bool { return m&one != 0 }
 
 // Established reports whether the connection came through the handshake.
 func (c *Connection) Established() bool { return c.marks.has(established) }
+
+// FirstSeen returns when the first dump that had a connection began, up to a second
+// late; false if none had it.
+func (t *Table) FirstSeen(c *Connection) (at time.Time, ok bool) {
+	if c.born == 0 {
+		return time.Time{}, false
+	}
+	return t.timeOf(c.born), true
+}
 
 // isLeftover reports whether a sample is but what the kernel keeps of a
 // connection for a while: it has no counters.

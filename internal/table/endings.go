@@ -169,11 +169,7 @@ func (t *Table) revive(s *tcp.Socket) *Connection {
 // What is left of it may stay for a while, in its last state.
 func (t *Table) finish(c *Connection, n *tcp.Notice, stays bool) {
 	if !c.marks.has(reported) {
-		var holder *tcp.Holder
-		if n != nil {
-			holder = n.Holder
-		}
-		t.settle(c, holder, true)
+		t.settle(c, n, true)
 	}
 	if n == nil || n.Fields == 0 {
 		// No last counters: what waited for them counts as it was seen.

@@ -159,6 +159,7 @@ func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
 	left := c.State
 	t.keep(c, s)
 	c.State = left
+	t.opts.Mirrors.add(t, c)
 	c.unreported.BytesSent, c.unreported.BytesReceived, c.unreported.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	c.counted = s.BytesReceived
 	t.grow(c, s)

@@ -63,10 +63,14 @@ func (t *Table) isOver(c *Connection) bool {
 // settle decides what is fixed for good before the first report: the role and
 // the process. It returns false if the connection has to wait for its process,
 // which it does once, and never if this is the last that is seen of it.
-func (t *Table) settle(c *Connection, holder *tcp.Holder, last bool) bool {
+func (t *Table) settle(c *Connection, n *tcp.Notice, last bool) bool {
 	t.settleRole(c)
 	verdict := Report
 	if t.opts.Settle != nil {
+		var holder *tcp.Holder
+		if n != nil {
+			holder = n.Holder
+		}
 		verdict = t.opts.Settle(c, holder)
 	}
 	switch {
@@ -77,6 +81,9 @@ func (t *Table) settle(c *Connection, holder *tcp.Holder, last bool) bool {
 		return false
 	}
 	c.marks |= reported
+	if t.opts.Identify != nil && !c.marks.has(unwanted) {
+		t.opts.Identify(c, n)
+	}
 	return true
 }
 
@@ -193,5 +200,6 @@ func (t *Table) reportGone(c *Connection) {
 		t.events.progress = event.Progress{Connection: &c.Connection, Was: c.told, Is: event.NoState, Gone: true}
 		t.opts.Events.Progress(&t.events.progress)
 	}
+	t.opts.Mirrors.remove(c)
 	t.opts.Slots.give(c.Slot)
 }

@@ -77,6 +77,13 @@ func (t *Table) Acceptor(c *Connection) *process.Process {
 	return l.owner
 }
 
+// OwnerAt returns the process that accepts connections to a local endpoint, nil if
+// it is not known or if there is none.
+func (t *Table) OwnerAt(local netip.AddrPort) *process.Process {
+	l, _ := t.accepts(local)
+	return l.owner
+}
+
 // roleOf returns the role that a sample shows by itself.
 func (t *Table) roleOf(s *tcp.Socket) tcp.Role {
 	switch {

@@ -35,6 +35,12 @@ type Options struct {
 	// Process; holder is the process that the source saw with it at its end, if it
 	// saw one. It returns what is to become of the report. nil: it is reported.
 	Settle func(c *Connection, holder *tcp.Holder) Verdict
+	// Identify is called once for each connection, right before it is first reported,
+	// to find its PeerInfo. n is the notice of its end; nil if it lives. nil: nobody
+	// asks.
+	Identify func(c *Connection, n *tcp.Notice)
+	// Mirrors has the connections of all tables that share it; nil: nobody asks.
+	Mirrors *Mirrors
 }
 
 // Verdict is what becomes of a connection's first report.
@@ -557,6 +563,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 		c.marks |= ended // long since
 	}
 	t.put(c)
+	t.opts.Mirrors.add(t, c)
 	t.seen++
 	t.mark(c)
 	return c

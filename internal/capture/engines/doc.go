@@ -1,0 +1,2 @@
+// Package engines lists the capture engines of this system.
+package engines

@@ -1,0 +1,9 @@
+package engines
+
+import (
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
+	"github.com/netpulse/tcpstatsreceiver/internal/capture/bpfdev"
+)
+
+// All returns the engines, in no order.
+func All() []capture.Factory { return []capture.Factory{bpfdev.Factory()} }

@@ -1,0 +1,2 @@
+// Package socket is what the engines on Linux's packet sockets share: packet(7).
+package socket

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
+	"github.com/netpulse/tcpstatsreceiver/internal/capture/filter"
+	"github.com/netpulse/tcpstatsreceiver/internal/dns"
+)
+
+// nameCapture watches the DNS messages of a network namespace.
+type nameCapture struct {
+	capture *capture.Capture
+	watcher *dns.Watcher
+	stop    context.CancelFunc
+	done    chan struct{}
+	// counted is what telemetry has of each engine.
+	counted map[string]capture.Stats
+}
+
+// captureNames starts to watch the DNS messages of a namespace. With an error it
+// goes on trying: permissions may be granted, and modules loaded, later.
+func (e *Engine) captureNames(ctx context.Context, sp *space) error {
+	program, err := filter.Port(dns.Port)
+	if err != nil {
+		return err
+	}
+	var do func(func() error) error // nil: every thread is in the namespace
+	if sp.namespace != nil {
+		do = sp.namespace.Do
+	}
+	key := sp.key()
+	w := &nameCapture{
+		capture: capture.New(e.cfg.Peers.Engines, e.cfg.Peers.Choice, capture.Options{Filter: program, Do: do},
+			e.log.With(zap.String("in", sp.String())), func(string, string) {}),
+		watcher: dns.NewWatcher(dns.Options{
+			Names: e.peers.finder.Names, Local: dns.NewLocal(do),
+			Key: func(netip.AddrPort) uint64 { return key },
+		}),
+		done:    make(chan struct{}),
+		counted: make(map[string]capture.Stats),
+	}
+	err = w.capture.Open(ctx)
+	// The context of a start ends with the start.
+	runCtx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	go func() {
+		defer close(w.done)
+		w.capture.Run(runCtx, w.watcher.Packet)
+	}()
+	sp.capture = w
+	return err
+}
+
+// endCapture ends the capture of a namespace and waits for it.
+func (e *Engine) endCapture(sp *space) {
+	if sp.capture == nil {
+		return
+	}
+	sp.capture.stop()
+	<-sp.capture.done
+	e.countPackets(sp.capture)
+	sp.capture = nil
+}
+
+// followPeers forgets names that nobody needs any more, and counts what was
+// captured.
+func (e *Engine) followPeers(now time.Time) {
+	if e.peers.finder.Names == nil {
+		return
+	}
+	for sp := range e.spaces() {
+		if sp.capture != nil {
+			sp.capture.watcher.Expire(now)
+			e.countPackets(sp.capture)
+		}
+	}
+	e.peers.finder.Names.Expire(now)
+}
+
+// countPackets tells telemetry what a capture has seen since the last time.
+func (e *Engine) countPackets(w *nameCapture) {
+	for name, stats := range w.capture.Stats() {
+		before := w.counted[name]
+		w.counted[name] = stats
+		e.telemetry.packets(name, stats.Seen-min(before.Seen, stats.Seen), stats.Dropped-min(before.Dropped, stats.Dropped))
+	}
+}

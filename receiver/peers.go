@@ -1,0 +1,153 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
+	"github.com/netpulse/tcpstatsreceiver/internal/capture/engines"
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
+	"github.com/netpulse/tcpstatsreceiver/internal/peer"
+	"github.com/netpulse/tcpstatsreceiver/internal/source"
+)
+
+// PeersConfig says what is to be known of the other ends of connections. It is found
+// when a connection opens and stays with it.
+type PeersConfig struct {
+	// Processes looks for the process that has the other end on this host, where it is
+	// written.
+	Processes bool `mapstructure:"processes"`
+	// Services are names for peers; the first that matches counts.
+	Services []ServiceConfig `mapstructure:"services"`
+	DNS      DNSConfig       `mapstructure:"dns"`
+	// NAT asks connection tracking for the addresses behind translated ones.
+	NAT bool `mapstructure:"nat"`
+	// MMDB are files in MaxMind's format with countries or autonomous systems.
+	MMDB []string `mapstructure:"mmdb"`
+}
+
+// ServiceConfig is a name for peers in a network.
+type ServiceConfig struct {
+	CIDR string `mapstructure:"cidr"`
+	// Port is the peer's; 0: any.
+	Port int    `mapstructure:"port"`
+	Name string `mapstructure:"name"`
+}
+
+// DNSConfig says how the names of peers are learned.
+type DNSConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Engine is "auto" or the name of what captures packets.
+	Engine string `mapstructure:"engine"`
+}
+
+// services are the entries of the list.
+func (c *PeersConfig) services() ([]peer.Service, error) {
+	var (
+		all  []peer.Service
+		errs []error
+	)
+	for _, s := range c.Services {
+		prefix, err := source.ParsePrefix(s.CIDR)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("peers::services::cidr: %w", err))
+		}
+		if s.Port < 0 || s.Port > 65535 {
+			errs = append(errs, fmt.Errorf("peers::services::port: got %d, takes a port from 1 to 65535, or 0 for any", s.Port))
+		}
+		if s.Name == "" {
+			errs = append(errs, fmt.Errorf("peers::services::name: got none for %s, takes the name of the service", s.CIDR))
+		}
+		all = append(all, peer.Service{Prefix: prefix, Port: uint16(s.Port), Name: s.Name})
+	}
+	return all, errors.Join(errs...)
+}
+
+func (c *Config) validatePeers() error {
+	_, err := c.Peers.services()
+	errs := []error{err}
+	if err := (capture.Choice{Name: c.Peers.DNS.Engine}).Check(engines.All()); err != nil {
+		errs = append(errs, fmt.Errorf("peers::dns::%w, on %s", err, runtime.GOOS))
+	}
+	if slices.Contains(c.Peers.MMDB, "") {
+		errs = append(errs, errors.New(`peers::mmdb: got "", takes paths of files in MaxMind's format`))
+	}
+	if by, err := c.Groups.by(); err == nil && c.Groups.Enabled && (!c.Peers.Processes || !c.Process.Attribution) {
+		if i := slices.IndexFunc(by, group.Attribute.OfPeerProcess); i >= 0 {
+			errs = append(errs, fmt.Errorf("groups::by: got %s while peers::processes or process::attribution is false, takes it with both", by[i]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unwritten returns a warning for each part that is on and of which nothing is
+// written.
+func (c *Config) unwritten() (warnings []string) {
+	var by []group.Attribute
+	if c.Groups.Enabled {
+		by, _ = c.Groups.by() // Validate has refused what is none
+	}
+	for _, part := range []struct {
+		key       string
+		on        bool
+		writtenBy []group.Attribute
+	}{
+		{"peers::services", len(c.Peers.Services) > 0, []group.Attribute{group.ServiceName}},
+		{"peers::dns", c.Peers.DNS.Enabled, []group.Attribute{group.ServerAddress}},
+		{"peers::nat", c.Peers.NAT, []group.Attribute{group.TranslatedAddress, group.TranslatedPort}},
+		{"peers::mmdb", len(c.Peers.MMDB) > 0, []group.Attribute{group.Country, group.ASNumber, group.ASOrganization}},
+	} {
+		if part.on && !slices.ContainsFunc(by, func(a group.Attribute) bool { return slices.Contains(part.writtenBy, a) }) {
+			warnings = append(warnings, fmt.Sprintf("%s: nothing of what it finds is written: add %s to groups::by", part.key, part.writtenBy[0]))
+		}
+	}
+	return warnings
+}
+
+// peers opens the files that the configuration names, and says the rest of it. The
+// engine closes them.
+//
+// With records, all that is found is written.
+func (c *Config) peers(log *zap.Logger, records bool) (engine.PeersConfig, error) {
+	cfg := engine.PeersConfig{
+		Processes:    c.Peers.Processes,
+		Translations: c.Peers.NAT,
+		Names:        c.Peers.DNS.Enabled,
+		Choice:       capture.Choice{Name: c.Peers.DNS.Engine},
+		Engines:      engines.All(),
+	}
+	if !records {
+		for _, warning := range c.unwritten() {
+			log.Warn(warning)
+		}
+	}
+	list, err := c.Peers.services()
+	if err != nil {
+		return cfg, err
+	}
+	if len(list) > 0 {
+		var warnings []string
+		cfg.Services, warnings = peer.NewServices(list)
+		for _, warning := range warnings {
+			log.Warn("peers::services: " + warning)
+		}
+	}
+	if len(c.Peers.MMDB) > 0 {
+		cfg.Places, err = peer.OpenPlaces(c.Peers.MMDB, func(path string, err error) {
+			if err != nil {
+				log.Warn("peers::mmdb: a file that has changed cannot be read; the one before it stays in use", zap.String("file", path), zap.Error(err))
+				return
+			}
+			log.Info("peers::mmdb: a file that has changed was read again", zap.String("file", path))
+		})
+		if err != nil {
+			return cfg, fmt.Errorf("peers::mmdb: %w", err)
+		}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,243 @@
+package receiver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	mdns "github.com/miekg/dns"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
+	"github.com/netpulse/tcpstatsreceiver/internal/peer"
+	"github.com/netpulse/tcpstatsreceiver/internal/source/sockdiag"
+)
+
+// Each end of a connection within the host has the other's process.
+func TestProcessesOfBothEnds(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	l, port := listenTCP(t)
+	client := exec.Command(bash, "-c", fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; echo ok; read line", port))
+	stdin, err := client.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, client.Start())
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = client.Wait() // ends with its input, in error
+	})
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+
+	cfg := createDefaultConfig()
+	cfg.Groups.By = []string{"tcp.role", "tcp.peer.process.pid"}
+	cfg.Process.RefreshInterval = 0
+	cfg.System.Enabled = false
+	cfg.Filter.States = []string{"established", "listen"}
+	cfg.Filter.LocalPorts = []any{port, conn.RemoteAddr().(*net.TCPAddr).Port}
+	next := &refusing{}
+	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), next, sockdiag.Factory())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.close()) }()
+	require.NoError(t, s.scrape())
+	byRoleAndPID := make(map[string]bool)
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.count" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				attrs := dp.Attributes().AsRaw()
+				byRoleAndPID[fmt.Sprint(attrs["tcp.role"], " ", attrs["tcp.peer.process.pid"])] = true
+			}
+		}
+	}
+	assert.Equal(t, map[string]bool{fmt.Sprint("server ", client.Process.Pid): true, fmt.Sprint("client ", os.Getpid()): true}, byRoleAndPID)
+}
+
+// webPort is where the test's server listens.
+const webPort = 18053
+
+// A name that is asked for in a namespace is that of the server that is connected
+// to there.
+func TestNamesOfServers(t *testing.T) {
+	host, resolver := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, resolver, "first", 93)
+	record, err := mdns.NewRR("web.example. 60 A 10.93.0.2")
+	require.NoError(t, err)
+	started := make(chan struct{})
+	server := &mdns.Server{Addr: "10.93.0.2:53", Net: "udp", NotifyStartedFunc: func() { close(started) },
+		Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, r *mdns.Msg) {
+			m := new(mdns.Msg)
+			m.SetReply(r)
+			m.Answer = []mdns.RR{record}
+			_ = w.WriteMsg(m) // the client notices
+		})}
+	ended := make(chan error, 1)
+	go func() { ended <- resolver.Do(server.ListenAndServe) }()
+	select {
+	case <-started:
+	case err := <-ended:
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		require.NoError(t, server.Shutdown())
+		require.NoError(t, <-ended)
+	})
+	var l net.Listener
+	require.NoError(t, resolver.Do(func() (err error) {
+		l, err = net.Listen("tcp", fmt.Sprintf("10.93.0.2:%d", webPort))
+		return err
+	}))
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn) // until the client closes
+			}()
+		}
+	}()
+
+	next := &refusing{}
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, telemetry.Shutdown(context.Background())) })
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	s := allSpacesWith(t, set, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"tcp.role", "server.address", "network.peer.address"}
+		cfg.Peers.DNS.Enabled = true
+		cfg.System.Enabled = false
+		cfg.Filter.LocalPorts, cfg.Filter.PeerPorts = nil, []any{webPort}
+	})
+	require.NoError(t, s.scrape())
+	dial := func() net.Conn {
+		t.Helper()
+		var conn net.Conn
+		require.NoError(t, host.Do(func() (err error) {
+			conn, err = net.DialTimeout("tcp", fmt.Sprintf("10.93.0.2:%d", webPort), 5*time.Second)
+			return err
+		}))
+		return conn
+	}
+	seen := func() map[string]int64 {
+		next.Reset()
+		require.NoError(t, s.scrape())
+		assert.NotContains(t, groupsOf(next, "network.peer.address"), "web.example")
+		return groupsOf(next, "server.address")
+	}
+	unnamed := dial()
+	defer unnamed.Close()
+	assert.Equal(t, map[string]int64{"10.93.0.2": 1}, seen(), "nobody has asked for a name")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	m := new(mdns.Msg)
+	m.SetQuestion("web.example.", mdns.TypeA)
+	require.NoError(t, host.Do(func() error {
+		_, _, err := new(mdns.Client).ExchangeContext(ctx, m, "10.93.0.2:53")
+		return err
+	}))
+	time.Sleep(200 * time.Millisecond) // engines may hand packets over in blocks
+	named := dial()
+	defer named.Close()
+	want := map[string]int64{"10.93.0.2": 1, "web.example": 1}
+	assert.Equal(t, want, seen())
+	assert.Equal(t, want, seen(), "it stays")
+	packets, err := telemetry.GetMetric("otelcol_receiver_tcpstats_capture_packets")
+	require.NoError(t, err)
+	var counted int64
+	for _, dp := range packets.Data.(metricdata.Sum[int64]).DataPoints {
+		counted += dp.Value
+	}
+	assert.GreaterOrEqual(t, counted, int64(2), "the query and its answer")
+}
+
+// The address behind a translated one is known, and who has it on this host.
+func TestTranslatedPeers(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft of nftables is not installed")
+	}
+	host, other := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, other, "first", 94)
+	host.Run(fmt.Sprintf(`ip route add 10.99.0.0/16 dev first
+		nft add table inet test
+		nft add chain inet test output { type nat hook output priority -100 ; }
+		nft add rule inet test output ip daddr 10.99.0.1 tcp dport 443 dnat ip to 10.94.0.2:%d`, webPort))
+	if err := host.Do(func() error {
+		translations, err := peer.OpenTranslations()
+		if err != nil {
+			return err
+		}
+		return translations.Close()
+	}); err != nil {
+		t.Skip(err)
+	}
+	var l net.Listener
+	require.NoError(t, other.Do(func() (err error) {
+		l, err = net.Listen("tcp", fmt.Sprintf("10.94.0.2:%d", webPort))
+		return err
+	}))
+	defer l.Close()
+
+	next := &refusing{}
+	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"server.address", "tcp.peer.translated.address", "tcp.peer.translated.port", "tcp.peer.process.pid"}
+		cfg.Process.Attribution = true
+		cfg.Peers.NAT = true
+		cfg.System.Enabled = false
+	})
+	require.NoError(t, s.scrape())
+	var client net.Conn
+	require.NoError(t, host.Do(func() (err error) {
+		client, err = net.DialTimeout("tcp", "10.99.0.1:443", 5*time.Second)
+		return err
+	}))
+	defer client.Close()
+	server, err := l.Accept()
+	require.NoError(t, err)
+	defer server.Close()
+
+	next.Reset()
+	require.NoError(t, s.scrape())
+	var found []map[string]any
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.opens" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				if attrs := dp.Attributes().AsRaw(); attrs["server.address"] == "10.99.0.1" && dp.IntValue() == 1 {
+					found = append(found, attrs)
+				}
+			}
+		}
+	}
+	assert.Equal(t, []map[string]any{{
+		"server.address": "10.99.0.1", "tcp.peer.translated.address": "10.94.0.2", "tcp.peer.translated.port": int64(webPort),
+		"tcp.peer.process.pid": int64(os.Getpid()),
+	}}, found)
+}
