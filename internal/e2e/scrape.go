@@ -118,11 +118,16 @@ func (s *Scrape) add(md pmetric.Metrics) (last bool) {
 				kind := kindOf(m.Name())
 				if m.Type() == pmetric.MetricTypeHistogram && (kind == ofGroup || kind == ofHost) {
 					for _, dp := range m.Histogram().DataPoints().All() {
-						s.addGroup(m.Name(), dp.Attributes(), Value{Number: float64(dp.Count())})
+						if !dp.Flags().NoRecordedValue() {
+							s.addGroup(m.Name(), dp.Attributes(), Value{Number: float64(dp.Count()), Time: dp.Timestamp().AsTime()})
+						}
 					}
 					continue
 				}
 				for _, dp := range s.points(m).All() {
+					if dp.Flags().NoRecordedValue() {
+						continue // the series has ended
+					}
 					switch value := s.value(m, dp); kind {
 					case ofConnection:
 						inBatch[s.addConnection(m.Name(), resource, dp, value)] = true
@@ -244,9 +249,10 @@ func (s *Scrape) addGroup(name string, attributes pcommon.Map, value Value) {
 func listenerKey(local netip.AddrPort, pid int) string { return fmt.Sprintf("%s of %d", local, pid) }
 
 // put notes a value. The same series twice in one scrape is what a backend takes
-// for a mistake.
+// for a mistake, unless the first is the 0 with which a series begins, at a time of
+// its own.
 func (s *Scrape) put(values map[string]Value, of, key string, value Value) {
-	if _, twice := values[key]; twice {
+	if before, twice := values[key]; twice && (before.Number != 0 || !before.Time.Before(value.Time)) {
 		s.problem("%s of %s comes twice", key, of)
 	}
 	values[key] = value

@@ -67,6 +67,10 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	case c.marks.has(leftover):
 		// The dump came before its notice: it has all that the dump did not.
 		c.marks &^= leftover | ended | opened | established
+		if c.marks.has(unwanted) { // it may be wanted, now that more is known of it
+			c.marks &^= unwanted | reported
+			c.Role, c.told = tcp.NoRole, event.NoState
+		}
 		c.IsNew = !c.marks.has(older) && t.isNew(n)
 		if !c.IsNew {
 			c.counted, c.BytesSent, c.BytesReceived, c.Retransmits = n.BytesReceived, n.BytesSent, n.BytesReceived, n.Retransmits

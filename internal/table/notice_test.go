@@ -554,3 +554,22 @@ func TestWhatTheFirstDumpFoundInTimeWait(t *testing.T) {
 	assert.Equal(t, 1, w.closes())
 	assert.Zero(t, w.sum.BytesSent)
 }
+
+// What is left of connections of which nothing is known is nobody's: as clients' it
+// would be a group for each of their ports.
+func TestLeftoversOfNobody(t *testing.T) {
+	listener := socket(100, inState(tcp.Listen), func(s *tcp.Socket) { s.Local, s.Peer = socketAddr("192.0.2.9:80"), socketAddr("0.0.0.0:0") })
+	accepted := socket(2, bare(tcp.TimeWait), func(s *tcp.Socket) { s.Local = socketAddr("192.0.2.9:80") })
+	w := newWatched()
+	w.scrape(0, socket(1, bare(tcp.TimeWait)), accepted, listener)
+	assert.Equal(t, only(tcp.TimeWait), w.states, "that of the listener")
+	w.scrape(10, socket(1, bare(tcp.TimeWait)), accepted, listener, socket(3, bare(tcp.FinWait2)))
+	assert.Equal(t, only(tcp.TimeWait), w.states)
+	// Its notice comes after all: it was a connection.
+	w.notice(11, final(3, 777, 101, 779, client))
+	assert.Len(t, w.opens, 1)
+	assert.Equal(t, 1, w.closes())
+	assert.Equal(t, event.Delta{BytesSent: 777, BytesReceived: 100}, w.sum)
+	w.scrape(30)
+	assert.Equal(t, tcp.States{}, w.states)
+}

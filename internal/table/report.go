@@ -64,9 +64,15 @@ func (t *Table) isOver(c *Connection) bool {
 // the process. It returns false if the connection has to wait for its process,
 // which it does once, and never if this is the last that is seen of it.
 func (t *Table) settle(c *Connection, n *tcp.Notice, last bool) bool {
+	guessed := c.Role == tcp.NoRole
 	t.settleRole(c)
 	verdict := Report
-	if t.opts.Settle != nil {
+	switch {
+	case guessed && c.Role == tcp.Client && !c.IsNew && !last && c.Fields == 0 && (c.State == tcp.TimeWait || c.State == tcp.FinWait2):
+		// What is left of a connection of which nothing is known: neither its end nor
+		// its process. As a client's it would be a group of its own port.
+		verdict = Discard
+	case t.opts.Settle != nil:
 		var holder *tcp.Holder
 		if n != nil {
 			holder = n.Holder
