@@ -60,9 +60,6 @@ func (c *PageConfig) validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("page::transport: got %q, takes tcp, tcp4, tcp6 or unix", c.Transport))
 	}
-	if c.Auth.HasValue() && c.Auth.Get().AuthenticatorID.Type().String() == "" {
-		errs = append(errs, errors.New("page::auth::authenticator: got nothing, takes the name of an extension"))
-	}
 	return errors.Join(errs...)
 }
 

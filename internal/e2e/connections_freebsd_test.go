@@ -43,7 +43,7 @@ func TestConnections(t *testing.T) {
 // watchAll runs the collector as a user, and the client's process, too.
 func watchAll(t *testing.T, source string, user int) {
 	cast := newCast(t, 0, user)
-	c := startCollector(t, every("1s", "source: "+source+", connections: {enabled: true, limit: 0}, "+everything(t)), user)
+	c := startCollector(t, every("1s", "source: "+source+", connections: {enabled: true, limit: 0}, "+everyState+everything(t)), user)
 	assert.EqualValues(t, 1, c.source(t, source))
 	v := watch(t, c, cast, source)
 	t.Run("Known", v.known)

@@ -16,7 +16,7 @@ func TestLifetimes(t *testing.T) {
 	l := server.Listen(t, ListenArgs{At: loopback, Backlog: 16})
 	old := connect(t, client, l, ConnectArgs{})
 	old.talk(t, 5000, 70, 0)
-	c := startCollector(t, every(quick, "connections: {enabled: true, limit: 0}"), 0)
+	c := startCollector(t, every(quick, everyState+"connections: {enabled: true, limit: 0}"), 0)
 	oldTuple := Tuple{old.Server.Local, old.Server.Peer}
 	assert.WithinDuration(t, boot(t), start(t, c.Sink.Next(t), oldTuple), 2*time.Second, "it was there before the collector")
 

@@ -88,6 +88,7 @@ func onPages(s *Scrape) map[string]float64 {
 		add(l.Values, l.Resource)
 	}
 	add(s.System, nil)
+	add(s.Beneath, nil)
 	for state, n := range s.States {
 		all[sample("system_network_connection_count", map[string]string{"network_connection_state": state, "network_transport": "tcp"})] = float64(n)
 	}

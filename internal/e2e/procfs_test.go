@@ -16,7 +16,7 @@ import (
 // processes, and nothing that is not there.
 func TestProcfs(t *testing.T) {
 	cast := newCast(t, 0, 0)
-	c := startCollector(t, every(quick, "source: procfs, connections: {enabled: true, limit: 0}, "+everything(t)), 0)
+	c := startCollector(t, every(quick, "source: procfs, connections: {enabled: true, limit: 0}, "+everyState+everything(t)), 0)
 	v := watch(t, c, cast)
 	v.withoutZones()
 	t.Run("Known", v.knownToProcfs)

@@ -61,6 +61,7 @@ type Scrape struct {
 	States      map[string]int64     // system.network.connection.count
 	System      map[string]Value     // the other metrics of the host, named as in Connection.Values
 	Groups      map[string]Value     // metrics of groups of connections, as a Page has its samples
+	Beneath     map[string]Value     // what lies beneath TCP
 	Batches     []int                // connections in each batch
 	Time        time.Time            // of the host's points, which come last
 
@@ -76,14 +77,17 @@ const (
 	ofListener
 	ofConnection
 	ofGroup
+	ofBeneath // what lies beneath TCP, in a batch of its own
 )
 
 func kindOf(metric string) kind {
 	switch {
 	case metric == "system.network.connection.count":
 		return ofState
-	case strings.HasPrefix(metric, "system."):
+	case strings.HasPrefix(metric, "system.network.tcp."):
 		return ofHost
+	case strings.HasPrefix(metric, "system."):
+		return ofBeneath
 	case strings.HasPrefix(metric, "tcp.listener."):
 		return ofListener
 	case metric == "tcp.opens", metric == "tcp.closes":
@@ -100,6 +104,7 @@ func newScrape() *Scrape {
 		Listeners:   make(map[string]*Listener),
 		States:      make(map[string]int64),
 		System:      make(map[string]Value),
+		Beneath:     make(map[string]Value),
 		Groups:      make(map[string]Value),
 	}
 }
@@ -138,6 +143,8 @@ func (s *Scrape) add(md pmetric.Metrics) (last bool) {
 					case ofState:
 						s.States[text(dp, "network.connection.state")] = int64(value.Number)
 						last = true
+					case ofBeneath:
+						s.put(s.Beneath, m.Name(), m.Name()+" "+text(dp, "network.type")+extra(dp), value)
 					case ofHost:
 						s.put(s.System, m.Name(), m.Name()+extra(dp), value)
 						last = true

@@ -22,7 +22,7 @@ func TestUnprivileged(t *testing.T) {
 		user, merged = 0, 0
 	}
 	cast := newCast(t, 0, user)
-	c := startCollector(t, every(quick, "connections: {enabled: true, limit: 0}, "+everything(t)), user)
+	c := startCollector(t, every(quick, "connections: {enabled: true, limit: 0}, "+everyState+everything(t)), user)
 	v := watch(t, c, cast)
 	t.Run("Known", v.known)
 	t.Run("States", v.states)
