@@ -263,14 +263,6 @@ func (v *view) counters(t *testing.T) {
 	assert.Positive(t, v.scrape.System["system.network.tcp.accept_queue.overflows"].Number, "SYNs were dropped")
 }
 
-// atEvents are the metrics that are made when something happens that the cast does
-// not bring about: an end, a failure, a finding, a drop, a closed window.
-var atEvents = map[string]bool{
-	"system.network.tcp.rtt": true, "system.network.tcp.connection.duration": true, "system.network.tcp.connection.failures": true,
-	"tcp.aborts": true, "tcp.failures": true, "tcp.findings": true, "tcp.handshake.duration": true, "tcp.duration": true,
-	"tcp.listener.drops": true, "tcp.zero_windows": true, "tcp.retransmit.events": true, "tcp.queueing_delay": true,
-}
-
 // documented checks that each documented metric of this system is there, and no
 // other.
 func (v *view) documented(t *testing.T) {

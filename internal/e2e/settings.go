@@ -53,6 +53,14 @@ func documented(t *testing.T) Documented {
 	return d
 }
 
+// atEvents are the metrics that are made when something happens that the cast does
+// not bring about: an end, a failure, a finding, a drop, a closed window.
+var atEvents = map[string]bool{
+	"system.network.tcp.rtt": true, "system.network.tcp.connection.duration": true, "system.network.tcp.connection.failures": true,
+	"tcp.aborts": true, "tcp.failures": true, "tcp.findings": true, "tcp.handshake.duration": true, "tcp.duration": true,
+	"tcp.listener.drops": true, "tcp.zero_windows": true, "tcp.retransmit.events": true, "tcp.queueing_delay": true,
+}
+
 // everyState is a filter that lets every state through: unless one names them, what
 // is in time_wait or syn_received has no series of its own.
 const everyState = "filter: {states: [established, syn_sent, syn_received, fin_wait_1, fin_wait_2, " +
