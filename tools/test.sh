@@ -46,6 +46,9 @@ else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
 
+step "tests of the queries in the documentation"
+(cd tools/promql && sh ../gotest.sh -count=1 ./...)
+
 step "tests of the live page in a browser"
 (cd tools/page && sh "$root/tools/gotest.sh" -count=1 ./...)
 
