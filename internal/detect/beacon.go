@@ -173,7 +173,7 @@ func (b *beacons) count(e *end) {
 
 // isOutside reports whether a peer is somewhere else than at home.
 func (b *beacons) isOutside(a netip.Addr) bool {
-	return !a.IsLoopback() && (b.cfg.PrivatePeers || !a.IsPrivate() && !a.IsLinkLocalUnicast())
+	return !a.IsLoopback() && (b.cfg.PrivatePeers || !b.report.isHome(a))
 }
 
 // judge reports a pair if it is a beacon.

@@ -141,7 +141,7 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.report = reporter{cfg: &cfg, ignored: ignored, sink: sink, hash: d.hash, reported: newLRU[reported](maxRemembered)}
+	d.report = reporter{cfg: &cfg, ignored: ignored, sink: sink, hash: d.hash, reported: newLRU[reported](maxRemembered), isHome: isPrivate}
 	for _, name := range Names() {
 		if !slices.Contains(cfg.Enabled, name) {
 			continue
@@ -168,6 +168,10 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 	}
 	return d, nil
 }
+
+// SetHome says which addresses are at home, whither nobody calls home. Without it,
+// private addresses are.
+func (d *Detectors) SetHome(isHome func(netip.Addr) bool) { d.report.isHome = isHome }
 
 func (d *Detectors) add(one detector) {
 	d.all = append(d.all, one)

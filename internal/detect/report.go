@@ -20,7 +20,12 @@ type reporter struct {
 	hash       hasher
 	reported   lru[reported]
 	suppressed uint64
+	// isHome reports whether an address is of the same house: private ones are, unless
+	// somebody knows better.
+	isHome func(netip.Addr) bool
 }
+
+func isPrivate(a netip.Addr) bool { return a.IsPrivate() || a.IsLinkLocalUnicast() }
 
 // reported is a finding that was handed on.
 type reported struct {

@@ -169,6 +169,9 @@ func (r *recording) play(cfg detect.Config, take func(*finding)) (detect.Stats, 
 	if err != nil {
 		return detect.Stats{}, err
 	}
+	if len(r.local) > 0 {
+		detectors.SetHome(func(a netip.Addr) bool { return r.isLocal(a, "") })
+	}
 	slices.SortStableFunc(r.moments, func(a, b moment) int {
 		if c := a.at.Compare(b.at); c != 0 {
 			return c

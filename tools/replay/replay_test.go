@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,24 @@ func TestContinuedLines(t *testing.T) {
 		_, err := rec.play(all(), func(*finding) { found++ })
 		require.NoError(t, err)
 		assert.Equal(t, want, found, history)
+	}
+}
+
+// Whoever names the local networks says with it what is not home, private or not.
+func TestHome(t *testing.T) {
+	var log strings.Builder
+	log.WriteString("#fields\tts\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tduration\tconn_state\thistory\n")
+	for n := range 100 {
+		fmt.Fprintf(&log, "%d\t192.168.1.5\t50000\t10.9.9.9\t443\ttcp\t0.1\tSF\tShADadfF\n", 1_770_000_000+60*n)
+	}
+	for local, want := range map[string]int{"": 0, "192.168.1.0/24": 1, "192.168.1.0/24,10.0.0.0/8": 0} {
+		o, err := parse([]string{"-conn", "-", "-local", local}, io.Discard)
+		require.NoError(t, err)
+		rec, found := newRecording(o.local), 0
+		require.NoError(t, readFrom(strings.NewReader(log.String()), rec.conn))
+		_, err = rec.play(all(), func(*finding) { found++ })
+		require.NoError(t, err)
+		assert.Equal(t, want, found, local)
 	}
 }
 
