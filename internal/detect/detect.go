@@ -169,7 +169,7 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 	return d, nil
 }
 
-// SetHome says which addresses are at home, whither nobody calls home. Without it,
+// SetHome says which addresses are at home: who calls those is no beacon. Without it,
 // private addresses are.
 func (d *Detectors) SetHome(isHome func(netip.Addr) bool) { d.report.isHome = isHome }
 

@@ -146,7 +146,7 @@ func TestContinuedLines(t *testing.T) {
 	}
 }
 
-// Whoever names the local networks says with it what is not home, private or not.
+// With the local networks named, all other addresses are not home, private or not.
 func TestHome(t *testing.T) {
 	var log strings.Builder
 	log.WriteString("#fields\tts\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tduration\tconn_state\thistory\n")
