@@ -4,8 +4,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,11 +228,26 @@ func (s *Sink) Raw() []string {
 	return append([]string(nil), s.raw...)
 }
 
-// freeEndpoint returns an address and a port that nobody uses now.
+// freeEndpoint returns an address and a port that nobody uses now. It is below the
+// ports that Linux and FreeBSD give to those that ask for none, lest one of those
+// takes it before the collector does.
 func freeEndpoint(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	const first, ports = 2000, 8000
+	for range ports {
+		at := fmt.Sprintf("127.0.0.1:%d", first+endpoints.Add(1)%ports)
+		if l, err := net.Listen("tcp", at); err == nil {
+			require.NoError(t, l.Close())
+			return at
+		}
+	}
+	require.FailNow(t, "no port is free")
+	return ""
 }
+
+// endpoints counts those that were looked at. Each process begins elsewhere.
+var endpoints = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32() / 2)
+	return &n
+}()
