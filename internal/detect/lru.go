@@ -1,27 +1,25 @@
 package detect
 
+import order "github.com/netpulse/tcpstatsreceiver/internal/lru"
+
 // lru is a table of a bounded number of entries, of which the least recently used
 // is evicted. Keys are 64-bit hashes: among 100,000 entries, the chance that any two
 // collide is below 1 in 10^9.
 type lru[V any] struct {
 	index   map[uint64]int32
 	entries []lruEntry[V]
-	// newest and oldest are ends of a list through entries; none if it is empty.
-	newest, oldest int32
-	limit          int
-	evicted        uint64
+	order   order.Order // of entries
+	limit   int
+	evicted uint64
 }
 
 type lruEntry[V any] struct {
-	value        V
-	key          uint64
-	newer, older int32
+	value V
+	key   uint64
 }
 
-const none int32 = -1
-
 func newLRU[V any](limit int) lru[V] {
-	return lru[V]{index: make(map[uint64]int32), newest: none, oldest: none, limit: limit}
+	return lru[V]{index: make(map[uint64]int32), order: order.NewOrder(), limit: limit}
 }
 
 // find returns the value of a key and makes it the newest; nil if there is none.
@@ -30,10 +28,7 @@ func (l *lru[V]) find(key uint64) *V {
 	if !ok {
 		return nil
 	}
-	if at != l.newest {
-		l.unlink(at)
-		l.link(at)
-	}
+	l.order.Renew(at)
 	return &l.entries[at].value
 }
 
@@ -44,51 +39,26 @@ func (l *lru[V]) get(key uint64) (value *V, isNew bool) {
 	if v := l.find(key); v != nil {
 		return v, false
 	}
-	at := int32(len(l.entries))
+	var at int32
 	if len(l.entries) >= l.limit {
-		at = l.oldest
-		l.unlink(at)
+		at = l.order.Oldest()
+		l.order.Renew(at)
 		delete(l.index, l.entries[at].key)
 		l.evicted++
 	} else {
+		at = l.order.Add()
 		l.entries = append(l.entries, lruEntry[V]{})
 	}
 	l.entries[at].key = key
 	l.index[key] = at
-	l.link(at)
 	return &l.entries[at].value, true
 }
 
 // all calls f with each value, the oldest first.
 func (l *lru[V]) all(f func(*V)) {
-	for at := l.oldest; at != none; {
-		newer := l.entries[at].newer // f may not change the table, but reads it
+	for at := l.order.Oldest(); at != order.None; {
+		newer := l.order.Newer(at) // f may not change the table, but reads it
 		f(&l.entries[at].value)
 		at = newer
 	}
-}
-
-func (l *lru[V]) unlink(at int32) {
-	e := &l.entries[at]
-	if e.newer != none {
-		l.entries[e.newer].older = e.older
-	} else {
-		l.newest = e.older
-	}
-	if e.older != none {
-		l.entries[e.older].newer = e.newer
-	} else {
-		l.oldest = e.newer
-	}
-}
-
-func (l *lru[V]) link(at int32) {
-	e := &l.entries[at]
-	e.newer, e.older = none, l.newest
-	if l.newest != none {
-		l.entries[l.newest].newer = at
-	} else {
-		l.oldest = at
-	}
-	l.newest = at
 }

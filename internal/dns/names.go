@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/lru"
 )
 
 // DefaultNames is how many addresses [Names] remembers by default.
@@ -42,12 +44,10 @@ type Names struct {
 	index  map[[16]byte]int32
 	addrs  []named
 	rows   []row
-	free   int32 // list of addrs, by older
-	empty  int32 // list of rows, by next
-	newest int32 // list of addrs, by older and newer
-	oldest int32
-	used   int // rows
-	bytes  int // of the names in all rows
+	order  lru.Order // of addrs
+	empty  int32     // list of rows, by next
+	used   int       // rows
+	bytes  int       // of the names in all rows
 	counts NamesCounts
 }
 
@@ -63,10 +63,9 @@ type NamesCounts struct {
 
 // named is an address with names. Those in use are not given up.
 type named struct {
-	addr         [16]byte
-	rows         int32
-	older, newer int32
-	held         int32
+	addr [16]byte
+	rows int32
+	held int32
 }
 
 // row is a name of an address, asked for under a key.
@@ -82,7 +81,7 @@ type row struct {
 
 // NewNames returns names for at most so many addresses.
 func NewNames(limit int) *Names {
-	return &Names{limit: limit, index: make(map[[16]byte]int32), free: none, empty: none, newest: none, oldest: none}
+	return &Names{limit: limit, index: make(map[[16]byte]int32), order: lru.NewOrder(), empty: none}
 }
 
 // Add notes that a name was given addresses at a time. key identifies
@@ -115,9 +114,8 @@ func (n *Names) add(name []byte, addr [16]byte, fresh *row) {
 			return
 		}
 	} else {
-		n.unlink(i)
+		n.order.Renew(i)
 	}
-	n.link(i)
 	n.note(&n.addrs[i], name, fresh)
 	for (n.used > rowsPerAddress*n.limit || n.bytes > bytesPerAddress*n.limit) && n.evict() {
 	}
@@ -244,8 +242,8 @@ func (n *Names) Expire(at time.Time) {
 	now := at.UnixNano()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := n.oldest; i != none; {
-		newer := n.addrs[i].newer
+	for i := n.order.Oldest(); i != lru.None; {
+		newer := n.order.Newer(i)
 		switch {
 		case n.addrs[i].held > 0:
 		case n.expired(i, now):
@@ -280,14 +278,11 @@ func (n *Names) take(addr [16]byte) (i int32, ok bool) {
 	if len(n.index) >= n.limit && !n.evict() {
 		return 0, false
 	}
-	fresh := named{addr: addr, rows: none, older: none, newer: none}
-	if i = n.free; i != none {
-		n.free = n.addrs[i].older
-		n.addrs[i] = fresh
-	} else {
-		i = int32(len(n.addrs))
-		n.addrs = append(n.addrs, fresh)
+	i = n.order.Add()
+	if int(i) == len(n.addrs) {
+		n.addrs = append(n.addrs, named{})
 	}
+	n.addrs[i] = named{addr: addr, rows: none}
 	n.index[addr] = i
 	return i, true
 }
@@ -295,8 +290,8 @@ func (n *Names) take(addr [16]byte) (i int32, ok bool) {
 // evict gives up the address whose names were asked for longest ago.
 func (n *Names) evict() bool {
 	for range maxHeldTries {
-		i := n.oldest
-		if i == none {
+		i := n.order.Oldest()
+		if i == lru.None {
 			return false
 		}
 		if n.addrs[i].held == 0 {
@@ -305,15 +300,14 @@ func (n *Names) evict() bool {
 			return true
 		}
 		// The next search need not pass it over again.
-		n.unlink(i)
-		n.link(i)
+		n.order.Renew(i)
 	}
 	return false
 }
 
 func (n *Names) drop(i int32) {
 	a := &n.addrs[i]
-	n.unlink(i)
+	n.order.Drop(i)
 	delete(n.index, a.addr)
 	for j := a.rows; j != none; {
 		next := n.rows[j].next
@@ -323,31 +317,5 @@ func (n *Names) drop(i int32) {
 		n.used--
 		j = next
 	}
-	n.addrs[i] = named{rows: none, older: n.free, newer: none}
-	n.free = i
-}
-
-func (n *Names) link(i int32) {
-	a := &n.addrs[i]
-	a.older, a.newer = n.newest, none
-	if n.newest != none {
-		n.addrs[n.newest].newer = i
-	} else {
-		n.oldest = i
-	}
-	n.newest = i
-}
-
-func (n *Names) unlink(i int32) {
-	a := &n.addrs[i]
-	if a.newer != none {
-		n.addrs[a.newer].older = a.older
-	} else {
-		n.newest = a.older
-	}
-	if a.older != none {
-		n.addrs[a.older].newer = a.newer
-	} else {
-		n.oldest = a.newer
-	}
+	n.addrs[i] = named{rows: none}
 }

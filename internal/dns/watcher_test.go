@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
+	"github.com/netpulse/tcpstatsreceiver/internal/lru"
 )
 
 // datagram is a packet from its IPv4 header on.
@@ -300,7 +301,7 @@ func FuzzWatcher(f *testing.F) {
 			w.Packet(&packet.Packet{Time: start, Direction: packet.Inbound, Data: second, Length: len(second)})
 		}
 		w.Expire(start.Add(time.Hour))
-		if w.pending.oldest != none || w.pending.newest != none || len(w.pending.index) != 0 {
+		if w.pending.order.Oldest() != lru.None || w.pending.order.Newest() != lru.None || len(w.pending.index) != 0 {
 			t.Error("queries that never expire")
 		}
 	})
