@@ -3,9 +3,9 @@
 //
 // A [Page] is a view and a listener of the engine. While nobody looks it keeps a
 // point of totals per scrape and the connections that ended last, nothing more.
-// Once somebody looks, each scrape is copied under the engine's lock, and encoded
-// and sent without it. No client can hold up a scrape: one that does not read is
-// dropped.
+// The first who looks has the engine read all of each connection at once. From then
+// on, each scrape is copied under the engine's lock, and encoded and sent without it.
+// No client can hold up a scrape: one that does not read is dropped.
 package page
 
 import (
@@ -67,6 +67,7 @@ const (
 	maxFindings    = 100
 	maxHistory     = 3600 // points
 	lookingFor     = 30 * time.Second
+	detailsFor     = 2 * time.Minute // that details of connections are kept after the last request
 	flushEvery     = 250 * time.Millisecond
 	writeTimeout   = 10 * time.Second
 	shutdownGrace  = 2 * time.Second
@@ -99,11 +100,15 @@ type Page struct {
 	// recent is guarded by its own lock, which listeners take for each end.
 	recent recent
 
-	mu     sync.Mutex
-	scrape *engine.Scrape // the last one
-	rates  float64        // seconds between the dumps of the last two
-	newest *snapshot      // of the last scrape; nil if nobody looked
-	tick   int64          // of the last scrape
+	// first is held by who has the first dump made that somebody looks at.
+	first sync.Mutex
+
+	mu      sync.Mutex
+	scrape  *engine.Scrape // the last one
+	dumped  time.Time      // when the last dump was complete
+	elapsed float64        // seconds between the last two dumps
+	newest  *snapshot      // of the last scrape; nil if nobody looked
+	tick    int64          // of the last scrape
 
 	stream stream
 }
@@ -242,6 +247,11 @@ func (p *Page) follow() {
 // looking reports whether anybody has looked lately.
 func (p *Page) looking(now time.Time) bool {
 	return p.viewers.Load() > 0 || now.UnixNano()-p.lastAsked.Load() < int64(lookingFor)
+}
+
+// mayLook reports whether somebody has looked not long ago, and may again.
+func (p *Page) mayLook(now time.Time) bool {
+	return p.viewers.Load() > 0 || now.UnixNano()-p.lastAsked.Load() < int64(detailsFor)
 }
 
 // asked notes that somebody looks.

@@ -55,7 +55,7 @@ func (r *recent) ended(e *event.Ended, looking bool) {
 		Connection: *e.Connection, process: e.Process, end: true,
 		established: e.Established, cause: e.Cause, failure: e.Failure, at: e.At, start: e.Start,
 	}
-	if h.start.IsZero() && e.Details != nil {
+	if h.start.IsZero() {
 		h.start = e.FirstSeen
 	}
 	h.Details = nil
