@@ -64,8 +64,9 @@ func recordsOf(t *testing.T, path string, port uint16, client netip.AddrPort) ma
 const calm = "2s"
 
 const (
-	bothPipelines = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}, logs: {receivers: [tcp_stats], exporters: [file]}}"
-	logsPipeline  = "{logs: {receivers: [tcp_stats], exporters: [file]}}"
+	bothPipelines   = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}, logs: {receivers: [tcp_stats], exporters: [file]}}"
+	logsPipeline    = "{logs: {receivers: [tcp_stats], exporters: [file]}}"
+	metricsPipeline = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}}"
 )
 
 func fileExporter(path string) string {
@@ -193,14 +194,15 @@ func TestReloadOfRecordsLeaksNothing(t *testing.T) {
 	c := startCollectorWith(t, every("1s", "records: {limit: 0}"), 0, fileExporter(path), bothPipelines)
 	c.Sink.Next(t)
 	before := c.descriptors(t)
-	for i := range 5 {
-		c.pipelines = []string{logsPipeline, bothPipelines}[i%2]
-		c.Configure(t, every("1s", "records: {limit: 0}"))
+	for _, pipelines := range []string{logsPipeline, bothPipelines, metricsPipeline, logsPipeline, metricsPipeline, bothPipelines} {
+		c.pipelines = pipelines
+		receiver := every("1s", "records: {limit: 0}")
+		if pipelines == metricsPipeline {
+			receiver = every("1s", "") // it says so if nobody reads records
+		}
+		c.Configure(t, receiver)
 		c.Reload(t)
 	}
-	c.pipelines = bothPipelines
-	c.Configure(t, every("1s", "records: {limit: 0}"))
-	c.Reload(t)
 	c.Sink.Next(t)
 	c.await(t, "it has not as many files open as before", func() bool {
 		return assert.ObjectsAreEqual(before, c.descriptors(t))
