@@ -62,6 +62,7 @@ const (
 	maxRows        = 100_000 // connections in a snapshot
 	maxViewers     = 256     // streams at a time
 	maxRequests    = 32      // requests at a time besides the streams
+	maxClients     = 512     // connections at a time, those that ask for nothing included
 	maxEnded       = 1000    // ended connections that are remembered
 	maxEvents      = 4096    // events between two flushes
 	maxFindings    = 100
@@ -91,6 +92,7 @@ type Page struct {
 	// 1970; viewers is the number of streams.
 	lastAsked atomic.Int64
 	viewers   atomic.Int32
+	clients   atomic.Int32 // connections
 	// watched is whether anybody looked at the last scrape or has come since:
 	// events are kept for them.
 	watched atomic.Bool
@@ -119,11 +121,13 @@ func New(cfg Config) *Page {
 	if err != nil {
 		hostname = "this host"
 	}
+	cfg.Interval = max(cfg.Interval, time.Millisecond)
+	cfg.History = min(cfg.History, (maxHistory-1)*cfg.Interval)
 	p := &Page{
 		cfg: cfg, log: cfg.Telemetry.Logger, hostname: hostname,
 		stopping: make(chan struct{}), requests: make(chan struct{}, maxRequests),
 	}
-	p.sampler.history.limit = int(min(maxHistory, max(2, cfg.History/max(cfg.Interval, time.Millisecond)+1)))
+	p.sampler.history.limit = int(max(2, p.cfg.History/p.cfg.Interval+1))
 	p.stream.epoch = strconv.FormatInt(time.Now().UnixNano(), 36)
 	p.recent.wake = make(chan struct{}, 1)
 	return p
@@ -147,6 +151,7 @@ func (p *Page) Start(ctx context.Context, host component.Host) error {
 	}
 	// A request has no body to speak of, and no reason to be slow.
 	p.server.MaxHeaderBytes = 16 << 10
+	p.server.ConnState = p.client
 	p.serving.Go(func() {
 		if err := p.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			p.log.Error("the live page is not served any more", zap.Error(err))
@@ -241,6 +246,19 @@ func (p *Page) follow() {
 			case <-time.After(flushEvery):
 			}
 		}
+	}
+}
+
+// client counts the connections of clients, and closes one that is too many: they
+// would take the collector's descriptors.
+func (p *Page) client(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if p.clients.Add(1) > maxClients {
+			_ = c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		p.clients.Add(-1)
 	}
 }
 
