@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -201,4 +202,24 @@ func TestWhatHasNotMovedHasDetails(t *testing.T) {
 	r.scrape()
 	assert.Equal(t, [2]int{3, 3}, [2]int{s.wholes, s.parts})
 	assert.Zero(t, r.detailed())
+}
+
+// A connection whose process was found late ends with it, as its row was shown.
+func TestAnEndHasTheProcessOfItsRow(t *testing.T) {
+	r := newRig(t, socket(1), socket(2))
+	r.scrape()
+	require.Len(t, r.rows(), 2)
+	holder := &process.Process{PID: 7, Executable: "late"}
+	r.page.scrape.Later(func(find func(tcp.Identity) *table.Connection) { find(socket(1).ID).Owner.Process = holder })
+	r.scrape()
+	assert.Equal(t, "late", r.rows()[0]["process"])
+	r.source.sockets = nil
+	r.scrape()
+	ends, _ := r.page.recent.last()
+	require.Len(t, ends, 2)
+	by := make(map[uint64]*process.Process)
+	for _, e := range ends {
+		by[e.ID.Cookie] = e.process
+	}
+	assert.Equal(t, map[uint64]*process.Process{socket(1).ID.Cookie: holder, socket(2).ID.Cookie: nil}, by)
 }

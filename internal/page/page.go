@@ -27,6 +27,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Config says what is served, and where.
@@ -98,6 +100,10 @@ type Page struct {
 	watched atomic.Bool
 
 	sampler sampler // guarded by the engine's lock
+	// late are the processes of the last snapshot's connections that were found only
+	// after these had been reported: their ends are shown with them, as their rows
+	// were. It is guarded by the engine's lock.
+	late map[tcp.Identity]*process.Process
 
 	// recent is guarded by its own lock, which listeners take for each end.
 	recent recent

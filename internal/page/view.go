@@ -1,11 +1,14 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Needs implements engine.View. A page that nobody looks at adds nothing to what a
@@ -29,9 +32,7 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	var newest *snapshot
 	// Who came after Needs has all read once this scrape is over.
 	if looking && s.Details {
-		newest = take(s, elapsed)
-		newest.banner(p, s)
-		newest.point = point
+		newest = p.copied(s, elapsed, point)
 	}
 	p.mu.Lock()
 	p.scrape, p.elapsed, p.newest, p.tick = s, elapsed, newest, s.Tick
@@ -44,6 +45,23 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 		p.publish(newest)
 		return nil
 	}
+}
+
+// copied is a copy of a scrape. The engine's lock is held.
+func (p *Page) copied(s *engine.Scrape, elapsed float64, point *point) *snapshot {
+	n := take(s, elapsed)
+	n.banner(p, s)
+	n.point = point
+	p.late = nil
+	for i := range n.rows {
+		if r := &n.rows[i]; r.Process == nil && r.process != nil {
+			if p.late == nil {
+				p.late = make(map[tcp.Identity]*process.Process)
+			}
+			p.late[r.ID] = r.process
+		}
+	}
+	return n
 }
 
 // sinceLast returns the seconds since the dump before this one, which is what the
@@ -87,9 +105,7 @@ func (p *Page) current(ctx context.Context) *snapshot {
 		if s != scrape {
 			elapsed = p.sinceLast(s, elapsed)
 		}
-		newest = take(s, elapsed)
-		newest.banner(p, s)
-		newest.point = p.sampler.history.last()
+		newest = p.copied(s, elapsed, p.sampler.history.last())
 	})
 	if err != nil {
 		return nil
@@ -147,5 +163,5 @@ func (p *Page) Ended(e *event.Ended) {
 	} else {
 		p.sampler.failures[e.Failure]++
 	}
-	p.recent.ended(e, p.watched.Load())
+	p.recent.ended(e, cmp.Or(e.Process, p.late[e.ID]), p.watched.Load())
 }
