@@ -75,13 +75,17 @@ func fileExporter(path string) string {
 
 // TestRecords has records written of connections whose ends the processes know.
 func TestRecords(t *testing.T) {
-	for name, pipelines := range map[string]string{"both": bothPipelines, "logs": logsPipeline} {
+	for name, pipelines := range map[string]string{"both": bothPipelines, "logs": logsPipeline, "pooled": bothPipelines} {
 		t.Run(name, func(t *testing.T) {
 			server, client := startProcess(t, "e2e-server", 0), startProcess(t, "e2e-client", 0)
 			l := server.Listen(t, ListenArgs{At: loopback, Backlog: 4})
 			port := l.Local.Port()
 			path := public(t, "records-"+name+".jsonl")
-			c := startCollectorWith(t, every(calm, "records: {limit: 0}"), 0, fileExporter(path), pipelines)
+			var args []string
+			if name == "pooled" { // pdata uses values again, as docs/records.md says
+				args = append(args, "--feature-gates=pdata.useProtoPooling")
+			}
+			c := startCollectorWith(t, every(calm, "records: {limit: 0}"), 0, fileExporter(path), pipelines, args...)
 			best := c.best(t)
 			c.await(t, "no scrape", func() bool {
 				_, ok := c.Telemetry(t)[sample(ownPrefix+"sockets", map[string]string{"source": best})]
