@@ -164,7 +164,9 @@ func BenchmarkSustainedEnds(b *testing.B) {
 		}
 		tick.Stop()
 		s.report(b, int64(id))
-		require.EqualValues(b, id, s.next.n.Load(), "one record for each end")
+		if n := s.next.n.Load(); n != int64(id) {
+			b.Errorf("%d ends, and %d records: this machine had not the time for all of them", id, n)
+		}
 	}
 }
 
