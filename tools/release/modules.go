@@ -199,4 +199,3 @@ func goSum(sum string) (string, error) {
 	}
 	return hex.EncodeToString(raw), nil
 }
-
