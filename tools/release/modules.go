@@ -29,7 +29,7 @@ type module struct {
 }
 
 // linked lists the modules in a distribution, by what the linker wrote into it. The
-// sources come from the module that it was built in.
+// sources come from the module that `make build` builds it in.
 func (r release) linked(binary string) (modules []module, toolchain string, err error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -48,13 +48,13 @@ func (r release) linked(binary string) (modules []module, toolchain string, err 
 	slices.SortFunc(modules, func(a, b module) int { return strings.Compare(a.Path, b.Path) })
 
 	command := exec.Command("go", "list", "-mod=mod", "-m", "-f", "{{.Path}}\t{{.Dir}}", "all")
-	command.Dir = r.build
+	command.Dir = filepath.Join(r.root, "_build")
 	command.Env = append(os.Environ(), "GOWORK=off")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	list, err := command.Output()
 	if err != nil {
-		return nil, "", fmt.Errorf("list the modules in %s: %w: %s", r.build, err, stderr.String())
+		return nil, "", fmt.Errorf("list the modules in %s: %w: %s", command.Dir, err, stderr.String())
 	}
 	folders := make(map[string]string)
 	for line := range strings.Lines(string(list)) {

@@ -32,18 +32,11 @@ func fixture(t *testing.T, version string) release {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The list of linked modules comes from the folder that the distribution was built in.
-	build := filepath.Dir(distribution)
-	r := release{root: root, build: build, out: t.TempDir(), version: version, date: time.Unix(1795293176, 0).UTC()}
+	r := release{root: root, build: t.TempDir(), out: t.TempDir(), version: version, date: time.Unix(1795293176, 0).UTC()}
 	for _, system := range []string{"linux", "freebsd"} {
-		name := r.distribution(system, "amd64")
-		if _, err := os.Stat(name); err == nil {
-			continue
-		}
-		if err := link(distribution, name); err != nil {
+		if err := link(distribution, r.distribution(system, "amd64")); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { os.Remove(name) })
 	}
 	t.Chdir(root)
 	return r

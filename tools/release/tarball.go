@@ -55,10 +55,7 @@ func (r release) tarball(stage, system, arch string) ([]string, error) {
 		return nil, err
 	}
 	defer file.Close()
-	packed, err := gzip.NewWriterLevel(file, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	packed := gzip.NewWriter(file)
 	archive := tar.NewWriter(packed)
 	top := r.base(system, arch)
 	for _, e := range contents(stage, system) {
