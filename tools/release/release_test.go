@@ -28,9 +28,13 @@ func fixture(t *testing.T, version string) release {
 	if distribution == "" {
 		t.Skip("skipped: OTELCOL_TCPSTATS names no distribution; make test builds one")
 	}
-	root, err := filepath.Abs("../..")
+	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A fixture before may have gone up to it already.
+	if filepath.Base(root) == "release" {
+		root = filepath.Join(root, "..", "..")
 	}
 	r := release{root: root, build: t.TempDir(), out: t.TempDir(), version: version, date: time.Unix(1795293176, 0).UTC()}
 	for _, system := range []string{"linux", "freebsd"} {
