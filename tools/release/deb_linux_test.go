@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -202,13 +201,7 @@ func (c chroot) serves(t *testing.T, uid, gid int) {
 		ambient = append(ambient, number)
 	}
 	// Another collector of this machine may have the page's own port.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-
+	address := freePorts(t, 1)[0]
 	words := strings.Fields(settings["ExecStart"])
 	command := exec.Command(words[0], append(words[1:], "--set", "receivers::tcp_stats::page::endpoint="+address)...)
 	command.Err = nil // it is inside
