@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/release/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -71,6 +71,10 @@ bench: ## Run all benchmarks, one package at a time
 .PHONY: bench-peers
 bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
+
+.PHONY: soak
+soak: build ## Run it MINUTES=20 under churn, reloads and failing backends; a plot and a verdict
+	cd tools/soak && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -for $(or $(MINUTES),20)m -out $(abspath _build/soak)
 
 .PHONY: screenshots
 screenshots: build ## Pictures of the live page for docs/, over a demo load; wants chromium
