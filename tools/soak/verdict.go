@@ -24,6 +24,8 @@ type verdict struct {
 const (
 	tolerance = 1.25
 	slack     = 10 // MiB
+	// Before that, memory still grows to what it takes.
+	settled = 5 * time.Minute
 )
 
 func judge(samples []sample, made, counted int64) verdict {
@@ -50,7 +52,7 @@ func judge(samples []sample, made, counted int64) verdict {
 		v.most = max(v.most, s.rss)
 	}
 	v.cpu = float64(last.cpu-samples[0].cpu) / float64(last.at-samples[0].at)
-	if v.rss[1] > v.rss[0]*tolerance+slack {
+	if last.at >= settled && v.rss[1] > v.rss[0]*tolerance+slack {
 		v.growth = "memory grew"
 	}
 	// A connection to the backend, an event that is being handled: a few come and go.
