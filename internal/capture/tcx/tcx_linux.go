@@ -183,7 +183,7 @@ func explain(err error) error {
 	case errors.As(err, &refused):
 		return err
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w (grant CAP_BPF and CAP_NET_ADMIN; see README, Permissions)", err)
+		return fmt.Errorf("%w (grant CAP_BPF and CAP_NET_ADMIN; see docs/sources.md, Permissions)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (Linux 6.6 or later)", err)
 	}
