@@ -39,7 +39,8 @@ func (e *Engine) captureNames(ctx context.Context, sp *space) error {
 			e.log.With(zap.String("in", sp.String())), func(string, string) {}),
 		watcher: dns.NewWatcher(dns.Options{
 			Names: e.peers.finder.Names, Local: dns.NewLocal(do),
-			Key: func(netip.AddrPort) uint64 { return key },
+			Key:       func(netip.AddrPort) uint64 { return key },
+			Namespace: sp.place.Namespace, Observers: e.cfg.Peers.Observers,
 		}),
 		done:    make(chan struct{}),
 		counted: make(map[string]capture.Stats),

@@ -31,6 +31,9 @@ type PeersConfig struct {
 	Names   bool
 	Choice  capture.Choice
 	Engines []capture.Factory
+	// Observers hear of the DNS lookups of all namespaces that are read. They are not
+	// called under the engine's lock, but may be while it is held.
+	Observers []dns.Observer
 }
 
 // peers is what the engine needs to find the other ends of connections.
