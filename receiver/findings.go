@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/detect"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -23,6 +24,10 @@ type findings struct {
 	detailed bool
 	listener event.Connection // reused
 	limits   func() limits
+	// packets are what engines that capture packets have shown; lost counts what of it
+	// was lost.
+	packets observations
+	lost    func(uint64)
 }
 
 // limits are the limits of the collector's own network namespace that no counter
@@ -42,7 +47,7 @@ func newFindings(cfg detect.Config, report func(*event.Finding)) (*findings, err
 	if err != nil {
 		return nil, err
 	}
-	return &findings{Detectors: detectors, enabled: cfg.Enabled, detailed: slices.Contains(cfg.Enabled, detect.Stall), limits: readLimits}, nil
+	return &findings{Detectors: detectors, enabled: cfg.Enabled, detailed: slices.Contains(cfg.Enabled, detect.Stall), limits: readLimits, lost: func(uint64) {}}, nil
 }
 
 // found passes a finding on: to the metrics, which count it, to the page, and to the
@@ -101,6 +106,28 @@ func (f *findings) blind() string {
 	return strings.Join(all, "; ")
 }
 
+// observe has the engine hand over what packets show, of what the enabled detectors
+// want. Without a capture of packets, it logs what is not found for want of one.
+func (f *findings) observe(cfg *engine.PeersConfig, log *zap.Logger) {
+	blind := f.blind()
+	if blind == "" {
+		return
+	}
+	if !cfg.Names {
+		log.Info("detect: some findings need packets, which are not captured: set peers::dns::enabled to true, which takes CAP_NET_RAW, or CAP_BPF and CAP_NET_ADMIN (FreeBSD: access to /dev/bpf)",
+			zap.String("not_found", blind), zap.Strings("engines", capture.Names(cfg.Engines)))
+		return
+	}
+	cfg.Blind = blind
+	if slices.Contains(f.enabled, detect.DNSTunnel) || slices.Contains(f.enabled, detect.Saturation) {
+		cfg.Observers = append(cfg.Observers, f.packets.looked)
+		cfg.Askers = true
+	}
+	if slices.Contains(f.enabled, detect.Scan) {
+		cfg.Knocks = append(cfg.Knocks, f.packets.knocked)
+	}
+}
+
 // Detailed reports whether the detectors want all that is known of each connection.
 func (f *findings) Detailed() bool { return f.detailed }
 
@@ -112,6 +139,9 @@ func (f *findings) Needs(int64) engine.Needs {
 // Scrape implements engine.View. There is nothing to send: findings are reported as
 // they are made.
 func (f *findings) Scrape(s *engine.Scrape) func(context.Context) error {
+	if lost := f.packets.hand(f.Detectors, s.Asker); lost > 0 {
+		f.lost(lost)
+	}
 	scrape := detect.Scrape{At: s.Now, Complete: s.Complete, Connections: func(yield func(*event.Connection) bool) {
 		for c := range s.Connections() {
 			one := &c.Connection

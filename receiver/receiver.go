@@ -132,9 +132,9 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	}
 	if found != nil {
 		r.counted = otlp.NewFindings(now)
-		if blind := found.blind(); blind != "" {
-			r.set.Logger.Info("detect: some findings need packets, which are not captured", zap.String("not_found", blind))
-		}
+		found.observe(&observe.Peers, r.set.Logger)
+		telemetry := r.telemetry
+		found.lost = func(n uint64) { telemetry.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), int64(n)) }
 	}
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	if r.next != nil {

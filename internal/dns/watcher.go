@@ -281,6 +281,18 @@ func (w *Watcher) timedOut(q *query, at time.Time) {
 	w.report(q, at, func(l *Lookup) { l.TimedOut = true })
 }
 
+// Clients visits the endpoints that the queries of the last few seconds over UDP came
+// from. visit must not call the watcher.
+func (w *Watcher) Clients(visit func(netip.AddrPort)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending.each(func(q *query) {
+		if q.protocol == packet.UDP {
+			visit(q.client)
+		}
+	})
+}
+
 // Counts returns the counters.
 func (w *Watcher) Counts() Counts {
 	w.mu.Lock()

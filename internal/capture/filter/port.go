@@ -16,11 +16,24 @@ const Snap = 1<<16 - 1
 // language has no loops.
 const maxExtensions = 3
 
+// tcpFlags is where a TCP header has its flags (RFC 9293 §3.1).
+const tcpFlags = 13
+
 // Port returns a filter that takes UDP and TCP from and to a port, over IPv4 and
 // IPv6. It looks at packets from their IP header on. Fragments other than the first
 // have no ports.
-func Port(port uint16) ([]bpf.Instruction, error) {
+func Port(port uint16) ([]bpf.Instruction, error) { return build(port, false) }
+
+// PortOrSYN returns a filter that takes what [Port] takes, and every TCP segment with
+// the flag SYN: the first one of a connection, and the answer to it.
+func PortOrSYN(port uint16) ([]bpf.Instruction, error) { return build(port, true) }
+
+func build(port uint16, syn bool) ([]bpf.Instruction, error) {
 	var a assembler
+	segment := "ports" // where TCP goes
+	if syn {
+		segment = "flags"
+	}
 	a.add(bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 	a.jumpIf(bpf.JumpEqual, 6, "ipv6")
 	a.jumpIf(bpf.JumpNotEqual, 4, "refuse")
@@ -32,13 +45,17 @@ func Port(port uint16) ([]bpf.Instruction, error) {
 	a.add(bpf.LoadAbsolute{Off: 6, Size: 2})
 	a.jumpIf(bpf.JumpBitsSet, 0x1fff, "refuse")
 	a.add(bpf.LoadMemShift{Off: 0})
+	if syn {
+		a.add(bpf.LoadAbsolute{Off: 9, Size: 1})
+		a.jumpIf(bpf.JumpEqual, packet.TCP, segment)
+	}
 	a.jump("ports")
 
 	// X is where the next header is.
 	a.label("ipv6")
 	a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: 40}, bpf.LoadAbsolute{Off: 6, Size: 1})
 	for i := range maxExtensions + 1 {
-		a.jumpIf(bpf.JumpEqual, packet.TCP, "ports")
+		a.jumpIf(bpf.JumpEqual, packet.TCP, segment)
 		a.jumpIf(bpf.JumpEqual, packet.UDP, "ports")
 		if i == maxExtensions {
 			break
@@ -65,6 +82,11 @@ func Port(port uint16) ([]bpf.Instruction, error) {
 	}
 	a.jump("refuse")
 
+	if syn {
+		a.label("flags")
+		a.add(bpf.LoadIndirect{Off: tcpFlags, Size: 1})
+		a.jumpIf(bpf.JumpBitsSet, packet.FlagSYN, "take")
+	}
 	a.label("ports")
 	a.add(bpf.LoadIndirect{Off: 0, Size: 2})
 	a.jumpIf(bpf.JumpEqual, uint32(port), "take")
