@@ -13,6 +13,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/page"
+	"github.com/netpulse/tcpstatsreceiver/internal/route"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -31,10 +32,11 @@ type findings struct {
 }
 
 // limits are the limits of the collector's own network namespace that no counter
-// shows. 0: not known.
+// shows, and its routes. 0: not known.
 type limits struct {
 	firstPort, lastPort   uint16
 	tracked, trackedLimit uint64
+	routes                route.Table
 }
 
 // newFindings returns the detectors that a configuration enables, nil if there are
@@ -131,6 +133,14 @@ func (f *findings) observe(cfg *engine.PeersConfig, log *zap.Logger) {
 // Detailed reports whether the detectors want all that is known of each connection.
 func (f *findings) Detailed() bool { return f.detailed }
 
+// follows are the counters whose growth the detectors want.
+func (f *findings) follows() []event.Kind {
+	if slices.Contains(f.enabled, detect.Saturation) {
+		return []event.Kind{event.SegmentsSent} // through each gateway
+	}
+	return nil
+}
+
 // Needs implements engine.View.
 func (f *findings) Needs(int64) engine.Needs {
 	return engine.Needs{Sockets: true, Listeners: true, Counters: true}
@@ -161,6 +171,7 @@ func (f *findings) Scrape(s *engine.Scrape) func(context.Context) error {
 		if sp.Namespace == 0 {
 			l := f.limits()
 			space.FirstPort, space.LastPort, space.Tracked, space.TrackedLimit = l.firstPort, l.lastPort, l.tracked, l.trackedLimit
+			space.Gateway = l.routes.Gateway
 		}
 		scrape.Spaces = append(scrape.Spaces, space)
 	}

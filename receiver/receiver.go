@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -153,6 +154,13 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	r.page = r.newPage()
 	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
+	if found != nil {
+		for _, kind := range found.follows() {
+			if !slices.Contains(observe.Follow, kind) {
+				observe.Follow = append(observe.Follow, kind)
+			}
+		}
+	}
 	e := engine.New(observe)
 	if r.view != nil {
 		for _, l := range r.view.Listeners() {

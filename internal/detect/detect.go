@@ -102,6 +102,9 @@ type Space struct {
 	// Tracked is how many connections the kernel's connection tracking has, and
 	// TrackedLimit how many it can have; 0: it is not known, or there is none.
 	Tracked, TrackedLimit uint64
+	// Gateway returns the gateway that leads to an address: an invalid one if the
+	// address is on a link, and false if it is not known. nil: none is known.
+	Gateway func(netip.Addr) (gateway netip.Addr, ok bool)
 }
 
 // space returns a namespace by that of a connection's identity; nil if there is none.
@@ -164,6 +167,7 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 			d.add(newStalls(&cfg.Stall, &d.report))
 		case Saturation:
 			d.add(newSaturations(&cfg.Saturation, &d.report))
+			d.add(newGateways(&cfg.Saturation, &d.report))
 		}
 	}
 	return d, nil

@@ -65,8 +65,8 @@ func (h *hush) quiet(cfg *Config, at time.Time, idle time.Duration) bool {
 // raise reports that a state began; over that it is over.
 func (r *reporter) raise(f *event.Finding) {
 	entry := r.remember(f)
-	if entry.on {
-		return
+	if entry.on && f.At.Sub(entry.at) < r.cfg.Suppress {
+		return // whoever raises it has forgotten that it did
 	}
 	entry.on = true
 	if entry.told = r.tell(entry, f); entry.told {
