@@ -92,6 +92,11 @@ func pageFinding(f *event.Finding) page.Finding {
 // maxFindings is how many findings wait for the logs pipeline.
 const maxFindings = 1000
 
+// wantsPackets reports whether a detector looks at packets that are captured.
+func wantsPackets(detector string) bool {
+	return detector == detect.Scan || detector == detect.DNSTunnel || detector == detect.Saturation
+}
+
 // blind says what the enabled detectors cannot find without an engine that captures
 // packets; "" if nothing.
 func (f *findings) blind() string {

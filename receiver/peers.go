@@ -98,7 +98,7 @@ func (c *Config) unwritten() (warnings []string) {
 		writtenBy []group.Attribute
 	}{
 		{"peers::services", len(c.Peers.Services) > 0, []group.Attribute{group.ServiceName}},
-		{"peers::dns", c.Peers.DNS.Enabled, []group.Attribute{group.ServerAddress}},
+		{"peers::dns", c.Peers.DNS.Enabled && !slices.ContainsFunc(c.Detect.Enabled, wantsPackets), []group.Attribute{group.ServerAddress}},
 		{"peers::nat", c.Peers.NAT, []group.Attribute{group.TranslatedAddress, group.TranslatedPort}},
 		{"peers::mmdb", len(c.Peers.MMDB) > 0, []group.Attribute{group.Country, group.ASNumber, group.ASOrganization}},
 	} {

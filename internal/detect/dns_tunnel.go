@@ -44,7 +44,9 @@ type domain struct {
 	connected     bool   // to an address that it was resolved to
 	known         hush
 	examples      [event.MaxExamples]string
-	process       *process.Process
+	// The program that was last known to ask: not every query has one.
+	process *process.Process
+	who     who
 }
 
 func newTunnels(cfg *DNSTunnelConfig, report *reporter) *tunnels {
@@ -100,7 +102,9 @@ func (t *tunnels) queried(q *query) {
 		d.examples[d.data%event.MaxExamples] = strings.Clone(name)
 		d.data++
 	}
-	d.process = q.Process
+	if q.Process != nil || d.process == nil {
+		d.process, d.who = q.Process, q.who
+	}
 	n := d.names.count()
 	threshold := float64(t.cfg.Subdomains)
 	if !d.connected {
@@ -111,10 +115,10 @@ func (t *tunnels) queried(q *query) {
 	}
 	length := float64(d.length) / float64(d.queries)
 	f := event.Finding{
-		Rule: "dns_tunnel", Category: event.Exfiltration, Process: q.Process,
-		Subject: q.who.String() + " by " + registered,
+		Rule: "dns_tunnel", Category: event.Exfiltration, Process: d.process,
+		Subject: d.who.String() + " by " + registered,
 		Body: fmt.Sprintf("%s asked for %.0f different names below %s since %s, %.0f bytes long on average: as software that sends data in names",
-			describe(q.who, q.Process), n, registered, clock(d.first), length),
+			describe(d.who, d.process), n, registered, clock(d.first), length),
 		Client: netip.AddrPortFrom(q.Local, 0), Server: q.Resolver, Namespace: q.Namespace,
 		Evidence: []event.Evidence{
 			against("subdomains", n, threshold), number("length", round(length)),

@@ -84,6 +84,7 @@ type resolver struct {
 	began       time.Time
 	asked, lost int
 	on          bool
+	process     *process.Process // the latest that was known to ask in vain
 }
 
 func newSaturations(cfg *SaturationConfig, report *reporter) *saturations {
