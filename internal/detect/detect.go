@@ -226,7 +226,7 @@ func (d *Detectors) Ended(e *event.Ended) {
 	if it.start.IsZero() {
 		it.start = at
 	}
-	it.whoHash = d.hash.who(it.who)
+	it.whoHash = d.report.crew.hash(d.hash, it.who, e.Process)
 	for _, one := range d.enders {
 		one.ended(it)
 	}
@@ -255,7 +255,7 @@ func (d *Detectors) Queried(q *Query) {
 	if p := q.Process; p != nil && p.Executable != "" {
 		it.who = who{executable: p.Executable, container: p.ContainerID, namespace: q.Namespace}
 	}
-	it.whoHash = d.hash.who(it.who)
+	it.whoHash = d.report.crew.hash(d.hash, it.who, q.Process)
 	for _, one := range d.queriers {
 		one.queried(it)
 	}

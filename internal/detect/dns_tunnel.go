@@ -91,15 +91,15 @@ func (t *tunnels) queried(q *query) {
 			*of = key
 		}
 	}
-	before := d.names
-	d.names.add(t.report.hash.text(below))
-	if d.names == before {
+	if !d.names.add(t.report.hash.text(below)) {
 		return // it was asked for before
 	}
 	d.queries++
 	d.length += uint64(len(below))
 	if len(below) >= t.cfg.Length || isRandom(below) {
-		d.examples[d.data%event.MaxExamples] = strings.Clone(name)
+		if d.data < event.MaxExamples {
+			d.examples[d.data] = strings.Clone(name) // of long messages
+		}
 		d.data++
 	}
 	if q.Process != nil || d.process == nil {

@@ -190,7 +190,7 @@ func (s *saturations) vanished(q *queue, at time.Time) {
 
 func (s *saturations) closeWait(c *event.Connection) {
 	w := whoOf(c)
-	h, isNew := s.holders.get(s.report.hash.who(w))
+	h, isNew := s.holders.get(s.report.who(c))
 	if isNew {
 		*h = holder{who: w}
 	}

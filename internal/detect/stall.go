@@ -121,7 +121,7 @@ func (s *stalls) connection(c *event.Connection) {
 		port = c.Local.Port()
 	}
 	w := whoOf(c)
-	f, isNew := s.flows.get(s.report.hash.pair(pairKey{who: s.report.hash.who(w), port: port, kind: uint8(c.Role)}))
+	f, isNew := s.flows.get(s.report.hash.pair(pairKey{who: s.report.who(c), port: port, kind: uint8(c.Role)}))
 	if isNew {
 		*f = flow{who: w, port: port, role: c.Role}
 	}
