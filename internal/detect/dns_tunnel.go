@@ -17,6 +17,7 @@ const (
 	// The bounds of the tables: some 2 MB.
 	maxDomains = 4096
 	maxAnswers = 8192
+	maxLengths = 8192
 	// Names below a domain are random if so many letters follow digits or digits
 	// letters, in names that are that long: encoded data has many such places, and
 	// ip-10-0-0-1 or web01 has not.
@@ -33,6 +34,12 @@ type tunnels struct {
 	report  *reporter
 	domains lru[domain]
 	answers lru[uint64] // the domain that an address is the answer for
+	// lengths are how long the registered domains of the latest names are, by the
+	// names' hashes: to look into the Public Suffix List takes long, and allocates.
+	lengths [maxLengths]struct {
+		name   uint64
+		length uint8
+	}
 }
 
 // domain is what was asked for below a registered domain.
@@ -71,7 +78,7 @@ func (t *tunnels) answerKey(a netip.Addr) uint64 { return t.report.hash.pair(pai
 
 func (t *tunnels) queried(q *query) {
 	name := strings.TrimSuffix(q.Name, ".")
-	registered := registeredDomain(name)
+	registered := t.registered(name)
 	if registered == "" || len(registered) >= len(name) || isReverse(name) {
 		return
 	}
@@ -132,6 +139,18 @@ func (t *tunnels) queried(q *query) {
 		}
 	}
 	d.known = t.report.find(&f)
+}
+
+// registered is registeredDomain, remembered.
+func (t *tunnels) registered(name string) string {
+	hash := t.report.hash.text(name)
+	at := &t.lengths[hash%maxLengths]
+	if at.name == hash && int(at.length) <= len(name) {
+		return name[len(name)-int(at.length):]
+	}
+	domain := registeredDomain(name)
+	at.name, at.length = hash, uint8(len(domain)) // a name has 253 bytes at most
+	return domain
 }
 
 // registeredDomain is the public suffix of a name and one label more; "" if the name
