@@ -44,6 +44,8 @@ type DNSConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 	// Engine is "auto" or the name of what captures packets.
 	Engine string `mapstructure:"engine"`
+	// QuestionName distinguishes the metrics of lookups by the name that was asked for.
+	QuestionName bool `mapstructure:"question_name"`
 }
 
 // services are the entries of the list.

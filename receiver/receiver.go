@@ -143,6 +143,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		}
 		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
 		observe.AwaitProcesses = r.view.AwaitsProcesses()
+		observe.Peers.Observers = r.view.Observers()
 	}
 	if r.nextLogs != nil {
 		observe.Prompt = true
@@ -219,6 +220,10 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			RTTBounds: c.Groups.rttBounds(),
 		},
 		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
+		Lookups: group.LookupsConfig{
+			Limit: c.Groups.Limit, Expiry: c.Groups.Expiry,
+			Names: c.Peers.DNS.QuestionName, Exponential: c.Groups.Histogram == exponential,
+		},
 	}, errors.Join(errOrder, errBy, errFilter)
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
+	"github.com/netpulse/tcpstatsreceiver/internal/dns"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
@@ -31,6 +32,8 @@ type MetricsConfig struct {
 	Connections ConnectionsConfig
 	Groups      GroupsConfig
 	System      SystemConfig
+	// Lookups are counted where a metric of them is enabled.
+	Lookups group.LookupsConfig
 	// ProcessOnPoints puts what is known of the process of a connection or listener on
 	// each of its points, not on a resource of its own.
 	ProcessOnPoints bool
@@ -76,8 +79,9 @@ type Metrics struct {
 	cfg       MetricsConfig
 	writer    *Writer
 	obsreport *receiverhelper.ObsReport
-	groups    *group.Set  // nil if disabled
-	ends      *group.Ends // nil if nobody asks
+	groups    *group.Set     // nil if disabled
+	ends      *group.Ends    // nil if nobody asks
+	lookups   *group.Lookups // likewise
 	detailed  bool
 
 	connectionsTier, groupsTier, systemTier tier
@@ -105,6 +109,9 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 	}
 	m.writer.processOnPoints = cfg.ProcessOnPoints
 	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
+	if wantsLookups(&cfg.Metrics) && cfg.System.Every > 0 {
+		m.lookups = group.NewLookups(cfg.Lookups, now)
+	}
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config
@@ -147,6 +154,14 @@ func (m *Metrics) Listeners() (all []event.Listener) {
 	return all
 }
 
+// Observers are what is to hear of DNS lookups.
+func (m *Metrics) Observers() (all []dns.Observer) {
+	if m.lookups != nil {
+		all = append(all, m.lookups.Lookup)
+	}
+	return all
+}
+
 // Needs implements engine.View.
 func (m *Metrics) Needs(tick int64) engine.Needs {
 	m.due = due{
@@ -183,6 +198,9 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
 		if m.wantsBeneath {
 			sends = append(sends, m.sendBeneath)
+		}
+		if m.lookups != nil {
+			sends = append(sends, m.sendAll("DNS lookups", []pmetric.Metrics{m.writer.Lookups(m.lookups, s.Now)}))
 		}
 	}
 	return func(ctx context.Context) error {

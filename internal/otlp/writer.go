@@ -106,6 +106,8 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	)
 	cfg.ResourceAttributes = metadata.ResourceAttributesConfig{}
 	mb := metadata.NewMetricsBuilder(cfg, set)
+	mb.RecordDNSLookupDurationDataPoint(0, 0, "", "", "", "")
+	mb.RecordDNSQueriesDataPoint(0, 0, "", "", "", "")
 	mb.RecordTCPBufferUsageDataPoint(0, 0, direction)
 	mb.RecordTCPCongestionWindowDataPoint(0, 0)
 	mb.RecordTCPClosesDataPoint(0, 0)
