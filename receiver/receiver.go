@@ -202,6 +202,7 @@ func (c *Config) engine() (engine.Config, error) {
 func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
 	by, errBy := c.Groups.by()
+	peerAttributes, errPeer := c.Connections.peerAttributes()
 	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
@@ -209,7 +210,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
-			States: filter.States,
+			States: filter.States, PeerAttributes: peerAttributes,
 		},
 		Groups: otlp.GroupsConfig{
 			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
@@ -224,7 +225,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			Limit: c.Groups.Limit, Expiry: c.Groups.Expiry,
 			Names: c.Peers.DNS.QuestionName, Exponential: c.Groups.Histogram == exponential,
 		},
-	}, errors.Join(errOrder, errBy, errFilter)
+	}, errors.Join(errOrder, errBy, errPeer, errFilter)
 }
 
 // ticks is how many ticks an interval has, 0 for what is disabled.

@@ -57,6 +57,8 @@ type ConnectionsConfig struct {
 	States    []tcp.State
 	OrderBy   table.Order
 	BatchSize int
+	// PeerAttributes are what their points have of the other end, where it is known.
+	PeerAttributes []group.Attribute
 }
 
 // GroupsConfig says how connections are grouped.
@@ -107,7 +109,7 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
-	m.writer.processOnPoints = cfg.ProcessOnPoints
+	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
 	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
 	if wantsLookups(&cfg.Metrics) && cfg.System.Every > 0 {
 		m.lookups = group.NewLookups(cfg.Lookups, now)
@@ -137,7 +139,8 @@ func (m *Metrics) AwaitsProcesses() bool {
 // WantsPeerProcesses reports whether the view writes which process has the other end
 // of a connection.
 func (m *Metrics) WantsPeerProcesses() bool {
-	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfPeerProcess)
+	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfPeerProcess) ||
+		m.cfg.Connections.Every > 0 && slices.ContainsFunc(m.cfg.Connections.PeerAttributes, group.Attribute.OfPeerProcess)
 }
 
 // Follows are the counters of connections that it wants followed.
