@@ -187,20 +187,20 @@ func heap() uint64 {
 // 100,000 names take at most 16 MiB, of whatever kind they are.
 func TestNamesMemory(t *testing.T) {
 	for name, test := range map[string]struct {
-		addresses int
-		name      func(i int) []byte
+		adds, addresses int
+		name            func(i int) []byte
 	}{
-		"a name an address":          {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i%DefaultNames) }},
-		"two names an address":       {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
-		"four names an address":      {DefaultNames / 4, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
-		"one name of many addresses": {DefaultNames, func(i int) []byte { return []byte("cdn.example.com") }},
-		"the longest names":          {DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "%01000d", i) }},
-		"too many names to be kept":  {DefaultNames / 8, func(i int) []byte { return fmt.Appendf(nil, "%d.example", i) }},
+		"a name an address":          {DefaultNames, DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i%DefaultNames) }},
+		"two names an address":       {2 * DefaultNames, DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
+		"four names an address":      {2 * DefaultNames, DefaultNames / 4, func(i int) []byte { return fmt.Appendf(nil, "host-%06d.region-1.example.com", i) }},
+		"one name of many addresses": {DefaultNames, DefaultNames, func(i int) []byte { return []byte("cdn.example.com") }},
+		"the longest names":          {DefaultNames / 4, DefaultNames, func(i int) []byte { return fmt.Appendf(nil, "%01000d", i) }},
+		"too many names to be kept":  {2 * DefaultNames, DefaultNames / 8, func(i int) []byte { return fmt.Appendf(nil, "%d.example", i) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
 			n := NewNames(DefaultNames)
-			for i := range 2 * DefaultNames {
+			for i := range test.adds {
 				var b [16]byte
 				b[0] = 0x20
 				binary.BigEndian.PutUint32(b[8:], uint32(i%test.addresses)*2654435761)
@@ -215,7 +215,9 @@ func TestNamesMemory(t *testing.T) {
 	}
 }
 
-func addr4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+func addr4(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
 
 func BenchmarkNamesAddKnown(b *testing.B) {
 	n := NewNames(DefaultNames)
