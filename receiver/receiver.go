@@ -144,6 +144,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		}
 		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
 		observe.AwaitProcesses = r.view.AwaitsProcesses()
+		observe.Peers.Observers = r.view.Observers()
 	}
 	if r.nextLogs != nil {
 		observe.Prompt = true
@@ -209,6 +210,7 @@ func (c *Config) engine() (engine.Config, error) {
 func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
 	by, errBy := c.Groups.by()
+	peerAttributes, errPeer := c.Connections.peerAttributes()
 	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
@@ -216,7 +218,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
-			States: filter.States,
+			States: filter.States, PeerAttributes: peerAttributes,
 		},
 		Groups: otlp.GroupsConfig{
 			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
@@ -227,7 +229,11 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			RTTBounds: c.Groups.rttBounds(),
 		},
 		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
-	}, errors.Join(errOrder, errBy, errFilter)
+		Lookups: group.LookupsConfig{
+			Limit: c.Groups.Limit, Expiry: c.Groups.Expiry,
+			Names: c.Peers.DNS.QuestionName, Exponential: c.Groups.Histogram == exponential,
+		},
+	}, errors.Join(errOrder, errBy, errPeer, errFilter)
 }
 
 // ticks is how many ticks an interval has, 0 for what is disabled.
