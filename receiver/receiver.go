@@ -144,7 +144,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		}
 		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
 		observe.AwaitProcesses = r.view.AwaitsProcesses()
-		observe.Peers.Observers = r.view.Observers()
+		observe.Peers.Observers = append(observe.Peers.Observers, r.view.Observers()...)
 	}
 	if r.nextLogs != nil {
 		observe.Prompt = true
