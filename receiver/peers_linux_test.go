@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -130,7 +134,8 @@ func TestNamesOfServers(t *testing.T) {
 	s := allSpacesWith(t, set, next, sockdiag.Factory(), func(cfg *Config) {
 		cfg.Groups.By = []string{"tcp.role", "server.address", "network.peer.address"}
 		cfg.Peers.DNS.Enabled = true
-		cfg.System.Enabled = false
+		cfg.Connections.Enabled, cfg.Connections.PeerAttributes = true, []string{"server.address"}
+		cfg.Metrics.DNSQueries.Enabled, cfg.Metrics.DNSLookupDuration.Enabled = true, true
 		cfg.Filter.LocalPorts, cfg.Filter.PeerPorts = nil, []any{webPort}
 	})
 	require.NoError(t, s.scrape())
@@ -167,6 +172,10 @@ func TestNamesOfServers(t *testing.T) {
 	want := map[string]int64{"10.93.0.2": 1, "web.example": 1}
 	assert.Equal(t, want, seen())
 	assert.Equal(t, want, seen(), "it stays")
+	assert.Equal(t, map[string]int{"": 1, "web.example": 1}, countOf(next, "tcp.connection.rtt", "server.address"), "on series of single connections, too")
+	lookups := map[string]any{"dns.question.type": "A", "dns.response.code": "NOERROR"}
+	assert.Equal(t, []int64{1}, slices.Collect(maps.Values(numbers(next, "dns.queries", lookups))))
+	assert.Equal(t, map[string]int{"10.93.0.2": 1}, countOf(next, "dns.lookup.duration", "server.address"))
 	packets, err := telemetry.GetMetric("otelcol_receiver_tcpstats_capture_packets")
 	require.NoError(t, err)
 	var counted int64
@@ -174,6 +183,34 @@ func TestNamesOfServers(t *testing.T) {
 		counted += dp.Value
 	}
 	assert.GreaterOrEqual(t, counted, int64(2), "the query and its answer")
+}
+
+// countOf returns how many points of a gauge or of a histogram there are by the value of
+// an attribute, "" for those without it.
+func countOf(next *refusing, name, attribute string) map[string]int {
+	counts := make(map[string]int)
+	count := func(attrs pcommon.Map) {
+		value, _ := attrs.AsRaw()[attribute].(string)
+		counts[value]++
+	}
+	for _, md := range next.AllMetrics() {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+				switch {
+				case m.Name() != name:
+				case m.Type() == pmetric.MetricTypeHistogram:
+					for _, dp := range m.Histogram().DataPoints().All() {
+						count(dp.Attributes())
+					}
+				default:
+					for _, dp := range m.Gauge().DataPoints().All() {
+						count(dp.Attributes())
+					}
+				}
+			}
+		}
+	}
+	return counts
 }
 
 // The address behind a translated one is known, and who has it on this host.

@@ -93,6 +93,9 @@ func (c *Config) validateConnections() error {
 	if c.Connections.BatchSize < 1 {
 		errs = append(errs, fmt.Errorf("connections::batch_size: got %d, takes a number of connections from 1 up", c.Connections.BatchSize))
 	}
+	if _, err := c.Connections.peerAttributes(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

@@ -69,6 +69,11 @@ func (t *telemetry) packets(engine string, seen, dropped uint64) {
 	t.builder.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), int64(dropped), attributes)
 }
 
+// observationsLost counts what detectors do not get to see.
+func (t *telemetry) observationsLost(n uint64) {
+	t.builder.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), int64(n))
+}
+
 func (t *telemetry) missed(reason metadata.AttributeMissedReason, ticks int64) {
 	t.builder.ReceiverTcpstatsMissedTicks.Add(context.Background(), ticks, with(attribute.String("reason", reason.String())))
 }

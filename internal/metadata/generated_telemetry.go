@@ -28,6 +28,7 @@ type TelemetryBuilder struct {
 	registrations                         []metric.Registration
 	ReceiverTcpstatsCaptureDroppedPackets metric.Int64Counter
 	ReceiverTcpstatsCapturePackets        metric.Int64Counter
+	ReceiverTcpstatsDetectLostEvents      metric.Int64Counter
 	ReceiverTcpstatsDroppedRecords        metric.Int64Counter
 	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
 	ReceiverTcpstatsEventsLost            metric.Int64Counter
@@ -82,6 +83,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_capture_packets",
 		metric.WithDescription("Packets that passed the filter of a capture engine, those included that were dropped later. [Alpha]"),
 		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsDetectLostEvents, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_detect_lost_events",
+		metric.WithDescription("DNS lookups and attempts to connect that the detectors did not get to see because too many came between two scrapes. [Alpha]"),
+		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsDroppedRecords, err = builder.meter.Int64Counter(

@@ -21,6 +21,7 @@ func TestSetupTelemetry(t *testing.T) {
 	defer tb.Shutdown()
 	tb.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsCapturePackets.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedRecords.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
@@ -38,6 +39,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsCapturePackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsDetectLostEvents(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsDroppedRecords(t, testTel,

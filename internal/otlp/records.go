@@ -175,7 +175,7 @@ func (w *RecordWriter) endpoints(attrs pcommon.Map, r *record.Record, local, pee
 	}
 	attrs.PutStr(attrID, string(w.text))
 	if r.PeerInfo != nil {
-		putPeer(attrs, r.PeerInfo)
+		putPeer(attrs, r.PeerInfo, allAttributes)
 	}
 	if w.communityID {
 		attrs.PutStr(attrCommunityID, communityid.TCP(r.Local, r.Peer))
