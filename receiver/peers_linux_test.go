@@ -3,9 +3,7 @@ package receiver
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -86,45 +84,8 @@ const webPort = 18053
 func TestNamesOfServers(t *testing.T) {
 	host, resolver := netnstest.New(t), netnstest.New(t)
 	netnstest.Connect(host, resolver, "first", 93)
-	record, err := mdns.NewRR("web.example. 60 A 10.93.0.2")
-	require.NoError(t, err)
-	started := make(chan struct{})
-	server := &mdns.Server{Addr: "10.93.0.2:53", Net: "udp", NotifyStartedFunc: func() { close(started) },
-		Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, r *mdns.Msg) {
-			m := new(mdns.Msg)
-			m.SetReply(r)
-			m.Answer = []mdns.RR{record}
-			_ = w.WriteMsg(m) // the client notices
-		})}
-	ended := make(chan error, 1)
-	go func() { ended <- resolver.Do(server.ListenAndServe) }()
-	select {
-	case <-started:
-	case err := <-ended:
-		require.NoError(t, err)
-	}
-	t.Cleanup(func() {
-		require.NoError(t, server.Shutdown())
-		require.NoError(t, <-ended)
-	})
-	var l net.Listener
-	require.NoError(t, resolver.Do(func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf("10.93.0.2:%d", webPort))
-		return err
-	}))
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(io.Discard, conn) // until the client closes
-			}()
-		}
-	}()
+	resolveInGo(resolver, "10.93.0.2", "fd00:93::2")
+	accept(resolver, webPort)
 
 	next := &refusing{}
 	telemetry := componenttest.NewTelemetry()
@@ -141,11 +102,8 @@ func TestNamesOfServers(t *testing.T) {
 	require.NoError(t, s.scrape())
 	dial := func() net.Conn {
 		t.Helper()
-		var conn net.Conn
-		require.NoError(t, host.Do(func() (err error) {
-			conn, err = net.DialTimeout("tcp", fmt.Sprintf("10.93.0.2:%d", webPort), 5*time.Second)
-			return err
-		}))
+		conn, err := dialIn(host, fmt.Sprintf("10.93.0.2:%d", webPort))
+		require.NoError(t, err)
 		return conn
 	}
 	seen := func() map[string]int64 {
