@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,62 @@ func TestProcessesOfBothEnds(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]bool{fmt.Sprint("server ", client.Process.Pid): true, fmt.Sprint("client ", os.Getpid()): true}, byRoleAndPID)
+}
+
+// Each end of a connection between two namespaces has the process that has the other
+// end.
+func TestProcessesAcrossNamespaces(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	host, other := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, other, "first", 92)
+	var l net.Listener
+	require.NoError(t, other.Do(func() (err error) {
+		l, err = net.Listen("tcp", "10.92.0.2:0")
+		return err
+	}))
+	defer l.Close()
+	client := exec.Command(bash, "-c", fmt.Sprintf("exec 3<>/dev/tcp/10.92.0.2/%d; echo ok; read line", l.Addr().(*net.TCPAddr).Port))
+	stdin, err := client.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, host.Do(client.Start))
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = client.Wait() // ends with its input, in error
+	})
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+
+	next := &refusing{}
+	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"tcp.role", "network.local.address", "tcp.peer.process.pid"}
+		cfg.Process.Attribution = true
+		cfg.System.Enabled = false
+	})
+	require.NoError(t, s.scrape())
+	found := make(map[string]bool)
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.count" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				attrs := dp.Attributes().AsRaw()
+				if local, _ := attrs["network.local.address"].(string); strings.HasPrefix(local, "10.92.") {
+					found[fmt.Sprint(local, " ", attrs["tcp.role"], " ", attrs["tcp.peer.process.pid"])] = true
+				}
+			}
+		}
+	}
+	assert.True(t, found[fmt.Sprint("10.92.0.1 client ", os.Getpid())], "%v", found)
+	assert.True(t, found[fmt.Sprint("10.92.0.2 server ", client.Process.Pid)], "%v", found)
 }
 
 // webPort is where the test's server listens.
