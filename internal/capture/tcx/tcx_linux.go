@@ -27,8 +27,8 @@ const (
 	ringLen = 512 << 10
 	// rest is how long the reader waits when it has read all that there is: else the
 	// kernel would wake it for each packet, which costs more than reading it. The ring
-	// has room for what comes meanwhile, at 100,000 packets a second.
-	rest = 5 * time.Millisecond
+	// has room for what comes meanwhile, at 400,000 packets a second.
+	rest = 2 * time.Millisecond
 	// loopback is the number of the interface lo in every network namespace. Packets
 	// pass it twice.
 	loopback = 1
