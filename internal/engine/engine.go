@@ -43,6 +43,7 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 	peers     peers
+	askers    askers
 	// identifies is the kind of source whose identities the tables have.
 	identifies string
 

@@ -35,6 +35,7 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	defer cancel()
 	e.selector.TryBetter(readCtx, time.Now())
 
+	e.findAskers(began) // before those that wait for an answer are given up
 	e.followPeers(time.Now())
 	errs := []error{e.findOthers(readCtx, time.Now())}
 	if needs.Counters {

@@ -200,7 +200,7 @@ func endpoints(attrs pcommon.Map, r *record.Record, t *texts) {
 	}
 	attrs.PutStr(attrID, t.id)
 	if r.PeerInfo != nil {
-		putPeer(attrs, r.PeerInfo)
+		putPeer(attrs, r.PeerInfo, allAttributes)
 	}
 	if t.communityID != "" {
 		attrs.PutStr(attrCommunityID, t.communityID)

@@ -133,6 +133,9 @@ func appendHappened(b []byte, h *happened) []byte {
 	b = appendInt(append(b, `,"local_port":`...), int64(h.Local.Port()))
 	b = appendText(append(b, `,"peer_address":`...), h.Peer.Addr().String())
 	b = appendInt(append(b, `,"peer_port":`...), int64(h.Peer.Port()))
+	if name := peerName(&h.Connection); name != "" {
+		b = appendText(append(b, `,"peer_name":`...), name)
+	}
 	if !h.at.IsZero() {
 		b = appendText(append(b, `,"time":`...), stamp(h.at))
 	}
