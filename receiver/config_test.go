@@ -66,7 +66,7 @@ func TestEveryOption(t *testing.T) {
 	want.System = SystemConfig{Interval: 60 * time.Second}
 	want.Peers = PeersConfig{
 		Services: []ServiceConfig{{CIDR: "10.20.0.0/16", Port: 5432, Name: "orders-db"}, {CIDR: "10.0.0.0/8", Name: "internal"}},
-		DNS:      DNSConfig{Enabled: true, Engine: "auto", QuestionName: true},
+		DNS:      DNSConfig{Enabled: true, Engine: "auto", QuestionName: true, Require: []string{"direction"}},
 		NAT:      true,
 		MMDB:     []string{"/var/lib/GeoIP/country.mmdb"},
 	}
@@ -168,7 +168,9 @@ func TestBadConfigurations(t *testing.T) {
 		"service without a name": {func(c *Config) { c.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8"}} },
 			`peers::services::name: got none for 10.0.0.0/8, takes the name of the service`},
 		"capture engine": {func(c *Config) { c.Peers.DNS.Engine = "pcap" }, `peers::dns::engine: got "pcap", takes auto`},
-		"no path":        {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
+		"capability of engines": {func(c *Config) { c.Peers.DNS.Require = []string{"colour"} },
+			`peers::dns::require: got "colour", takes direction, kernel_filter, zero_copy, timestamps`},
+		"no path": {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
 		"no processes": {func(c *Config) { c.Peers.Processes = false; c.Groups.By = []string{"tcp.peer.process.executable.name"} },
 			`groups::by: got tcp.peer.process.executable.name while peers::processes or process::attribution is false, takes it with both`},
 		"no processes of connections": {func(c *Config) {

@@ -47,6 +47,22 @@ type DNSConfig struct {
 	Engine string `mapstructure:"engine"`
 	// QuestionName distinguishes the metrics of lookups by the name that was asked for.
 	QuestionName bool `mapstructure:"question_name"`
+	// Require refuses engines without these capabilities.
+	Require []string `mapstructure:"require"`
+}
+
+// choice is what is asked for of what captures packets.
+func (c *DNSConfig) choice() (capture.Choice, error) {
+	choice := capture.Choice{Name: c.Engine}
+	var errs []error
+	for _, name := range c.Require {
+		one, err := capture.ParseCapability(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("require: %w", err))
+		}
+		choice.Require |= one
+	}
+	return choice, errors.Join(errs...)
 }
 
 // services are the entries of the list.
@@ -74,8 +90,14 @@ func (c *PeersConfig) services() ([]peer.Service, error) {
 func (c *Config) validatePeers() error {
 	_, err := c.Peers.services()
 	errs := []error{err}
-	if err := (capture.Choice{Name: c.Peers.DNS.Engine}).Check(engines.All()); err != nil {
-		errs = append(errs, fmt.Errorf("peers::dns::%w, on %s", err, runtime.GOOS))
+	choice, err := c.Peers.DNS.choice()
+	if err == nil {
+		if err = choice.Check(engines.All()); err != nil {
+			err = fmt.Errorf("%w, on %s", err, runtime.GOOS)
+		}
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("peers::dns::%w", err))
 	}
 	if slices.Contains(c.Peers.MMDB, "") {
 		errs = append(errs, errors.New(`peers::mmdb: got "", takes paths of files in MaxMind's format`))
@@ -157,11 +179,15 @@ func (c *Config) unfed() (warnings []string) {
 //
 // With records or a page, all that is found is written or shown.
 func (c *Config) peers(log *zap.Logger, records bool) (engine.PeersConfig, error) {
+	choice, err := c.Peers.DNS.choice()
+	if err != nil {
+		return engine.PeersConfig{}, fmt.Errorf("peers::dns::%w", err)
+	}
 	cfg := engine.PeersConfig{
 		Processes:    c.Peers.Processes,
 		Translations: c.Peers.NAT,
 		Names:        c.Peers.DNS.Enabled,
-		Choice:       capture.Choice{Name: c.Peers.DNS.Engine},
+		Choice:       choice,
 		Engines:      engines.All(),
 	}
 	warnings := c.unfed()

@@ -3,14 +3,13 @@ package receiver
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +77,62 @@ func TestProcessesOfBothEnds(t *testing.T) {
 	assert.Equal(t, map[string]bool{fmt.Sprint("server ", client.Process.Pid): true, fmt.Sprint("client ", os.Getpid()): true}, byRoleAndPID)
 }
 
+// Each end of a connection between two namespaces has the process that has the other
+// end.
+func TestProcessesAcrossNamespaces(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	host, other := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, other, "first", 92)
+	var l net.Listener
+	require.NoError(t, other.Do(func() (err error) {
+		l, err = net.Listen("tcp", "10.92.0.2:0")
+		return err
+	}))
+	defer l.Close()
+	client := exec.Command(bash, "-c", fmt.Sprintf("exec 3<>/dev/tcp/10.92.0.2/%d; echo ok; read line", l.Addr().(*net.TCPAddr).Port))
+	stdin, err := client.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, host.Do(client.Start))
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = client.Wait() // ends with its input, in error
+	})
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+
+	next := &refusing{}
+	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"tcp.role", "network.local.address", "tcp.peer.process.pid"}
+		cfg.Process.Attribution = true
+		cfg.System.Enabled = false
+	})
+	require.NoError(t, s.scrape())
+	found := make(map[string]bool)
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.count" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				attrs := dp.Attributes().AsRaw()
+				if local, _ := attrs["network.local.address"].(string); strings.HasPrefix(local, "10.92.") {
+					found[fmt.Sprint(local, " ", attrs["tcp.role"], " ", attrs["tcp.peer.process.pid"])] = true
+				}
+			}
+		}
+	}
+	assert.True(t, found[fmt.Sprint("10.92.0.1 client ", os.Getpid())], "%v", found)
+	assert.True(t, found[fmt.Sprint("10.92.0.2 server ", client.Process.Pid)], "%v", found)
+}
+
 // webPort is where the test's server listens.
 const webPort = 18053
 
@@ -86,45 +141,8 @@ const webPort = 18053
 func TestNamesOfServers(t *testing.T) {
 	host, resolver := netnstest.New(t), netnstest.New(t)
 	netnstest.Connect(host, resolver, "first", 93)
-	record, err := mdns.NewRR("web.example. 60 A 10.93.0.2")
-	require.NoError(t, err)
-	started := make(chan struct{})
-	server := &mdns.Server{Addr: "10.93.0.2:53", Net: "udp", NotifyStartedFunc: func() { close(started) },
-		Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, r *mdns.Msg) {
-			m := new(mdns.Msg)
-			m.SetReply(r)
-			m.Answer = []mdns.RR{record}
-			_ = w.WriteMsg(m) // the client notices
-		})}
-	ended := make(chan error, 1)
-	go func() { ended <- resolver.Do(server.ListenAndServe) }()
-	select {
-	case <-started:
-	case err := <-ended:
-		require.NoError(t, err)
-	}
-	t.Cleanup(func() {
-		require.NoError(t, server.Shutdown())
-		require.NoError(t, <-ended)
-	})
-	var l net.Listener
-	require.NoError(t, resolver.Do(func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf("10.93.0.2:%d", webPort))
-		return err
-	}))
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(io.Discard, conn) // until the client closes
-			}()
-		}
-	}()
+	resolveInGo(resolver, "10.93.0.2", "fd00:93::2")
+	accept(resolver, webPort)
 
 	next := &refusing{}
 	telemetry := componenttest.NewTelemetry()
@@ -141,11 +159,8 @@ func TestNamesOfServers(t *testing.T) {
 	require.NoError(t, s.scrape())
 	dial := func() net.Conn {
 		t.Helper()
-		var conn net.Conn
-		require.NoError(t, host.Do(func() (err error) {
-			conn, err = net.DialTimeout("tcp", fmt.Sprintf("10.93.0.2:%d", webPort), 5*time.Second)
-			return err
-		}))
+		conn, err := dialIn(host, fmt.Sprintf("10.93.0.2:%d", webPort))
+		require.NoError(t, err)
 		return conn
 	}
 	seen := func() map[string]int64 {

@@ -153,7 +153,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	// What nobody writes is not looked for.
 	observe.Peers.Processes = observe.Peers.Processes && (r.nextLogs != nil || r.view != nil && r.view.WantsPeerProcesses())
 	r.page = r.newPage()
-	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
+	observe.Detailed = observe.Detailed || found != nil && found.Detailed()
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
 	if found != nil {
 		for _, kind := range found.follows() {

@@ -92,6 +92,7 @@ func (e *Engine) followPeers(now time.Time) {
 	if e.peers.finder.Names == nil {
 		return
 	}
+	inUse := make(map[string]int)
 	for sp := range e.spaces() {
 		if sp.capture != nil {
 			sp.capture.watcher.Expire(now)
@@ -99,7 +100,15 @@ func (e *Engine) followPeers(now time.Time) {
 				sp.capture.knocks.Expire(now)
 			}
 			e.countPackets(sp.capture)
+			for name, stats := range sp.capture.counted {
+				if stats.Blocks > 0 {
+					inUse[name] += stats.BlocksInUse
+				}
+			}
 		}
+	}
+	for name, n := range inUse {
+		e.telemetry.blocks(name, n)
 	}
 	e.peers.finder.Names.Expire(now)
 }
@@ -114,6 +123,6 @@ func (e *Engine) countPackets(w *nameCapture) {
 	for name, stats := range w.capture.Stats() {
 		before := w.counted[name]
 		w.counted[name] = stats
-		e.telemetry.packets(name, stats.Seen-min(before.Seen, stats.Seen), stats.Dropped-min(before.Dropped, stats.Dropped))
+		e.telemetry.packets(name, before, stats)
 	}
 }

@@ -19,6 +19,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.ReceiverTcpstatsCaptureBlocksUsage.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsCaptureBytes.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsCaptureDeliveredPackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsCapturePackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), 1)
@@ -35,6 +38,15 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsSourceInfo.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnseenConnections.Record(context.Background(), 1)
+	AssertEqualReceiverTcpstatsCaptureBlocksUsage(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsCaptureBytes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsCaptureDeliveredPackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsCaptureDroppedPackets(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())

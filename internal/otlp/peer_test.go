@@ -8,6 +8,7 @@ import (
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/record"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -86,4 +87,20 @@ func TestPointsOfAKnownPeer(t *testing.T) {
 	last := points(w.Ended(all.turn(), now).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)).At(0)
 	assert.True(t, last.Flags().NoRecordedValue())
 	assert.Equal(t, got, last.Attributes().AsRaw())
+}
+
+// A finding about a server whose name is known has both, the name and the address.
+func TestAFindingAboutANamedServer(t *testing.T) {
+	f := event.Finding{Rule: "beacon", Server: netip.MustParseAddrPort("198.51.100.7:443")}
+	attrs := func() map[string]any {
+		return one(t, recordWriter().Finding(&f, netns.Place{}, now)).Attributes().AsRaw()
+	}
+	plain := attrs()
+	assert.Equal(t, "198.51.100.7", plain["server.address"])
+	assert.NotContains(t, plain, "network.peer.address")
+	f.ServerName = "c2.example"
+	named := attrs()
+	assert.Equal(t, "c2.example", named["server.address"])
+	assert.Equal(t, "198.51.100.7", named["network.peer.address"])
+	assert.Equal(t, int64(443), named["server.port"])
 }

@@ -85,14 +85,15 @@ func BenchmarkTraffic(b *testing.B) {
 	for _, kind := range []struct {
 		name, role string
 		port, rate int
-	}{{"200k other packets", "send", 9999, 200_000}, {"10k lookups", "ask", 53, 10_000}} {
+	}{{"200k other packets", "send", 9999, 200_000}, {"10k lookups", "ask", 53, 10_000}, {"100k hostile messages", "harass", 53, 100_000}} {
 		for _, factory := range factories {
 			b.Run(kind.name+"/"+factory.Name, func(b *testing.B) {
 				host, other := netnstest.New(b), netnstest.New(b)
 				netnstest.Connect(host, other, "first", 76)
 				watcher := dns.NewWatcher(dns.Options{Names: dns.NewNames(dns.DefaultNames)})
+				var engine *running
 				if factory.Open != nil {
-					run(host, factory, func(p *packet.Packet) { watcher.Packet(p) })
+					engine = run(host, factory, func(p *packet.Packet) { watcher.Packet(p) })
 				}
 				stopAnswers := start(other, fmt.Sprint("answer ", kind.port, " 0"))
 				var took, elapsed, sender time.Duration
@@ -113,10 +114,12 @@ func BenchmarkTraffic(b *testing.B) {
 				b.ReportMetric(100*took.Seconds()/elapsed.Seconds(), "%core")
 				b.ReportMetric(float64(sender.Nanoseconds())/float64(sent), "ns/sent")
 				b.ReportMetric(float64(sent)/elapsed.Seconds(), "sent/s")
-				if factory.Open != nil {
+				if engine != nil {
 					counts := watcher.Counts()
+					b.ReportMetric(float64(engine.Stats().Dropped), "dropped")
 					b.ReportMetric(float64(counts.Answers)/elapsed.Seconds(), "answers/s")
 					b.ReportMetric(float64(counts.TimedOut), "timeouts")
+					b.ReportMetric(float64(counts.Malformed)/elapsed.Seconds(), "malformed/s")
 				}
 			})
 		}

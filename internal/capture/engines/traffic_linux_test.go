@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"testing"
@@ -65,15 +66,17 @@ func traffic(spec string) error {
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{10, 76, 0, 2}}); err != nil {
 		return err
 	}
-	sent, err := send(fd, rate, role == "ask", ended)
+	sent, err := send(fd, rate, role, ended)
 	fmt.Println(sent, used().Nanoseconds())
 	return err
 }
 
-// send sends so many datagrams a second, those of a millisecond at once.
-func send(fd, rate int, queries bool, ended chan struct{}) (sent int, err error) {
+// send sends so many datagrams a second, those of a millisecond at once: queries to
+// ask, random bytes to harass, or else zeros.
+func send(fd, rate int, role string, ended chan struct{}) (sent int, err error) {
 	data := make([]byte, 100)
-	if queries {
+	random := rand.NewChaCha8([32]byte{})
+	if role == "ask" {
 		m := new(dns.Msg)
 		m.SetQuestion("host-000000.example.com.", dns.TypeA)
 		if data, err = m.Pack(); err != nil {
@@ -88,9 +91,12 @@ func send(fd, rate int, queries bool, ended chan struct{}) (sent int, err error)
 		default:
 		}
 		for due := int(time.Since(began).Seconds() * float64(rate)); sent < due; sent++ {
-			if queries {
+			switch role {
+			case "ask":
 				data[0], data[1] = byte(sent>>8), byte(sent)
 				copy(data[digits:], fmt.Appendf(nil, "%06d", sent%100_000))
+			case "harass":
+				_, _ = random.Read(data) // never fails
 			}
 			if _, err := unix.Write(fd, data); err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOBUFS) {
 				return sent, err
