@@ -163,11 +163,3 @@ func (p *Prometheus) Await(t *testing.T, expression string, patience time.Durati
 		}
 	}
 }
-
-// number is the one value of an answer, 0 for none.
-func number1(answer map[string]float64) float64 {
-	for _, v := range answer {
-		return v
-	}
-	return 0
-}
