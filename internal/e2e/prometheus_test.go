@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"testing"
 	"time"
 
@@ -161,6 +163,46 @@ func TestRestart(t *testing.T) {
 }
 
 // TestTwoHosts has two hosts write through one gateway: they differ in nothing but
-// their names, and stay two.
+// their names, and stay two. Each writes one connection of many, and says how many it
+// leaves out.
 func TestTwoHosts(t *testing.T) {
+	const n = 6
+	server, client := startProcess(t, "t-server", 0), startProcess(t, "t-client", 0)
+	l := server.Listen(t, ListenArgs{At: loopback, Backlog: n})
+	for range n {
+		connect(t, client, l, ConnectArgs{})
+	}
+	entrance := freeEndpoint(t)
+	sent := startPrometheus(t, nil)
+	gateway := startCollectorWith(t, "{}\n  otlp: {protocols: {grpc: {endpoint: "+entrance+"}}}", 0,
+		"  otlp_http/prometheus: {endpoint: "+sent.OTLP()+"}\n", "{metrics: {receivers: [otlp], exporters: [otlp_http/prometheus, prometheus]}}")
+	gateway.missing = true
+	var host *Collector
+	for _, name := range []string{"beta", "alpha"} {
+		t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name="+name)
+		host = startCollectorWith(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 1s, connections: {enabled: true, limit: 1}, filter: {local_ports: [%d]}}", l.Local.Port()), 0,
+			"  otlp_grpc/gateway: {endpoint: "+entrance+", tls: {insecure: true}}\nprocessors:\n  resource_detection: {detectors: [env, system], system: {hostname_sources: [os]}}\n",
+			"{metrics: {receivers: [tcp_stats], processors: [resource_detection], exporters: [otlp_grpc/gateway]}}")
+		host.missing = true
+	}
+	scraping := startPrometheus(t, map[string]string{"gateway": gateway.page, "otelcol": host.telemetry})
+	began := time.Now()
+	both(t, sent, scraping, func(t *testing.T, p *Prometheus) {
+		want := map[string]float64{row("host_name", "alpha"): n, row("host_name", "beta"): n}
+		got := p.Await(t, fmt.Sprintf(`sum by (host_name) (tcp_count{server_port="%d", tcp_role="server", network_connection_state="established"})`, l.Local.Port()), patience,
+			func(answer map[string]float64) bool { return maps.Equal(answer, want) })
+		assert.Equal(t, want, got)
+	})
+
+	// What the receiver loses, a question of docs/questions.md: all but one of its
+	// connections, at each collection.
+	time.Sleep(time.Until(began.Add(8 * time.Second)))
+	at := time.Now()
+	got := scraping.Query(t, questions(t)["What does the receiver lose?"], at)
+	dropped := got[row("lost", "series")]
+	assert.GreaterOrEqual(t, dropped, n-1.0)
+	assert.LessOrEqual(t, dropped, (n-1)*(at.Sub(began).Seconds()+1)*1.2)
+	assert.Zero(t, math.Mod(one(scraping.Query(t, "sum(otelcol_receiver_tcpstats_dropped_series)", at)), n-1), "each time all but one")
+	assert.Zero(t, got[row("lost", "events")])
+	t.Log(got)
 }
