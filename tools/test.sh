@@ -46,7 +46,23 @@ else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
 
+<<<<<<< HEAD
 step "tests of series in Prometheus' own engine"
+=======
+step "tests of packages, images and manifests"
+for module in release kubernetes; do
+	(cd tools/$module && sh ../gotest.sh -count=1 ./...)
+done
+
+if [ "$("$GO" env GOOS)" = linux ]; then
+	step "a minute of everything that happens to a collector"
+	(cd tools/soak && sh ../gotest.sh -count=1 ./...)
+else
+	echo "skipped: the soak test, which makes network namespaces of Linux"
+fi
+
+step "tests of the queries in the documentation"
+>>>>>>> main
 (cd tools/promql && sh ../gotest.sh -count=1 ./...)
 
 step "tests of the live page in a browser"

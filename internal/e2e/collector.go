@@ -67,8 +67,8 @@ func startCollector(t *testing.T, receiver string, uid int) *Collector {
 }
 
 // startCollectorWith is startCollector with more exporters and other pipelines, in
-// YAML.
-func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipelines string) *Collector {
+// YAML, and with more arguments.
+func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipelines string, args ...string) *Collector {
 	t.Helper()
 	path := staged(t, binary(t), "otelcol-tcpstats")
 	overdue := time.AfterFunc(3*patience, func() { panic(t.Name() + " takes too long") })
@@ -84,6 +84,7 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 	_, port, _ := net.SplitHostPort(c.telemetry)
 	c.config = public(t, "config-"+port+".yaml")
 	c.Configure(t, receiver)
+<<<<<<< HEAD
 	c.path, c.uid = path, uid
 	c.start(t)
 	t.Cleanup(func() { c.Stop(t) })
@@ -94,6 +95,9 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 func (c *Collector) start(t *testing.T) {
 	t.Helper()
 	c.cmd = exec.Command(c.path, "--config", c.config)
+=======
+	c.cmd = exec.Command(path, append([]string{"--config", c.config}, args...)...)
+>>>>>>> main
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.SysProcAttr = as(c.uid)
 	require.NoError(t, c.cmd.Start())
