@@ -46,9 +46,6 @@ else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
 
-<<<<<<< HEAD
-step "tests of series in Prometheus' own engine"
-=======
 step "tests of packages, images and manifests"
 for module in release kubernetes; do
 	(cd tools/$module && sh ../gotest.sh -count=1 ./...)
@@ -61,8 +58,7 @@ else
 	echo "skipped: the soak test, which makes network namespaces of Linux"
 fi
 
-step "tests of the queries in the documentation"
->>>>>>> main
+step "tests of series in Prometheus' own engine"
 (cd tools/promql && sh ../gotest.sh -count=1 ./...)
 
 step "tests of the live page in a browser"

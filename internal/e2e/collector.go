@@ -34,6 +34,7 @@ type Collector struct {
 	telemetry string // endpoint of its own metrics
 	path      string
 	uid       int
+	args      []string
 	log       log
 	cmd       *exec.Cmd
 	ended     chan struct{} // closed when it has ended
@@ -84,8 +85,7 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 	_, port, _ := net.SplitHostPort(c.telemetry)
 	c.config = public(t, "config-"+port+".yaml")
 	c.Configure(t, receiver)
-<<<<<<< HEAD
-	c.path, c.uid = path, uid
+	c.path, c.uid, c.args = path, uid, args
 	c.start(t)
 	t.Cleanup(func() { c.Stop(t) })
 	c.Ready(t, 1)
@@ -94,10 +94,7 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 
 func (c *Collector) start(t *testing.T) {
 	t.Helper()
-	c.cmd = exec.Command(c.path, "--config", c.config)
-=======
-	c.cmd = exec.Command(path, append([]string{"--config", c.config}, args...)...)
->>>>>>> main
+	c.cmd = exec.Command(c.path, append([]string{"--config", c.config}, c.args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.SysProcAttr = as(c.uid)
 	require.NoError(t, c.cmd.Start())
