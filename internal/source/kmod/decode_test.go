@@ -79,7 +79,7 @@ func TestRecords(t *testing.T) {
 		Retransmits: 3, SpuriousRetransmits: 12, OutOfOrder: 4, ZeroWindows: 5, DeliveredCE: 15, ReceivedCE: 16,
 	}, all[0])
 	assert.Equal(t, tcp.Socket{
-		ID:    tcp.Identity{Cookie: 2, Namespace: 4},
+		ID:    tcp.Identity{Cookie: 2, Namespace: 3},
 		Local: netip.MustParseAddrPort("[::]:80"), Peer: netip.MustParseAddrPort("[::]:0"),
 		Inode: 0xfffff80000000002, State: tcp.Listen, CongestionControl: "cubic", Stack: "freebsd",
 		Fields:      fields(tcp.FieldQueueLength, tcp.FieldQueueLimit),
