@@ -194,9 +194,16 @@ func TestEveryNamespaceIsCounted(t *testing.T) {
 		}
 	}
 	got := func() map[string]totals {
-		return ofPort(next, port, func(attrs map[string]any) string {
+		all := ofPort(next, port, func(attrs map[string]any) string {
 			return fmt.Sprint(attrs["tcp.role"], " ", attrs["network.namespace.id"])
 		})
+		for key, of := range all {
+			if resends && of.sent > want[key].sent {
+				of.sent = want[key].sent
+				all[key] = of
+			}
+		}
+		return all
 	}
 	for range 500 { // the last notices may be on their way
 		scrape()

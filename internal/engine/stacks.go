@@ -43,19 +43,23 @@ func (e *Engine) findStacks(ctx context.Context, now time.Time) error {
 	// The source may have been opened anew since the last scrape.
 	var why error
 	if e.others.spanning, why = e.span(e.selector.Current()); e.others.spanning == nil {
+		var errs []error
 		for _, sp := range e.others.spaces {
-			sp.emptied = true
+			errs = append(errs, e.closeSpace(sp))
 		}
-		e.others.found = time.Time{}
+		e.others.spaces, e.others.found = nil, time.Time{}
 		if why != nil {
 			e.others.confined.raise(1, func() {
 				e.log.Warn("network_namespaces: only the collector's own network stack is read", zap.Error(why))
 			})
 		}
-		return nil
+		return errors.Join(errs...)
 	}
 	e.others.confined.clear(1, func(uint64) { e.log.Info("network_namespaces: every network stack is read again") })
 	stacks, err := e.others.spanning.Stacks(ctx)
+	for _, sp := range e.others.spaces {
+		sp.stack = nil
+	}
 	if err != nil {
 		return err // nothing is known of what is gone
 	}

@@ -70,6 +70,7 @@ func TestRecords(t *testing.T) {
 			tcp.FieldBytesRetransmitted, tcp.FieldRetransmits, tcp.FieldSpuriousRetransmits, tcp.FieldOutOfOrder, tcp.FieldZeroWindows,
 			tcp.FieldDeliveredCE, tcp.FieldReceivedCE),
 		Low32:             fields(tcp.FieldBytesReceived),
+		PayloadOnly:       true,
 		CongestionControl: "cubic", Stack: "freebsd",
 		SmoothedRTT: 12345 * time.Microsecond, RTTVariation: 678 * time.Microsecond, MinRTT: 9 * time.Millisecond, RTO: 230 * time.Millisecond,
 		CongestionWindow: 14480, SlowStartThreshold: 28960, SendMSS: 1448, SendWindow: 65536, ReceiveWindow: 131072, PacingRate: 26_000_000,
