@@ -224,7 +224,10 @@ func TestEveryNamespaceIsCounted(t *testing.T) {
 		i.end(t)
 	}
 	over := make(map[int64]bool)
-	for range 2 {
+	for try := 0; try < 2 || resends && try < 200 && len(over) < namespaces; try++ {
+		if try > 1 {
+			time.Sleep(100 * time.Millisecond) // a jail dies by and by
+		}
 		scrape()
 		for _, id := range endedNamespaces(next, "system.network.connection.count") {
 			over[id] = true
