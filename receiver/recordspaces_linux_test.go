@@ -67,7 +67,7 @@ func testNamespaceRecords(t *testing.T, own source.Factory) {
 			require.NoError(t, s.scrape())
 		}
 	}
-	for end := time.Now().Add(time.Minute); countOf(sink, port) < n && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); recordsTo(sink, port) < n && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		require.NoError(t, s.scrape()) // the last notices may be on their way
 	}
 	require.NoError(t, s.scrape())
@@ -88,8 +88,8 @@ func testNamespaceRecords(t *testing.T, own source.Factory) {
 	assert.Equal(t, want, got)
 }
 
-// countOf is how many records there are of connections to a port.
-func countOf(sink *refusingLogs, port int64) (n int) {
+// recordsTo is how many records there are of connections to a port.
+func recordsTo(sink *refusingLogs, port int64) (n int) {
 	for _, ld := range sink.AllLogs() {
 		for _, rl := range ld.ResourceLogs().All() {
 			for _, lr := range rl.ScopeLogs().At(0).LogRecords().All() {
