@@ -41,9 +41,9 @@ run: build ## Build and run: the live page on http://127.0.0.1:8890/
 	@sh tools/run.sh $(DISTRIBUTION) examples/run.yaml
 
 .PHONY: prometheus
-prometheus: ## Build the Prometheus that the end-to-end tests ask: _build/prometheus
+prometheus: ## Build the Prometheus and promtool of the end-to-end tests: _build/prometheus
 	@mkdir -p _build
-	CGO_ENABLED=0 $(GO) build -C tools/prometheus -ldflags='-s -w' -o $(abspath _build/prometheus) github.com/prometheus/prometheus/cmd/prometheus
+	CGO_ENABLED=0 $(GO) build -C tools/prometheus -ldflags='-s -w' -o $(abspath _build)/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
 
 ##@ Develop
 

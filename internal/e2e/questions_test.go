@@ -75,6 +75,7 @@ func TestQuestions(t *testing.T) {
 	want := cast.end(t)
 	at := time.Now()
 	t.Logf("asked after %s", at.Sub(began).Round(time.Second))
+	t.Run("dashboards", func(t *testing.T) { answerDashboards(t, sent, at) })
 	for name, prometheus := range map[string]*Prometheus{"sent by OTLP": sent, "scraped": scraping} {
 		t.Run(name, func(t *testing.T) {
 			for question, truth := range want {
