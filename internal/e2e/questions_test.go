@@ -271,7 +271,8 @@ func (q *questionCast) end(t *testing.T) map[string]truth {
 		byReader[client] = float64(q.pairs[client].Server.Numbers(t).Received) / twoMinutes
 		bandwidth[row(executable, "q-server", "network_io_direction", "receive")] += byReader[client]
 	}
-	know("How much bandwidth does each process use?", .15, bandwidth)
+	know("How much bandwidth does each process use?", .15, bandwidth,
+		row("network_io_direction", "transmit"), row("network_io_direction", "receive")) // of this test itself, before its process is known
 
 	ratio := lossy.Retransmits / (lossy.Segments + lossyServer.Segments)
 	require.Positive(t, ratio, "nothing was lost")
@@ -369,7 +370,9 @@ func (q *questionCast) end(t *testing.T) map[string]truth {
 			idle[row(executable, "q-server", "network_peer_port", from)] = time.Since(since).Seconds()
 		}
 	}
-	know("Which connections have been idle for long?", .2, idle)
+	// On a slow machine this one is idle for long, too.
+	know("Which connections have been idle for long?", .2, idle, row(executable, "q-slow", "network_peer_port", port("q-slow")),
+		row(executable, "q-server", "network_peer_port", q.pairs["q-slow"].Client.Local.Port()))
 	fresh := make(map[string]float64)
 	for client, opened := range q.late {
 		fresh[row(executable, client, "server_port", port(client))] = opened
