@@ -201,11 +201,10 @@ const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
 // not changed: their ends are noticed, no notice was lost since all were read, none
-// was missing then whose notice has not come, and nobody wants the times of each that
-// go on by themselves.
+// was missing then whose notice has not come, and nobody wants all read each time.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
+	if !ok || sp.watch == nil || e.cfg.Exact || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

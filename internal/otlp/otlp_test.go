@@ -68,8 +68,13 @@ func full() tcp.Socket {
 		s.Fields = s.Fields.With(f)
 	}
 	v := reflect.ValueOf(&s).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); v.Type().Field(i).Name {
+	i := -1 // of the fields but Stack
+	for field := range v.NumField() {
+		name := v.Type().Field(field).Name
+		if name != "Stack" {
+			i++
+		}
+		switch f := v.Field(field); name {
 		case "ID", "Local", "Peer", "Inode", "UID", "State", "Role", "Fields", "Low32", "CongestionControl", "Stack":
 		default:
 			switch {

@@ -144,9 +144,35 @@ func (t *Table) Len() int { return len(t.live) }
 func (t *Table) All() iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
 		for _, c := range t.live {
-			if t.isThere(c) && !yield(c) {
+			if !t.isThere(c) {
+				continue
+			}
+			if c.pass != t.pass && c.Details != nil {
+				t.advance(c)
+			}
+			if !yield(c) {
 				return
 			}
+		}
+	}
+}
+
+// advance brings the Details of a connection that the last dump left out up to it: it
+// did nothing since its sample, so the times since it did go on.
+func (t *Table) advance(c *Connection) {
+	passed := t.began.Sub(c.At)
+	c.At, c.Delta = t.began, event.Delta{}
+	for _, of := range [...]struct {
+		field tcp.Field
+		time  *time.Duration
+	}{
+		{tcp.FieldAge, &c.Sample.Age},
+		{tcp.FieldSinceDataSent, &c.Sample.SinceDataSent},
+		{tcp.FieldSinceDataReceived, &c.Sample.SinceDataReceived},
+		{tcp.FieldSinceACKReceived, &c.Sample.SinceACKReceived},
+	} {
+		if c.Has(of.field) {
+			*of.time += passed
 		}
 	}
 }

@@ -2,6 +2,7 @@ package table
 
 import (
 	"math"
+	"net/netip"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -116,7 +117,9 @@ func (t *Table) keep(c *Connection, s *tcp.Socket) {
 	}
 	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	if c.Details != nil {
-		c.Sample = *s
+		c.At, c.Sample = t.began, *s
+		// Once is enough: the garbage collector follows each pointer.
+		c.Sample.Local, c.Sample.Peer, c.Sample.CongestionControl, c.Sample.Stack = netip.AddrPort{}, netip.AddrPort{}, "", ""
 	}
 }
 
