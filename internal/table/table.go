@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -501,6 +502,7 @@ func (t *Table) Claims(claims []process.Claim, stale map[*process.Process]bool) 
 			}
 		}
 	}
+	claims = slices.Grow(claims, len(t.unowned))
 	t.eachUnowned(func(c *Connection) {
 		if c.Inode == 0 {
 			c.Reason = process.ReasonNoOwner

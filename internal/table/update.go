@@ -128,14 +128,15 @@ const maxTraits = 1024
 
 func (t *Table) traitsOf(s *tcp.Socket) *event.Traits {
 	key := event.Traits{CongestionControl: s.CongestionControl, Stack: s.Stack}
-	shared, ok := t.traits[key]
-	if !ok {
-		if len(t.traits) >= maxTraits {
-			clear(t.traits)
-		}
-		shared = &key
-		t.traits[key] = shared
+	if shared, ok := t.traits[key]; ok {
+		return shared
 	}
+	if len(t.traits) >= maxTraits {
+		clear(t.traits)
+	}
+	shared := new(event.Traits)
+	*shared = key
+	t.traits[key] = shared
 	return shared
 }
 
