@@ -67,6 +67,10 @@ bench: ## Run all benchmarks, one package at a time
 bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
 
+.PHONY: bench-memory
+bench-memory: build ## Measure the memory that the distribution takes at its worst, beside 190,000 sockets
+	$(GO) run -C tools/peers ./memory $(MEMORY)
+
 .PHONY: screenshots
 screenshots: build ## Pictures of the live page for docs/, over a demo load; wants chromium
 	cd tools/page && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -out $(abspath docs/images)

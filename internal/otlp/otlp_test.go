@@ -540,26 +540,6 @@ func TestListenerSeries(t *testing.T) {
 	assert.Equal(t, []string{"100.000: 1"}, usage)
 }
 
-func BenchmarkConnections(b *testing.B) {
-	for _, n := range []int{500, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
-			connections := make([]*table.Connection, n)
-			for i := range connections {
-				connections[i] = connection(full(), nginx)
-			}
-			b.ReportAllocs()
-			began := cpuTime(b)
-			for b.Loop() {
-				for chunk := range slices.Chunk(connections, 500) {
-					w.Connections(chunk, now)
-				}
-			}
-			b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(b.N*n), "cpu-ns/connection")
-		})
-	}
-}
-
 // Backends drop points that end before they start.
 func TestAClockThatWasSetBack(t *testing.T) {
 	w := newWriter(everything())
