@@ -218,10 +218,8 @@ const namespacesAtOnce = 50
 func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 	defer m.phase(s, metadata.AttributePhaseSystem)()
 	if m.wantsListeners() {
-		for c := range s.Connections() {
-			if c.State == tcp.Listen {
-				m.writer.AddListener(c)
-			}
+		for c := range s.Listeners() {
+			m.writer.AddListener(c)
 		}
 	}
 	n, spaces := 0, make(map[uint64]lastSpace, len(m.spaces))

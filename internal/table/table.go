@@ -158,6 +158,23 @@ func (t *Table) All() iter.Seq[*Connection] {
 	}
 }
 
+// Listeners iterates over the listeners that the last dump had, each once, without a
+// look at the connections.
+func (t *Table) Listeners() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		seen := make(map[*Connection]bool, len(t.listening))
+		for _, c := range t.listening {
+			if c.State != tcp.Listen || c.place < 0 || !t.isThere(c) || seen[c] {
+				continue // gone, or another's by now, or the dump had it twice
+			}
+			seen[c] = true
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
 // advance brings the Details of a connection that the last dump left out up to it: it
 // did nothing since its sample, so the times since it did go on.
 func (t *Table) advance(c *Connection) {
