@@ -40,10 +40,11 @@ type Config struct {
 	// Prompt counts notices of closes once a second, for listeners that pass ends on.
 	// Without it they are counted with each scrape, and when many have come.
 	Prompt bool
-	// Detailed remembers all that is known of each connection. With Exact, every
-	// scrape reads it anew; without, the times that go on while nothing happens are
-	// continued, save for those that the peer or the network limits a connection,
-	// which stand still until something happens.
+	// Detailed keeps the Details of each connection all the time; without it, they
+	// are kept while a view needs them. With Exact, every scrape reads them anew;
+	// without, the times that go on while nothing happens are continued, save for those
+	// that the peer or the network limits a connection, which stand still until
+	// something happens.
 	Detailed, Exact bool
 	// Follow are the counters whose growth is reported beside what everybody wants.
 	Follow []event.Kind

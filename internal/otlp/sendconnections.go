@@ -18,7 +18,13 @@ import (
 // hasSeries reports whether a connection may have series of its own. What is left
 // of a connection, and what is not one yet, has nothing to show, and there are many
 // of them: they have series only if the user names their state.
+//
+// A connection that waits for the process at its other end waits here, too: its
+// series keep the attributes that they begin with.
 func (m *Metrics) hasSeries(c *table.Connection) bool {
+	if m.writer.peerAttributes != 0 && !c.Settled() {
+		return false
+	}
 	switch c.State {
 	case tcp.Listen:
 		return false

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -16,6 +17,7 @@ type ending struct {
 	id          tcp.Identity
 	process     *process.Process
 	local, peer netip.AddrPort
+	peerInfo    *event.Peer
 	start       int64      // nanoseconds since 1970
 	fields      tcp.Fields // of which there was a point
 	turn        uint32     // of [written], when it was last written; 0: there is nothing
@@ -72,13 +74,13 @@ func (w *written) set(slot uint32, e ending) {
 // add notes that a connection is in a batch.
 func (w *written) add(c *table.Connection) {
 	now := ending{
-		id: c.ID, process: c.Owner.Process, local: c.Local, peer: c.Peer, start: c.Start.UnixNano(),
+		id: c.ID, process: c.Owner.Process, local: c.Local, peer: c.Peer, peerInfo: c.PeerInfo, start: c.Start.UnixNano(),
 		fields: c.Fields, state: c.State, turn: w.turn + 1,
 	}
 	before := w.at(c.Slot)
 	switch {
 	case before == nil || before.turn == 0:
-	case before.id != now.id || before.process != now.process || before.local != now.local || before.peer != now.peer:
+	case before.id != now.id || before.process != now.process || before.local != now.local || before.peer != now.peer || before.peerInfo != now.peerInfo:
 		w.over = append(w.over, *before)
 	default:
 		now.fields |= before.fields

@@ -89,7 +89,7 @@ func measureAll(args []string) error {
 	if err := hold.LoopbackUp(); err != nil {
 		return err
 	}
-	example, err := fromManifest(filepath.Join(*root, "examples/kubernetes.yaml"))
+	example, err := fromManifest(filepath.Join(*root, "examples/kubernetes/base"))
 	if err != nil {
 		return err
 	}
@@ -113,29 +113,35 @@ func measureAll(args []string) error {
 }
 
 // fromManifest returns a scenario with the configuration, the environment and the limit
-// of the Kubernetes example, but with every connection written.
-func fromManifest(file string) (s scenario, err error) {
-	text, err := os.ReadFile(file)
+// of the Kubernetes example in a folder, but with every connection written.
+func fromManifest(folder string) (s scenario, err error) {
+	config, err := os.ReadFile(filepath.Join(folder, "config.yaml"))
+	if err != nil {
+		return s, err
+	}
+	daemons, err := os.ReadFile(filepath.Join(folder, "daemonset.yaml"))
 	if err != nil {
 		return s, err
 	}
 	const tcpStats, every = "tcp_stats: {}", "tcp_stats: {connections: {enabled: true, limit: 0}}"
-	_, block, found := strings.Cut(string(text), "  config.yaml: |\n")
-	block, _, ends := strings.Cut(block, "\n---\n")
-	if !found || !ends || !strings.Contains(block, tcpStats) {
-		return s, fmt.Errorf("%s: no configuration with %q in it", file, tcpStats)
+	if !strings.Contains(string(config), tcpStats) {
+		return s, fmt.Errorf("%s: no configuration with %q in it", folder, tcpStats)
 	}
-	block = strings.Replace(block, tcpStats, every, 1)
-	_, limit, _ := strings.Cut(string(text), "limits: {memory: ")
-	limit, _, _ = strings.Cut(limit, "Mi}")
-	if s.most, err = strconv.Atoi(limit); err != nil {
-		return s, fmt.Errorf("%s: limit of memory: %w", file, err)
+	s.name, s.config = "hung backend", strings.Replace(string(config), tcpStats, every, 1)
+	_, limit, _ := strings.Cut(string(daemons), "limits:\n")
+	if s.most, err = strconv.Atoi(strings.TrimSuffix(valueOf(limit, "memory: "), "Mi")); err != nil {
+		return s, fmt.Errorf("%s: limit of memory: %w", folder, err)
 	}
-	_, soft, _ := strings.Cut(string(text), "- name: GOMEMLIMIT\n")
-	_, soft, _ = strings.Cut(soft, "value: ")
-	soft, _, _ = strings.Cut(soft, "\n")
-	s.name, s.config, s.env = "hung backend", block, []string{"GOMEMLIMIT=" + soft}
+	_, soft, _ := strings.Cut(string(daemons), "- name: GOMEMLIMIT\n")
+	s.env = []string{"GOMEMLIMIT=" + valueOf(soft, "value: ")}
 	return s, nil
+}
+
+// valueOf returns what follows a key, up to the end of the line.
+func valueOf(text, key string) string {
+	_, value, _ := strings.Cut(text, key)
+	value, _, _ = strings.Cut(value, "\n")
+	return value
 }
 
 // hang returns the address of a backend that accepts connections and never answers.
