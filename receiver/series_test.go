@@ -205,7 +205,6 @@ func TestConnectionSeriesFromMemory(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"":                    func(*Config) {},
 		"tcp.connection.time": func(cfg *Config) { cfg.Metrics.TCPConnectionTime.Enabled = true },
-		"the page":            func(cfg *Config) { cfg.Page.Endpoint = "127.0.0.1:0" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := &incremental{telling: telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 10), established(2, 10)}}}}
