@@ -77,6 +77,10 @@ bench: ## Run all benchmarks, one package at a time
 bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
 
+.PHONY: bench-memory
+bench-memory: build ## Measure the memory that the distribution takes at its worst, beside 190,000 sockets
+	$(GO) run -C tools/peers ./memory $(MEMORY)
+
 .PHONY: soak
 soak: build ## Run it MINUTES=20 under churn, reloads and failing backends; a plot and a verdict
 	cd tools/soak && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -for $(or $(MINUTES),20)m -out $(abspath _build/soak)

@@ -198,3 +198,31 @@ func TestBeneath(t *testing.T) {
 		assert.Zero(t, points, "off")
 	}
 }
+
+// Series of connections with which nothing happened are written from memory, unless
+// somebody wants numbers that only reading them gives.
+func TestConnectionSeriesFromMemory(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"":                    func(*Config) {},
+		"tcp.connection.time": func(cfg *Config) { cfg.Metrics.TCPConnectionTime.Enabled = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &incremental{telling: telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 10), established(2, 10)}}}}
+			cfg := testConfig()
+			cfg.Groups.Enabled = true
+			change(cfg)
+			r := newRig(t, cfg, &refusing{}, src)
+			for range 3 {
+				r.sink.Reset()
+				r.scrapeOnce(t)
+				assert.Equal(t, []string{"1 established", "2 established"}, r.series("tcp.connection.age"))
+				assert.Equal(t, []string{"1", "2"}, r.series("tcp.connection.rtt"))
+			}
+			want := [2]int{3, 0}
+			if name == "" {
+				want = [2]int{1, 2}
+			}
+			assert.Equal(t, want, [2]int{src.full, src.moved})
+		})
+	}
+}

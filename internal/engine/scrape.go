@@ -245,11 +245,12 @@ const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
 // not changed: their ends are noticed, no notice was lost since all were read, none
-// was missing then whose notice has not come, and nobody wants Details: the times in
-// them go on by themselves.
+// was missing then whose notice has not come, and nobody wants Details that are read
+// anew.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
+	anew := e.detailed && (e.cfg.Exact || !e.cfg.Detailed || e.needs.Details)
+	if !ok || sp.watch == nil || anew || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

@@ -130,6 +130,13 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 // Detailed reports whether the view wants all that is known of each connection.
 func (m *Metrics) Detailed() bool { return m.detailed }
 
+// Exact reports whether the view writes numbers of connections that change while
+// nothing is sent or received, and that only reading them gives: for how long each was
+// limited by its peer or the network.
+func (m *Metrics) Exact() bool {
+	return m.cfg.Connections.Every > 0 && m.cfg.Metrics.TCPConnectionTime.Enabled
+}
+
 // AwaitsProcesses reports whether groups want a connection's process before they
 // count it.
 func (m *Metrics) AwaitsProcesses() bool {
@@ -232,10 +239,8 @@ const namespacesAtOnce = 50
 func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 	defer m.phase(s, metadata.AttributePhaseSystem)()
 	if m.wantsListeners() {
-		for c := range s.Connections() {
-			if c.State == tcp.Listen {
-				m.writer.AddListener(c)
-			}
+		for c := range s.Listeners() {
+			m.writer.AddListener(c)
 		}
 	}
 	n, spaces := 0, make(map[uint64]lastSpace, len(m.spaces))
