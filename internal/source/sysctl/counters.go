@@ -75,6 +75,14 @@ recipe:
 	return cs, err
 }
 
+// setPorts sets the range of ephemeral ports, which an administrator may give the
+// wrong way round (in_pcb_lport_dest in sys/netinet/in_pcb.c).
+func setPorts(cs *tcp.Counters, first, last int32) {
+	first, last = min(first, last), max(first, last)
+	cs.Set(tcp.EphemeralPortFirst, uint64(first))
+	cs.Set(tcp.EphemeralPortLimit, uint64(last-first)+1)
+}
+
 // states reads net.inet.tcp.states, a 64-bit number for each state of
 // <netinet/tcp_fsm.h>.
 func states(raw []byte) (n tcp.States, err error) {
