@@ -497,32 +497,6 @@ var MapAttributeTCPTimer = map[string]AttributeTCPTimer{
 	"keepalive":  AttributeTCPTimerKeepalive,
 }
 
-// AttributeUDPNetworkType specifies the value udp.network.type attribute.
-type AttributeUDPNetworkType int
-
-const (
-	_ AttributeUDPNetworkType = iota
-	AttributeUDPNetworkTypeIpv4
-	AttributeUDPNetworkTypeIpv6
-)
-
-// String returns the string representation of the AttributeUDPNetworkType.
-func (av AttributeUDPNetworkType) String() string {
-	switch av {
-	case AttributeUDPNetworkTypeIpv4:
-		return "ipv4"
-	case AttributeUDPNetworkTypeIpv6:
-		return "ipv6"
-	}
-	return ""
-}
-
-// MapAttributeUDPNetworkType is a helper map of string to AttributeUDPNetworkType attribute value.
-var MapAttributeUDPNetworkType = map[string]AttributeUDPNetworkType{
-	"ipv4": AttributeUDPNetworkTypeIpv4,
-	"ipv6": AttributeUDPNetworkTypeIpv6,
-}
-
 var MetricsInfo = metricsInfo{
 	SystemNetworkBpfDrops: metricInfo{
 		Name:       "system.network.bpf.drops",

@@ -272,10 +272,10 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts, 1)
 
 			allMetricsCount++
-			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, WithUDPNetworkTypeMetricAttribute(AttributeUDPNetworkTypeIpv4))
+			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, WithUDPNetworkTypeMetricAttribute("udp.network.type-val"))
 
 			allMetricsCount++
-			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, "udp.error.type-val", WithUDPNetworkTypeMetricAttribute(AttributeUDPNetworkTypeIpv4))
+			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, "udp.error.type-val", WithUDPNetworkTypeMetricAttribute("udp.network.type-val"))
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPAbortsDataPoint(ts, 1, AttributeTCPEndCauseLocalReset)
@@ -1560,7 +1560,7 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
 					udpNetworkTypeAttrVal, ok := dp.Attributes().Get("network.type")
 					assert.True(t, ok)
-					assert.Equal(t, "ipv4", udpNetworkTypeAttrVal.Str())
+					assert.Equal(t, "udp.network.type-val", udpNetworkTypeAttrVal.Str())
 				case "system.network.udp.errors":
 					assert.False(t, validatedMetrics["system.network.udp.errors"], "Found a duplicate in the metrics slice: system.network.udp.errors")
 					validatedMetrics["system.network.udp.errors"] = true
@@ -1580,7 +1580,7 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, "udp.error.type-val", udpErrorTypeAttrVal.Str())
 					udpNetworkTypeAttrVal, ok := dp.Attributes().Get("network.type")
 					assert.True(t, ok)
-					assert.Equal(t, "ipv4", udpNetworkTypeAttrVal.Str())
+					assert.Equal(t, "udp.network.type-val", udpNetworkTypeAttrVal.Str())
 				case "tcp.aborts":
 					assert.False(t, validatedMetrics["tcp.aborts"], "Found a duplicate in the metrics slice: tcp.aborts")
 					validatedMetrics["tcp.aborts"] = true
