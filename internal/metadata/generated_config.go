@@ -7,6 +7,46 @@ import (
 	"go.opentelemetry.io/collector/filter"
 )
 
+// DNSLookupDurationMetricConfig provides config for the dns.lookup.duration metric.
+type DNSLookupDurationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *DNSLookupDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// DNSQueriesMetricConfig provides config for the dns.queries metric.
+type DNSQueriesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *DNSQueriesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkBpfDropsMetricConfig provides config for the system.network.bpf.drops metric.
 type SystemNetworkBpfDropsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -2409,6 +2449,8 @@ func (ms *TCPZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 
 // MetricsConfig provides config for tcp_stats metrics.
 type MetricsConfig struct {
+	DNSLookupDuration                        DNSLookupDurationMetricConfig                        `mapstructure:"dns.lookup.duration"`
+	DNSQueries                               DNSQueriesMetricConfig                               `mapstructure:"dns.queries"`
 	SystemNetworkBpfDrops                    SystemNetworkBpfDropsMetricConfig                    `mapstructure:"system.network.bpf.drops"`
 	SystemNetworkBpfPackets                  SystemNetworkBpfPacketsMetricConfig                  `mapstructure:"system.network.bpf.packets"`
 	SystemNetworkConnectionCount             SystemNetworkConnectionCountMetricConfig             `mapstructure:"system.network.connection.count"`
@@ -2533,6 +2575,12 @@ type MetricsConfig struct {
 
 func DefaultMetricsConfig() MetricsConfig {
 	return MetricsConfig{
+		DNSLookupDuration: DNSLookupDurationMetricConfig{
+			Enabled: false,
+		},
+		DNSQueries: DNSQueriesMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkBpfDrops: SystemNetworkBpfDropsMetricConfig{
 			Enabled: false,
 		},
