@@ -2,6 +2,7 @@ package sysctl
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -81,6 +82,13 @@ func setPorts(cs *tcp.Counters, first, last int32) {
 	first, last = min(first, last), max(first, last)
 	cs.Set(tcp.EphemeralPortFirst, uint64(first))
 	cs.Set(tcp.EphemeralPortLimit, uint64(last-first)+1)
+}
+
+// countersOf decodes both, as far as they can be.
+func countersOf(rawStats, rawStates []byte, osreldate int) (tcp.Counters, tcp.States, error) {
+	cs, errStats := counters(rawStats, osreldate)
+	n, errStates := states(rawStates)
+	return cs, n, errors.Join(errStats, errStates)
 }
 
 // states reads net.inet.tcp.states, a 64-bit number for each state of
