@@ -37,8 +37,8 @@ type MetricsConfig struct {
 	// ProcessOnPoints puts what is known of the process of a connection or listener on
 	// each of its points, not on a resource of its own.
 	ProcessOnPoints bool
-	// Beneath reads what the host counts beneath TCP.
-	Beneath func() (beneath.Numbers, error)
+	// Beneath reads what is wanted of what the host counts beneath TCP.
+	Beneath func(ctx context.Context, want beneath.Parts) (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
 	// Findings are counted by whoever has them reported; nil: there are none.
@@ -92,8 +92,9 @@ type Metrics struct {
 	written                                 written
 	// spaces are the other namespaces that were written last, by inode.
 	spaces map[uint64]lastSpace
-	// wantsBeneath: a metric of what lies beneath TCP is enabled.
-	wantsBeneath, beneathFailed bool
+	// wantsBeneath are the parts of what lies beneath TCP of which a metric is enabled.
+	wantsBeneath  beneath.Parts
+	beneathFailed bool
 }
 
 // due is what is written at a tick.
@@ -110,7 +111,9 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
 	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
-	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
+	if cfg.Beneath != nil {
+		m.wantsBeneath = beneathParts(&cfg.Metrics)
+	}
 	if wantsLookups(&cfg.Metrics) && cfg.System.Every > 0 {
 		m.lookups = group.NewLookups(cfg.Lookups, now)
 	}
@@ -206,7 +209,7 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	}
 	if m.due.system {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
-		if m.wantsBeneath {
+		if m.wantsBeneath != 0 {
 			sends = append(sends, m.sendBeneath)
 		}
 		if m.lookups != nil {

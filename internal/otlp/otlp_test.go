@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -235,10 +236,14 @@ func TestEveryMetricIsWritten(t *testing.T) {
 // lower are numbers beneath TCP, each another one.
 func lower() *beneath.Numbers {
 	n := &beneath.Numbers{
-		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
+		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2, HasSqueezes: true}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
 		Interfaces: []beneath.Interface{{Name: "eth0", Errors: [2]uint64{5, 6}, Drops: [2]uint64{7, 8}}},
+		NetISR:     []beneath.NetISR{{Protocol: "ip", Handled: 9, Drops: 10, Longest: 11, Watermark: 12, Limit: 13}},
+		Mbufs:      []beneath.MbufZone{{Name: "mbuf", Usage: 14, Limit: 15, Denied: 16, Delayed: 17}, {Name: "mbuf_packet", Usage: 18}},
+		Devices:    []beneath.Device{{Interface: "em0", PID: 19, Received: 20, Dropped: 21}},
+		Routes:     &beneath.Routes{Routes: 22, Nexthops: 23},
 	}
-	for family := range beneath.NumFamilies {
+	for _, family := range []beneath.Family{beneath.IPv4, beneath.IPv6} {
 		for number := range beneath.NumNumbers {
 			n.Set(family, number, uint64(100*(int(family)+1)+int(number)))
 		}
@@ -252,8 +257,9 @@ func TestGoldenBeneath(t *testing.T) { golden(t, newWriter(everything()).Beneath
 func TestBeneathOfAHostWithoutIt(t *testing.T) {
 	assert.Zero(t, newWriter(everything()).Beneath(&beneath.Numbers{}, now).DataPointCount())
 	cfg := metadata.NewDefaultMetricsBuilderConfig()
-	assert.False(t, wantsBeneath(&cfg.Metrics))
+	assert.Zero(t, beneathParts(&cfg.Metrics))
 	settings := reflect.ValueOf(&cfg.Metrics).Elem()
+	var all beneath.Parts
 	for name, n := range names(newWriter(everything()).Beneath(lower(), now)) {
 		assert.Positive(t, n)
 		cfg = metadata.NewDefaultMetricsBuilderConfig()
@@ -262,7 +268,25 @@ func TestBeneathOfAHostWithoutIt(t *testing.T) {
 				settings.Field(i).FieldByName("Enabled").SetBool(true)
 			}
 		}
-		assert.True(t, wantsBeneath(&cfg.Metrics), name)
+		part := beneathParts(&cfg.Metrics)
+		assert.Equal(t, 1, bits.OnesCount8(uint8(part)), name)
+		all |= part
+	}
+	assert.Equal(t, beneath.Parts(beneath.AllParts), all)
+}
+
+// UDP of both versions of IP together has no version.
+func TestBeneathOfBothVersions(t *testing.T) {
+	n := &beneath.Numbers{}
+	n.Set(beneath.BothIP, beneath.UDPReceived, 1)
+	n.Set(beneath.BothIP, beneath.UDPNoPort, 2)
+	md := newWriter(everything()).Beneath(n, now)
+	require.Equal(t, 2, md.DataPointCount())
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		attributes := m.Sum().DataPoints().At(0).Attributes()
+		_, there := attributes.Get("network.type")
+		assert.False(t, there, m.Name())
+		assert.Equal(t, 1, attributes.Len(), m.Name())
 	}
 }
 
