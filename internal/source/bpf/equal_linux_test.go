@@ -182,7 +182,7 @@ func withoutDrops(s tcp.Socket) tcp.Socket {
 
 func TestTheSameAsSockDiag(t *testing.T) {
 	ours := opened(t)
-	theirs, err := sockdiag.Open(bg)
+	theirs, err := sockdiag.Open(bg, nil)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, theirs.Close()) }()
 	c := play(t)

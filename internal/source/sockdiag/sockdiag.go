@@ -26,6 +26,7 @@ type Source struct {
 	capabilities source.Capabilities
 	counters     *procfs.CounterReader
 	quiet        quiet
+	storage      *Storage // nil: none
 
 	// What Narrow asks for.
 	narrowed *source.Filter
