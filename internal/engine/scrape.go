@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -167,6 +168,9 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	case errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial):
 		result = table.Partial
 	}
+	if err == nil {
+		e.sayWay(sp, src)
+	}
 	sp.complete = result != table.CutShort
 	if sp.complete {
 		sp.read = true
@@ -192,6 +196,27 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		return true, nil
 	}
 	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
+}
+
+// sayWay logs which of its ways to make a dump a source takes from now on, each way
+// once: a host may have about as many sockets as it takes for a turn.
+func (e *Engine) sayWay(sp *space, src source.Source) {
+	mixed, ok := src.(source.Mixed)
+	if !ok {
+		return
+	}
+	name, why := mixed.Way()
+	if name == sp.way {
+		return
+	}
+	sp.way = name
+	log := e.log.Info
+	if slices.Contains(sp.ways, name) {
+		log = e.log.Debug
+	} else {
+		sp.ways = append(sp.ways, name)
+	}
+	log("dumps of TCP sockets are made by "+name, zap.String("source", src.Name()), zap.String("why", why))
 }
 
 // reconcileEvery is how often all sockets are read where a source can leave out

@@ -20,11 +20,11 @@ import (
 // the thread, in microseconds: medians of rounds in turns.
 func BenchmarkFew(b *testing.B) {
 	s := opened(b)
-	plain, err := sockdiag.Open(bg, nil)
+	plain, err := sockdiag.Open(bg)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, plain.Close()) }()
-	diag := mixedOf(b, openedBy(b, s.iterator)).few
-	closesOf(b, s)
+	m := mixedOf(b, openedBy(b, s.iterator))
+	closesOf(b, m)
 	l := listenPlain(b)
 	held := 0
 	nothing := func(*tcp.Socket) error { return nil }
@@ -40,7 +40,7 @@ func BenchmarkFew(b *testing.B) {
 			var took [4][]float64
 			for b.Loop() {
 				for range rounds {
-					took[0] = append(took[0], threadTime(b, func() error { return diag.Sockets(bg, nothing) }))
+					took[0] = append(took[0], threadTime(b, func() error { return m.Sockets(bg, nothing) }))
 					took[1] = append(took[1], threadTime(b, func() error { return s.Sockets(bg, nothing) }))
 					took[2] = append(took[2], threadTime(b, func() error { _, err := s.Moved(bg, nothing); return err }))
 					took[3] = append(took[3], threadTime(b, func() error { return plain.Sockets(bg, nothing) }))

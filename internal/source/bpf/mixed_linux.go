@@ -19,8 +19,8 @@ import (
 // Both walk the kernel's whole table of connections. The iterator takes several
 // times as long for a bucket, whether anything is in it or not, and sock_diag for a
 // socket. All else is the same: sockets have the same cookies in both, what the
-// programs keep with them comes with either, and so do the notices of ends, which no
-// dump has a part in.
+// programs keep with them is shown with either, and so do the notices of ends come,
+// which no dump has a part in.
 type mixed struct {
 	*Source
 	few     *sockdiag.Source // nil: it is given up
@@ -32,6 +32,13 @@ type mixed struct {
 	least, most int
 	iterates    bool // the iterator makes the next dump
 	sockets     int  // of the last one that ended
+
+	// What the programs keep with connections. storage asks for all of it; known: it
+	// has been asked for since the iterator made a dump, and changes are followed.
+	storage sockdiag.Storage
+	lives   lives
+	known   bool
+	changes *changes // nil: nobody asked for notices of ends, so there is no program
 }
 
 // A bucket costs the iterator some 9 ns more than sock_diag, and a socket 450 to 800 ns
@@ -49,11 +56,12 @@ func newMixed(ctx context.Context, s *Source) source.Source {
 	if !s.iterator.cookies || s.iterator.alone.Load() {
 		return s
 	}
-	few, err := sockdiag.Open(ctx, &sockdiag.Storage{Map: s.iterator.objects.Lives.FD(), Decode: life})
+	few, err := sockdiag.Open(ctx)
 	if err != nil {
 		return s
 	}
-	m := &mixed{Source: s, few: few, buckets: buckets()}
+	m := &mixed{Source: s, few: few, buckets: buckets(), lives: lives{of: make(map[uint64]*life)}}
+	m.storage = sockdiag.Storage{Map: s.iterator.objects.Lives.FD(), Decode: m.lives.kept}
 	m.least, m.most = m.buckets/bucketsPerSocketStill, m.buckets/bucketsPerSocket
 	return m
 }
@@ -75,29 +83,50 @@ func (m *mixed) Moved(ctx context.Context, visit func(*tcp.Socket) error) (all b
 
 // dump makes a dump by the iterator or by sock_diag, which leaves nothing out.
 func (m *mixed) dump(ctx context.Context, visit func(*tcp.Socket) error, iterate func(context.Context, func(*tcp.Socket) error) error) (all bool, err error) {
+	if !m.iterates && m.few != nil {
+		return true, m.dumpFew(ctx, visit)
+	}
 	visited := 0
-	var refused error // by visit
-	counted := func(s *tcp.Socket) error {
+	if err := iterate(ctx, func(s *tcp.Socket) error {
 		visited++
-		refused = visit(s)
-		return refused
+		return visit(s)
+	}); err != nil {
+		return false, err
 	}
-	if m.iterates || m.few == nil {
-		if err := iterate(ctx, counted); err != nil {
-			return false, err
-		}
-		m.choose(visited + m.leftOut)
-		return false, nil
-	}
+	m.choose(visited + m.leftOut)
+	return false, nil
+}
+
+// dumpFew makes a dump by sock_diag.
+func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) error {
 	filters := m.iterator.filters()
 	began, err := monotonic()
 	if err != nil {
-		return false, err
+		return err
 	}
-	err = m.few.Sockets(ctx, counted)
+	m.lives.begin()
+	if err := m.follow(); err != nil {
+		return err
+	}
+	if m.known {
+		m.few.Show(nil)
+	} else {
+		m.few.Show(&m.storage)
+	}
+	visited := 0
+	var refused error // by visit
+	err = m.few.Sockets(ctx, func(s *tcp.Socket) error {
+		visited++
+		if refused = m.adorn(s); refused == nil {
+			refused = visit(s)
+		}
+		return refused
+	})
 	switch {
 	case err == nil:
 		m.complete, m.Source.filters = began, filters
+		m.known = m.changes != nil
+		m.lives.end(visited)
 		m.choose(visited)
 	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted), len(source.Partials(err)) > 0:
 	default:
@@ -106,17 +135,69 @@ func (m *mixed) dump(ctx context.Context, visit func(*tcp.Socket) error, iterate
 		// Another dump does better, which is the iterator's.
 		err = errors.Join(source.ErrInterrupted, err, m.give())
 	}
-	return true, err
+	return err
+}
+
+// follow takes what has changed of what the programs keep.
+func (m *mixed) follow() error {
+	if m.changes == nil {
+		return nil
+	}
+	complete, err := m.changes.drain(m.lives.changed)
+	m.known = m.known && complete
+	return err
+}
+
+// adorn shows what the programs keep with a connection in its sample.
+func (m *mixed) adorn(s *tcp.Socket) error {
+	if s.State == tcp.SynSent {
+		s.Role = tcp.Client
+	}
+	if s.State == tcp.Listen || s.Fields == 0 {
+		// What is left of a connection in TIME_WAIT still has its cookie.
+		return nil
+	}
+	if m.lives.show(s) || !m.changes.any() {
+		return nil
+	}
+	// It is new: it was established while the dump was under way.
+	err := m.follow()
+	m.lives.show(s)
+	return err
 }
 
 // choose decides by how many sockets there are who makes the next dump.
 func (m *mixed) choose(sockets int) {
 	m.sockets = sockets
-	if m.iterates {
-		m.iterates = sockets >= m.least
-	} else {
-		m.iterates = sockets > m.most
+	if m.iterates != (sockets > m.most || m.iterates && sockets >= m.least) {
+		m.Turn()
 	}
+}
+
+// Turn has the other make the next dump, whatever that costs.
+func (m *mixed) Turn() {
+	m.iterates = !m.iterates
+	// While the iterator makes the dumps, changes are not followed.
+	clear(m.lives.of)
+	m.known = false
+}
+
+// Closes implements source.CloseNotifier.
+func (m *mixed) Closes() (source.CloseStream, error) {
+	c, err := m.closes(ringLen)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := newChanges(c)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	errEnd := m.changes.end()
+	m.changes, m.known = changes, false
+	if errEnd != nil {
+		return nil, errors.Join(errEnd, c.Close())
+	}
+	return c, nil
 }
 
 // Way implements source.Mixed.
@@ -145,9 +226,10 @@ func (m *mixed) give() error {
 	if m.few == nil {
 		return nil
 	}
-	few := m.few
-	m.few = nil
-	return few.Close()
+	few, changes := m.few, m.changes
+	m.few, m.changes = nil, nil
+	clear(m.lives.of)
+	return errors.Join(few.Close(), changes.end())
 }
 
 // Close implements source.Source.

@@ -236,7 +236,7 @@ func TestMovedIsEverything(t *testing.T) {
 	m := mixedOf(t, openedBy(t, shared))
 	t.Run("by turns", func(t *testing.T) {
 		turns := 0
-		movedIsEverything(t, m, closesOf(t, m.Source), referee, func(random *rand.Rand) {
+		movedIsEverything(t, m, closesOf(t, m), referee, func(random *rand.Rand) {
 			was := m.iterates
 			if m.iterates = random.IntN(3) == 0; was != m.iterates {
 				turns++

@@ -31,7 +31,8 @@ const (
 	listenerInode = headLen
 	listenerQueue = headLen + 8
 	listenerLimit = headLen + 12
-	listenerLen   = headLen + 16
+	listenerDrops = headLen + 16
+	listenerLen   = headLen + 24
 
 	connectionInode          = headLen
 	connectionBytesSent      = headLen + 8
@@ -169,7 +170,8 @@ func (d *decoder) record(b []byte) (length int, err error) {
 		s.Inode = binary.LittleEndian.Uint64(b[listenerInode:])
 		s.QueueLength = binary.LittleEndian.Uint32(b[listenerQueue:])
 		s.QueueLimit = tcp.LinuxQueueLimit(binary.LittleEndian.Uint32(b[listenerLimit:]))
-		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
+		s.Drops = uint64(binary.LittleEndian.Uint32(b[listenerDrops:]))
+		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit).With(tcp.FieldDrops)
 	case kindConnection:
 		d.connection((*[connectionLen]byte)(b))
 	}

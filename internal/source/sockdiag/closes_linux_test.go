@@ -38,7 +38,7 @@ func openCloses(t testing.TB, s *Source) *closes {
 func openIn(t testing.TB, ns *netns.Namespace) (s *Source, stream *closes) {
 	t.Helper()
 	require.NoError(t, ns.Do(func() (err error) {
-		if s, err = Open(context.Background(), nil); err != nil {
+		if s, err = Open(context.Background()); err != nil {
 			return err
 		}
 		opened, err := s.Closes()

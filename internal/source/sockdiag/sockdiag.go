@@ -26,7 +26,6 @@ type Source struct {
 	capabilities source.Capabilities
 	counters     *procfs.CounterReader
 	quiet        quiet
-	storage      *Storage // nil: none
 
 	// What Narrow asks for.
 	narrowed *source.Filter

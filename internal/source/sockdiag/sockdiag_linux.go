@@ -22,15 +22,13 @@ func Factory() source.Factory {
 		Name:         name,
 		Rank:         rank,
 		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes | source.Namespaces,
-		Open:         func(ctx context.Context) (source.Source, error) { return Open(ctx, nil) },
+		Open:         func(ctx context.Context) (source.Source, error) { return Open(ctx) },
 	}
 }
 
-// Open opens sock_diag and tries it with a dump of the listeners. storage is what is
-// to be shown with each connection besides; nil: nothing.
-func Open(ctx context.Context, storage *Storage) (*Source, error) {
+// Open opens sock_diag and tries it with a dump of the listeners.
+func Open(ctx context.Context) (*Source, error) {
 	s := newSource(procfs.DefaultDir, dial)
-	s.storage, s.dec.storage = storage, storage
 	if err := s.dump(ctx, 1<<stateListen, nil, func(*tcp.Socket) error { return nil }); err != nil && !errors.Is(err, source.ErrInterrupted) {
 		var partial *source.PartialError
 		if !errors.As(err, &partial) {

@@ -20,7 +20,7 @@ import (
 
 func open(t testing.TB) *Source {
 	t.Helper()
-	s, err := Open(context.Background(), nil)
+	s, err := Open(context.Background())
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		t.Skipf("sock_diag is not to be had here: %v", err)
 	}

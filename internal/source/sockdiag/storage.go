@@ -7,7 +7,8 @@ import (
 )
 
 // Storage is what a BPF program keeps with sockets, a map of type
-// BPF_MAP_TYPE_SK_STORAGE. Since Linux 5.8 a dump shows it to whoever has CAP_BPF.
+// BPF_MAP_TYPE_SK_STORAGE. Since Linux 5.8 a dump shows it to whoever has CAP_BPF, and
+// takes half as long again.
 type Storage struct {
 	// Map is the descriptor of the map. It stays open as long as the source.
 	Map int
@@ -16,6 +17,9 @@ type Storage struct {
 	// is kept.
 	Decode func(value []byte, s *tcp.Socket)
 }
+
+// Show has the dumps to come show what is kept with each connection; nil: nothing.
+func (s *Source) Show(storage *Storage) { s.dec.storage = storage }
 
 // The request names the map, and the answer nests its value, enum
 // SK_DIAG_BPF_STORAGE_* of <linux/sock_diag.h>.

@@ -109,8 +109,13 @@ struct socket_alloc {
 	struct inode vfs_inode;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	atomic_t sk_drops;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	int sk_rcvbuf;

@@ -52,6 +52,8 @@ struct listener {
 	__u64 inode;
 	__u32 queue;
 	__u32 limit;
+	__u32 drops;
+	__u32 reserved;
 };
 
 struct connection {
