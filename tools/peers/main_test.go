@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,7 +50,7 @@ func alone(t *testing.T) {
 func TestContest(t *testing.T) {
 	alone(t)
 	const rounds = 2
-	c, err := contest(hold.Plan{Sockets: 40, Processes: 3}, contestant.All(), nil, rounds)
+	c, err := contest(scene{plan: hold.Plan{Sockets: 40, Processes: 3}, sending: 0.5, rest: time.Millisecond}, contestant.All(), rounds)
 	require.NoError(t, err)
 	assert.Equal(t, 40, c.Sockets)
 	require.Len(t, c.Measurements, len(contestant.All()))
@@ -76,7 +77,7 @@ func TestContest(t *testing.T) {
 func TestContestantThatCannotStart(t *testing.T) {
 	alone(t)
 	all := contestant.All()
-	c, err := contest(hold.Plan{Sockets: 10}, all, map[string]any{"no_such_key": "all"}, 1)
+	c, err := contest(scene{plan: hold.Plan{Sockets: 10}, options: map[string]any{"no_such_key": "all"}}, all, 1)
 	require.NoError(t, err)
 	for i, m := range c.Measurements {
 		if all[i].Receiver {
