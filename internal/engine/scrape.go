@@ -160,6 +160,9 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		now = time.Now()
 	}
 	e.drain(sp)
+	if moving != nil && sp.watch != nil {
+		sp.watch.each(func(n *tcp.Notice) { sp.table.Vacate(&n.Socket) })
+	}
 	var partial *source.PartialError
 	result := table.CutShort
 	switch {
