@@ -136,6 +136,37 @@ func TestNumbers(t *testing.T) {
 	assert.Error(t, n.Set("5k"))
 }
 
+func TestScenes(t *testing.T) {
+	var c choice
+	require.NoError(t, c.Set("cold,busy"))
+	assert.Equal(t, "cold,busy", c.String())
+	assert.ErrorContains(t, c.Set("lazy"), "busy,idle,cold")
+	known := make(map[string]bool)
+	for _, row := range rows() {
+		known[row.Name] = true
+	}
+	for _, s := range settings() {
+		for _, name := range s.of {
+			assert.True(t, known[name], name)
+		}
+	}
+}
+
+// Connections send and are replaced as they are told to.
+func TestMeasuring(t *testing.T) {
+	alone(t)
+	b := &bench{table: numbers{20}, others: numbers{40}, rounds: 1}
+	s := setting{name: "busy", title: "Busy", sending: 1, of: []string{contestant.Floor, contestant.Groups}}
+	table, growth, err := s.measure(b)
+	require.NoError(t, err)
+	assert.Len(t, growth.Points, 2)
+	require.Len(t, table.Contests, 1)
+	for _, name := range s.of {
+		_, ok := table.Contests[0].Of(name)
+		assert.True(t, ok, name)
+	}
+}
+
 func TestReadmeHasAPlace(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
