@@ -19,13 +19,13 @@ import (
 // BenchmarkCold measures scrapes with groups as they come in a collector, seconds
 // after the last one, beside scrapes at once after another, of quiet connections. By
 // then processors, and on virtual machines page tables, have forgotten much. Each is
-// held against a floor that has rested as long; medians of rounds in turns, as in
-// BenchmarkScrape.
+// held against a floor that has rested as long, and what the process does while it
+// rests counts; medians of rounds in turns, as in BenchmarkScrape.
 //
 //	F-ns, cold-F-ns    the floor per socket
 //	hot/F, cold/F      a scrape, in floors of its kind
 //	touched-KB         memory of this process that a scrape reads or writes
-//	switches           context switches of a scrape
+//	switches           context switches of a scrape and the rest before it
 //	collections        garbage collections of a hundred scrapes
 func BenchmarkCold(b *testing.B) {
 	if os.Getenv("BENCH_SOCKETS") == "" {
@@ -63,9 +63,11 @@ func benchmarkCold(b *testing.B, sockets int) {
 		for range rounds {
 			time.Sleep(rest)
 			coldF = append(coldF, cpu(floor.dump))
-			time.Sleep(rest)
 			before := contextSwitches(b)
-			cold = append(cold, cpu(scrape))
+			cold = append(cold, cpu(func() {
+				time.Sleep(rest)
+				scrape()
+			}))
 			switched = append(switched, time.Duration(contextSwitches(b)-before))
 			require.NoError(b, os.WriteFile("/proc/self/clear_refs", []byte("1"), 0))
 			scrape()

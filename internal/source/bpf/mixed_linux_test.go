@@ -173,3 +173,33 @@ func TestDumpsOfSockDiagThatAreStopped(t *testing.T) {
 	assert.True(t, all)
 	assert.NotEmpty(t, visited)
 }
+
+// What the programs keep follows by changes, from one dump to the next; where some
+// were lost, and after the iterator's dumps, the kernel is asked for all of it.
+func TestLivesFollow(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		m := mixedOf(t, opened(t))
+		closesOf(t, m)
+		l := listenPlain(t)
+		client, _ := dial(t, l)
+		roleOf := func() tcp.Role { return sockets(t, m)[endpoints(client)].Role }
+		assert.Equal(t, tcp.Client, roleOf())
+		assert.True(t, m.known)
+
+		client, _ = dial(t, l)
+		assert.Equal(t, tcp.Client, roleOf(), "by a change")
+		assert.Equal(t, tcp.Client, roleOf(), "which is remembered")
+		clear(m.lives.of)
+		assert.Equal(t, tcp.NoRole, roleOf(), "for nobody asks again")
+
+		m.changes.lost++
+		assert.Equal(t, tcp.Client, roleOf(), "unless changes were lost")
+		clear(m.lives.of)
+		m.Turn()
+		assert.Equal(t, tcp.Client, roleOf(), "by the iterator")
+		assert.False(t, m.iterates)
+		assert.Equal(t, tcp.Client, roleOf(), "or it made the dumps meanwhile")
+		return nil
+	}))
+}
