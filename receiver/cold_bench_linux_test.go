@@ -94,7 +94,7 @@ func benchmarkCold(b *testing.B, sockets int) {
 func contextSwitches(b *testing.B) int64 {
 	var usage unix.Rusage
 	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &usage))
-	return usage.Nvcsw + usage.Nivcsw
+	return int64(usage.Nvcsw) + int64(usage.Nivcsw)
 }
 
 // referenced returns the kilobytes that were read or written since the marks were
