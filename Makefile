@@ -20,11 +20,16 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
-LINK = CGO_ENABLED=0 $(GO) build -C _build -mod=mod -trimpath -ldflags='-s -w'
+# The version names the commit, and so a commit links anew.
+LINK = CGO_ENABLED=0 $(GO) build -C _build -mod=mod -trimpath -ldflags="-s -w -X main.version=$$(sh tools/version.sh)"
+
+# What is published is built for these.
+RELEASE := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64
+PUBLISH = $(GO) run -C tools/release . -version "$$(sh tools/version.sh)" -date "$$(sh tools/version.sh --date)"
 
 ##@ Use
 
@@ -64,8 +69,12 @@ bench: ## Run all benchmarks, one package at a time
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 1h ./...
 
 .PHONY: bench-peers
-bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
+bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes docs/performance.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
+
+.PHONY: soak
+soak: build ## Run it MINUTES=20 under churn, reloads and failing backends; a plot and a verdict
+	cd tools/soak && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -for $(or $(MINUTES),20)m -out $(abspath _build/soak)
 
 .PHONY: screenshots
 screenshots: build ## Pictures of the live page for docs/, over a demo load; wants chromium
@@ -73,6 +82,24 @@ screenshots: build ## Pictures of the live page for docs/, over a demo load; wan
 
 .PHONY: cross
 cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
+
+##@ Ship
+
+.PHONY: packages
+packages: $(RELEASE:%=cross/%) ## deb, rpm, apk, archlinux, tarballs, bill of materials: _build/release
+	$(PUBLISH) packages
+
+.PHONY: image
+image: $(filter linux/%,$(RELEASE:%=cross/%)) ## An OCI image for amd64 and arm64: _build/release/image
+	$(PUBLISH) image
+
+.PHONY: release
+release: $(RELEASE:%=cross/%) ## All that is published, with checksums: _build/release
+	rm -rf _build/release
+	$(PUBLISH) packages image
+	@echo && echo "To publish $$(sh tools/version.sh), in _build/release:" && cat _build/release/SHA256SUMS
+	@echo && echo 'git tag, packages and tarballs with SHA256SUMS to the release page;' && \
+		echo "skopeo copy --all oci:_build/release/image docker://REGISTRY/otelcol-tcpstats:TAG"
 
 .PHONY: clean
 clean: ## Remove what was built
@@ -86,12 +113,15 @@ help: ## Show this list
 # the versions of all that these need.
 _build/main.go: builder-config.yaml go.mod tools/distribution/go.mod tools/distribution/go.sum
 	$(GO) tool -modfile=tools/distribution/go.mod builder --config builder-config.yaml --skip-compilation
+	@# The version is the linker's to set; without it, it is the manifest's.
+	sed -i.orig 's/^\(\t*Version: *\)"\(.*\)",/\1version,/' _build/main.go && rm _build/main.go.orig
+	printf 'package main\n\n// version is set by the linker.\nvar version = "%s"\n' "$$(sed -n 's/^  version: *//p' builder-config.yaml)" >_build/version.go
 
 # Go knows best what is out of date, and links only then.
 .PHONY: FORCE
 $(DISTRIBUTION): _build/main.go FORCE
 	$(LINK) -o $(@F) .
 
-.PHONY: $(CROSS:%=cross/%)
-$(CROSS:%=cross/%): cross/%: _build/main.go
+.PHONY: $(sort $(CROSS:%=cross/%) $(RELEASE:%=cross/%))
+$(sort $(CROSS:%=cross/%) $(RELEASE:%=cross/%)): cross/%: _build/main.go
 	GOOS=$(*D) GOARCH=$(*F) $(LINK) -o $(@F:%=$(notdir $(DISTRIBUTION))_$(*D)_%) .

@@ -141,8 +141,8 @@ func processTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func median(all []time.Duration) time.Duration {
-	slices.SortFunc(all, cmp.Compare[time.Duration])
+func median[T cmp.Ordered](all []T) T {
+	slices.Sort(all)
 	return all[len(all)/2]
 }
 

@@ -76,6 +76,9 @@ type ConnectionsConfig struct {
 	OrderBy string `mapstructure:"order_by"`
 	// BatchSize is the number of connections handed to the pipeline at a time.
 	BatchSize int `mapstructure:"batch_size"`
+	// PeerAttributes are what the points of a connection have of its other end, beside
+	// the address.
+	PeerAttributes []string `mapstructure:"peer_attributes"`
 }
 
 // GroupsConfig says how connections are summed up in groups, whose number is
@@ -218,17 +221,26 @@ func (c *Config) require() (source.Capabilities, error) {
 }
 
 func (c *GroupsConfig) by() ([]group.Attribute, error) {
+	return attributes("groups::by", c.By, group.ParseAttribute)
+}
+
+func (c *ConnectionsConfig) peerAttributes() ([]group.Attribute, error) {
+	return attributes("connections::peer_attributes", c.PeerAttributes, group.ParsePeerAttribute)
+}
+
+// attributes parses a list without repetitions.
+func attributes(key string, names []string, parse func(string) (group.Attribute, error)) ([]group.Attribute, error) {
 	var (
 		all  []group.Attribute
 		errs []error
 	)
-	for _, name := range c.By {
-		a, err := group.ParseAttribute(name)
+	for _, name := range names {
+		a, err := parse(name)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("groups::by: %w", err))
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		case slices.Contains(all, a):
-			errs = append(errs, fmt.Errorf("groups::by: got %q twice, takes each attribute once", name))
+			errs = append(errs, fmt.Errorf("%s: got %q twice, takes each attribute once", key, name))
 		}
 		all = append(all, a)
 	}

@@ -53,7 +53,7 @@ func TestEveryOption(t *testing.T) {
 		PeerCIDRs:   PatternsConfig{Include: []string{"10.0.0.0/8", "2001:db8::/32"}, Exclude: []string{"10.9.9.9"}},
 		Executables: PatternsConfig{Include: []string{"nginx", "/^python3/"}, Exclude: []string{"/test$/"}},
 	}
-	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, Limit: 50, OrderBy: "rtt", BatchSize: 10}
+	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, Limit: 50, OrderBy: "rtt", BatchSize: 10, PeerAttributes: []string{"server.address", "service.peer.name"}}
 	want.Groups = GroupsConfig{
 		Interval:   30 * time.Second,
 		By:         []string{"process.owner", "tcp.role", "network.peer.address"},
@@ -66,7 +66,7 @@ func TestEveryOption(t *testing.T) {
 	want.System = SystemConfig{Interval: 60 * time.Second}
 	want.Peers = PeersConfig{
 		Services: []ServiceConfig{{CIDR: "10.20.0.0/16", Port: 5432, Name: "orders-db"}, {CIDR: "10.0.0.0/8", Name: "internal"}},
-		DNS:      DNSConfig{Enabled: true, Engine: "auto"},
+		DNS:      DNSConfig{Enabled: true, Engine: "auto", QuestionName: true, Require: []string{"direction"}},
 		NAT:      true,
 		MMDB:     []string{"/var/lib/GeoIP/country.mmdb"},
 	}
@@ -168,9 +168,19 @@ func TestBadConfigurations(t *testing.T) {
 		"service without a name": {func(c *Config) { c.Peers.Services = []ServiceConfig{{CIDR: "10.0.0.0/8"}} },
 			`peers::services::name: got none for 10.0.0.0/8, takes the name of the service`},
 		"capture engine": {func(c *Config) { c.Peers.DNS.Engine = "pcap" }, `peers::dns::engine: got "pcap", takes auto`},
-		"no path":        {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
+		"capability of engines": {func(c *Config) { c.Peers.DNS.Require = []string{"colour"} },
+			`peers::dns::require: got "colour", takes direction, kernel_filter, zero_copy, timestamps`},
+		"no path": {func(c *Config) { c.Peers.MMDB = []string{""} }, `peers::mmdb: got "", takes paths of files in MaxMind's format`},
 		"no processes": {func(c *Config) { c.Peers.Processes = false; c.Groups.By = []string{"tcp.peer.process.executable.name"} },
 			`groups::by: got tcp.peer.process.executable.name while peers::processes or process::attribution is false, takes it with both`},
+		"no processes of connections": {func(c *Config) {
+			c.Connections.Enabled, c.Connections.PeerAttributes = true, []string{"tcp.peer.container.id"}
+			c.Process.Attribution = false
+		}, `connections::peer_attributes: got tcp.peer.container.id while peers::processes or process::attribution is false, takes it with both`},
+		"attribute of no peer": {func(c *Config) { c.Connections.PeerAttributes = []string{"tcp.role"} },
+			`connections::peer_attributes: got "tcp.role", takes one of server.address, service.peer.name, tcp.peer.process.pid, `},
+		"peer attribute twice": {func(c *Config) { c.Connections.PeerAttributes = []string{"server.address", "server.address"} },
+			`connections::peer_attributes: got "server.address" twice, takes each attribute once`},
 		"page's port":        {func(c *Config) { c.Page.Endpoint = "127.0.0.1" }, `page::endpoint: got "127.0.0.1", takes an address and a port, such as 127.0.0.1:8890`},
 		"page's port's name": {func(c *Config) { c.Page.Endpoint = "127.0.0.1:http" }, `page::endpoint: got "127.0.0.1:http", takes an address and a port`},
 		"page's transport":   {func(c *Config) { c.Page.Endpoint, c.Page.Transport = "x", "udp" }, `page::transport: got "udp", takes tcp, tcp4, tcp6 or unix`},

@@ -3,6 +3,7 @@ package receiver
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,12 +47,15 @@ func TestLiveFindings(t *testing.T) {
 			quiet, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			require.NoError(t, err)
 			defer unix.Close(quiet)
-			require.NoError(t, unix.Bind(quiet, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+			// An address of its own: others who run these tests listen on 127.0.0.1, under
+			// the same name.
+			own := [4]byte{127, 83, byte(os.Getpid() >> 8), byte(os.Getpid())}
+			require.NoError(t, unix.Bind(quiet, &unix.SockaddrInet4{Addr: own}))
 			require.NoError(t, unix.Listen(quiet, 1))
 			name, err := unix.Getsockname(quiet)
 			require.NoError(t, err)
 			for range 2 { // all that wait in a queue of 1
-				c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port))
+				c, err := net.Dial("tcp4", netip.AddrPortFrom(netip.AddrFrom4(own), uint16(name.(*unix.SockaddrInet4).Port)).String())
 				require.NoError(t, err)
 				defer c.Close()
 			}

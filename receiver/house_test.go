@@ -35,7 +35,7 @@ var floors = [][]string{
 	{"internal/source/sockdiag", "internal/source/kmod"},
 	{"internal/source/procfs", "internal/source/sysctl"},
 	{"internal/source", "internal/process"},
-	{"internal/tcp", "internal/netns", "internal/mib", "internal/metadata", "internal/lru"},
+	{"internal/tcp", "internal/netns", "internal/mib", "internal/metadata", "internal/lru", "internal/choice"},
 }
 
 // imports returns what each package of the receiver imports, tests left out.

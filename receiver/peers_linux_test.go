@@ -3,12 +3,13 @@ package receiver
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -74,6 +77,62 @@ func TestProcessesOfBothEnds(t *testing.T) {
 	assert.Equal(t, map[string]bool{fmt.Sprint("server ", client.Process.Pid): true, fmt.Sprint("client ", os.Getpid()): true}, byRoleAndPID)
 }
 
+// Each end of a connection between two namespaces has the process that has the other
+// end.
+func TestProcessesAcrossNamespaces(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	host, other := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(host, other, "first", 92)
+	var l net.Listener
+	require.NoError(t, other.Do(func() (err error) {
+		l, err = net.Listen("tcp", "10.92.0.2:0")
+		return err
+	}))
+	defer l.Close()
+	client := exec.Command(bash, "-c", fmt.Sprintf("exec 3<>/dev/tcp/10.92.0.2/%d; echo ok; read line", l.Addr().(*net.TCPAddr).Port))
+	stdin, err := client.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, host.Do(client.Start))
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = client.Wait() // ends with its input, in error
+	})
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+
+	next := &refusing{}
+	s := allSpaces(t, next, sockdiag.Factory(), func(cfg *Config) {
+		cfg.Groups.By = []string{"tcp.role", "network.local.address", "tcp.peer.process.pid"}
+		cfg.Process.Attribution = true
+		cfg.System.Enabled = false
+	})
+	require.NoError(t, s.scrape())
+	found := make(map[string]bool)
+	for _, md := range next.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() != "tcp.count" {
+				continue
+			}
+			for _, dp := range m.Sum().DataPoints().All() {
+				attrs := dp.Attributes().AsRaw()
+				if local, _ := attrs["network.local.address"].(string); strings.HasPrefix(local, "10.92.") {
+					found[fmt.Sprint(local, " ", attrs["tcp.role"], " ", attrs["tcp.peer.process.pid"])] = true
+				}
+			}
+		}
+	}
+	assert.True(t, found[fmt.Sprint("10.92.0.1 client ", os.Getpid())], "%v", found)
+	assert.True(t, found[fmt.Sprint("10.92.0.2 server ", client.Process.Pid)], "%v", found)
+}
+
 // webPort is where the test's server listens.
 const webPort = 18053
 
@@ -82,45 +141,8 @@ const webPort = 18053
 func TestNamesOfServers(t *testing.T) {
 	host, resolver := netnstest.New(t), netnstest.New(t)
 	netnstest.Connect(host, resolver, "first", 93)
-	record, err := mdns.NewRR("web.example. 60 A 10.93.0.2")
-	require.NoError(t, err)
-	started := make(chan struct{})
-	server := &mdns.Server{Addr: "10.93.0.2:53", Net: "udp", NotifyStartedFunc: func() { close(started) },
-		Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, r *mdns.Msg) {
-			m := new(mdns.Msg)
-			m.SetReply(r)
-			m.Answer = []mdns.RR{record}
-			_ = w.WriteMsg(m) // the client notices
-		})}
-	ended := make(chan error, 1)
-	go func() { ended <- resolver.Do(server.ListenAndServe) }()
-	select {
-	case <-started:
-	case err := <-ended:
-		require.NoError(t, err)
-	}
-	t.Cleanup(func() {
-		require.NoError(t, server.Shutdown())
-		require.NoError(t, <-ended)
-	})
-	var l net.Listener
-	require.NoError(t, resolver.Do(func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf("10.93.0.2:%d", webPort))
-		return err
-	}))
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(io.Discard, conn) // until the client closes
-			}()
-		}
-	}()
+	resolveInGo(resolver, "10.93.0.2", "fd00:93::2")
+	accept(resolver, webPort)
 
 	next := &refusing{}
 	telemetry := componenttest.NewTelemetry()
@@ -130,17 +152,15 @@ func TestNamesOfServers(t *testing.T) {
 	s := allSpacesWith(t, set, next, sockdiag.Factory(), func(cfg *Config) {
 		cfg.Groups.By = []string{"tcp.role", "server.address", "network.peer.address"}
 		cfg.Peers.DNS.Enabled = true
-		cfg.System.Enabled = false
+		cfg.Connections.Enabled, cfg.Connections.PeerAttributes = true, []string{"server.address"}
+		cfg.Metrics.DNSQueries.Enabled, cfg.Metrics.DNSLookupDuration.Enabled = true, true
 		cfg.Filter.LocalPorts, cfg.Filter.PeerPorts = nil, []any{webPort}
 	})
 	require.NoError(t, s.scrape())
 	dial := func() net.Conn {
 		t.Helper()
-		var conn net.Conn
-		require.NoError(t, host.Do(func() (err error) {
-			conn, err = net.DialTimeout("tcp", fmt.Sprintf("10.93.0.2:%d", webPort), 5*time.Second)
-			return err
-		}))
+		conn, err := dialIn(host, fmt.Sprintf("10.93.0.2:%d", webPort))
+		require.NoError(t, err)
 		return conn
 	}
 	seen := func() map[string]int64 {
@@ -167,6 +187,10 @@ func TestNamesOfServers(t *testing.T) {
 	want := map[string]int64{"10.93.0.2": 1, "web.example": 1}
 	assert.Equal(t, want, seen())
 	assert.Equal(t, want, seen(), "it stays")
+	assert.Equal(t, map[string]int{"": 1, "web.example": 1}, countOf(next, "tcp.connection.rtt", "server.address"), "on series of single connections, too")
+	lookups := map[string]any{"dns.question.type": "A", "dns.response.code": "NOERROR"}
+	assert.Equal(t, []int64{1}, slices.Collect(maps.Values(numbers(next, "dns.queries", lookups))))
+	assert.Equal(t, map[string]int{"10.93.0.2": 1}, countOf(next, "dns.lookup.duration", "server.address"))
 	packets, err := telemetry.GetMetric("otelcol_receiver_tcpstats_capture_packets")
 	require.NoError(t, err)
 	var counted int64
@@ -174,6 +198,34 @@ func TestNamesOfServers(t *testing.T) {
 		counted += dp.Value
 	}
 	assert.GreaterOrEqual(t, counted, int64(2), "the query and its answer")
+}
+
+// countOf returns how many points of a gauge or of a histogram there are by the value of
+// an attribute, "" for those without it.
+func countOf(next *refusing, name, attribute string) map[string]int {
+	counts := make(map[string]int)
+	count := func(attrs pcommon.Map) {
+		value, _ := attrs.AsRaw()[attribute].(string)
+		counts[value]++
+	}
+	for _, md := range next.AllMetrics() {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+				switch {
+				case m.Name() != name:
+				case m.Type() == pmetric.MetricTypeHistogram:
+					for _, dp := range m.Histogram().DataPoints().All() {
+						count(dp.Attributes())
+					}
+				default:
+					for _, dp := range m.Gauge().DataPoints().All() {
+						count(dp.Attributes())
+					}
+				}
+			}
+		}
+	}
+	return counts
 }
 
 // The address behind a translated one is known, and who has it on this host.

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -52,6 +53,53 @@ func TestGroupsByService(t *testing.T) {
 	assert.Equal(t, map[string]int64{"first": 1, "second": 1, "": 2}, groupsOf(next, "service.peer.name"))
 }
 
+// peersOf returns the values of an attribute on the points of a gauge, by peer port;
+// those of points without a value are marked.
+func peersOf(next *refusing, name, attribute string) map[string]string {
+	values := make(map[string]string)
+	for _, md := range next.AllMetrics() {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+				if m.Name() != name {
+					continue
+				}
+				for _, dp := range m.Gauge().DataPoints().All() {
+					attrs := dp.Attributes().AsRaw()
+					value, _ := attrs[attribute].(string)
+					if dp.Flags().NoRecordedValue() {
+						value += " ended"
+					}
+					values[fmt.Sprint(attrs["network.peer.port"])] += value
+				}
+			}
+		}
+	}
+	return values
+}
+
+// Series of single connections have what is wanted of their peers, until they end.
+func TestConnectionsByService(t *testing.T) {
+	cfg := testConfig()
+	cfg.Connections.PeerAttributes = []string{"service.peer.name"}
+	cfg.Peers.Services = []ServiceConfig{{CIDR: "192.0.2.2", Port: 1, Name: "first"}, {CIDR: "192.0.2.0/24", Port: 2, Name: "second"}}
+	next := &refusing{}
+	src := &scripted{name: "a", sockets: sample(3, tcp.Established)}
+	r := newRig(t, cfg, next, src)
+	r.scrapeOnce(t)
+	assert.Equal(t, map[string]string{"1": "first", "2": "second", "3": ""}, peersOf(next, "tcp.connection.rtt", "service.peer.name"))
+	assert.NotContains(t, r.messages(), "peers::services: nothing of what it finds is written: add service.peer.name to groups::by")
+	next.Reset()
+	src.sockets = src.sockets[:1]
+	r.scrapeOnce(t)
+	assert.Equal(t, map[string]string{"1": "first", "2": "second ended", "3": " ended"}, peersOf(next, "tcp.connection.rtt", "service.peer.name"))
+
+	// Nothing of peers is written unless it is wanted.
+	cfg.Connections.PeerAttributes = nil
+	next.Reset()
+	newRig(t, cfg, next, &scripted{name: "a", sockets: sample(3, tcp.Established)}).scrapeOnce(t)
+	assert.Equal(t, map[string]string{"1": "", "2": "", "3": ""}, peersOf(next, "tcp.connection.rtt", "service.peer.name"))
+}
+
 func TestServicesThatHideEachOther(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	cfg := groupConfig("service.peer.name")
@@ -73,8 +121,21 @@ func TestPeersThatAreNotWritten(t *testing.T) {
 		"peers::dns: nothing of what it finds is written: add server.address to groups::by",
 		"peers::nat: nothing of what it finds is written: add tcp.peer.translated.address to groups::by",
 	}, cfg.unwritten())
-	cfg.Groups.Enabled = false
+	cfg.Connections.Enabled = true
+	cfg.Connections.PeerAttributes = []string{"server.address", "tcp.peer.translated.port"}
+	assert.Empty(t, cfg.unwritten())
+	cfg.Connections.Enabled, cfg.Groups.Enabled = false, false
 	assert.Len(t, cfg.unwritten(), 3)
+	cfg.Metrics.DNSQueries.Enabled = true
+	assert.Len(t, cfg.unwritten(), 2, "lookups are counted")
+	assert.Empty(t, cfg.unfed())
+	cfg.Peers.DNS.Enabled, cfg.Metrics.DNSLookupDuration.Enabled = false, true
+	assert.Equal(t, []string{
+		"metrics::dns.lookup.duration: nothing is counted while peers::dns::enabled is false",
+		"metrics::dns.queries: nothing is counted while peers::dns::enabled is false",
+	}, cfg.unfed())
+	cfg.Peers.DNS.Enabled, cfg.System.Enabled = true, false
+	assert.Len(t, cfg.unfed(), 2)
 }
 
 // A file that cannot be read is an error at start, which names the key and the file.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -132,9 +133,9 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	}
 	if found != nil {
 		r.counted = otlp.NewFindings(now)
-		if blind := found.blind(); blind != "" {
-			r.set.Logger.Info("detect: some findings need packets, which are not captured", zap.String("not_found", blind))
-		}
+		found.observe(&observe.Peers, r.set.Logger)
+		telemetry := r.telemetry
+		found.lost = func(n uint64) { telemetry.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), int64(n)) }
 	}
 	observe.OpenHolders = func() process.Holders { return openHolders(r.set.Logger) }
 	if r.next != nil {
@@ -143,6 +144,7 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		}
 		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
 		observe.AwaitProcesses = r.view.AwaitsProcesses()
+		observe.Peers.Observers = append(observe.Peers.Observers, r.view.Observers()...)
 	}
 	if r.nextLogs != nil {
 		observe.Prompt = true
@@ -151,8 +153,15 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 	// What nobody writes is not looked for.
 	observe.Peers.Processes = observe.Peers.Processes && (r.nextLogs != nil || r.view != nil && r.view.WantsPeerProcesses())
 	r.page = r.newPage()
-	observe.Detailed = observe.Detailed || found != nil && found.Detailed() || r.page != nil
+	observe.Detailed = observe.Detailed || found != nil && found.Detailed()
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
+	if found != nil {
+		for _, kind := range found.follows() {
+			if !slices.Contains(observe.Follow, kind) {
+				observe.Follow = append(observe.Follow, kind)
+			}
+		}
+	}
 	e := engine.New(observe)
 	if r.view != nil {
 		for _, l := range r.view.Listeners() {
@@ -201,6 +210,7 @@ func (c *Config) engine() (engine.Config, error) {
 func (c *Config) metrics() (otlp.MetricsConfig, error) {
 	order, errOrder := table.ParseOrder(c.Connections.OrderBy)
 	by, errBy := c.Groups.by()
+	peerAttributes, errPeer := c.Connections.peerAttributes()
 	filter, errFilter := c.Filter.sockets()
 	return otlp.MetricsConfig{
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
@@ -208,7 +218,7 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 		Connections: otlp.ConnectionsConfig{
 			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
 			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
-			States: filter.States,
+			States: filter.States, PeerAttributes: peerAttributes,
 		},
 		Groups: otlp.GroupsConfig{
 			Every: c.ticks(c.Groups.Enabled, c.Groups.Interval),
@@ -219,7 +229,11 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 			RTTBounds: c.Groups.rttBounds(),
 		},
 		System: otlp.SystemConfig{Every: c.ticks(c.System.Enabled, c.System.Interval)},
-	}, errors.Join(errOrder, errBy, errFilter)
+		Lookups: group.LookupsConfig{
+			Limit: c.Groups.Limit, Expiry: c.Groups.Expiry,
+			Names: c.Peers.DNS.QuestionName, Exponential: c.Groups.Histogram == exponential,
+		},
+	}, errors.Join(errOrder, errBy, errPeer, errFilter)
 }
 
 // ticks is how many ticks an interval has, 0 for what is disabled.

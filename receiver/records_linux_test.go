@@ -24,7 +24,7 @@ import (
 )
 
 // liveRecords is a receiver of a real source in a logs pipeline, without a clock.
-func liveRecords(t testing.TB, factory source.Factory, cfg *Config) (s *steps, sink *refusingLogs, lost func() bool) {
+func liveRecords(t testing.TB, factory source.Factory, cfg *Config, more ...source.Factory) (s *steps, sink *refusingLogs, lost func() bool) {
 	t.Helper()
 	cfg.Require = []string{"closes", "bytes"}
 	sink = &refusingLogs{}
@@ -32,7 +32,7 @@ func liveRecords(t testing.TB, factory source.Factory, cfg *Config) (s *steps, s
 	t.Cleanup(func() { assert.NoError(t, telemetry.Shutdown(context.Background())) })
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	r := newTCPStats(cfg, set, &refusing{}, []source.Factory{factory})
+	r := newTCPStats(cfg, set, &refusing{}, append([]source.Factory{factory}, more...))
 	r.nextLogs, r.logsSet = sink, set
 	e, err := r.newEngine()
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 
 const (
 	// minInterval is the shortest time from one scrape to the next. A scrape takes
-	// 1 to 2 µs of CPU per socket, 10 to 20 ms for 10,000 (README, What it costs):
+	// 1 to 2 µs of CPU per socket, 10 to 20 ms for 10,000 (docs/performance.md):
 	// ten times a second that is a tenth to a fifth of a CPU, and the pipeline gets
 	// every point ten times a second. What happens in between is not lost: counters
 	// go on, and sources with notices have every close.
@@ -92,6 +92,9 @@ func (c *Config) validateConnections() error {
 	}
 	if c.Connections.BatchSize < 1 {
 		errs = append(errs, fmt.Errorf("connections::batch_size: got %d, takes a number of connections from 1 up", c.Connections.BatchSize))
+	}
+	if _, err := c.Connections.peerAttributes(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -46,6 +46,18 @@ else
 	echo "skipped: the bench that compares it with others, which measures Linux"
 fi
 
+step "tests of packages, images and manifests"
+for module in release kubernetes; do
+	(cd tools/$module && sh ../gotest.sh -count=1 ./...)
+done
+
+if [ "$("$GO" env GOOS)" = linux ]; then
+	step "a minute of everything that happens to a collector"
+	(cd tools/soak && sh ../gotest.sh -count=1 ./...)
+else
+	echo "skipped: the soak test, which makes network namespaces of Linux"
+fi
+
 step "tests of the queries in the documentation"
 (cd tools/promql && sh ../gotest.sh -count=1 ./...)
 

@@ -1,9 +1,6 @@
 package capture
 
-import (
-	"fmt"
-	"strings"
-)
+import "github.com/netpulse/tcpstatsreceiver/internal/choice"
 
 // Capabilities is a set of needs that an engine meets.
 type Capabilities uint8
@@ -19,28 +16,12 @@ const (
 var capabilityNames = []string{"direction", "kernel_filter", "zero_copy", "timestamps"}
 
 // String lists the set as users name it: "direction, timestamps".
-func (c Capabilities) String() string {
-	var names []string
-	for i, name := range capabilityNames {
-		if c&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
-}
+func (c Capabilities) String() string { return choice.Text(c, capabilityNames) }
 
 // Missing returns what of want the set does not have.
 func (c Capabilities) Missing(want Capabilities) Capabilities { return want &^ c }
 
 // ParseCapability turns a name as in `require` into a set of one.
 func ParseCapability(name string) (Capabilities, error) {
-	for i, n := range capabilityNames {
-		if n == name {
-			return 1 << i, nil
-		}
-	}
-	return 0, fmt.Errorf("got %q, takes %s", name, strings.Join(capabilityNames, ", "))
+	return choice.Parse[Capabilities](name, capabilityNames)
 }

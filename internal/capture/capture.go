@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
+	"github.com/netpulse/tcpstatsreceiver/internal/choice"
 )
 
 // A worse engine is used for minRetry before the better ones are tried again, and
@@ -48,10 +49,10 @@ type Capture struct {
 
 // New returns a capture that has opened nothing yet. onChange is called
 // for each change; a name is empty where there is no engine.
-func New(factories []Factory, choice Choice, options Options, log *zap.Logger, onChange func(from, to string)) *Capture {
-	wanted, unfit := choice.among(factories)
+func New(factories []Factory, asked Choice, options Options, log *zap.Logger, onChange func(from, to string)) *Capture {
+	wanted, unfit := choice.Among(asked.Name, asked.Require, factories)
 	return &Capture{
-		wanted: wanted, unfit: unfit, require: choice.Require, options: options, log: log, onChange: onChange,
+		wanted: wanted, unfit: unfit, require: asked.Require, options: options, log: log, onChange: onChange,
 		retry: minRetry, closed: make(map[string]Stats),
 	}
 }
@@ -66,7 +67,7 @@ func (c *Capture) Open(ctx context.Context) error {
 	c.log.Info("packets are captured by "+engine.Name(),
 		zap.String("engine", engine.Name()),
 		zap.Stringer("gives", engine.Capabilities()),
-		zap.Strings("others", append(append(lacks, c.worseThan(made.Rank)...), c.unfit...)))
+		zap.Strings("others", append(append(lacks, choice.Worse(c.wanted, made.Rank)...), c.unfit...)))
 	return nil
 }
 
@@ -118,7 +119,7 @@ func (c *Capture) Run(ctx context.Context, visit func(*packet.Packet)) {
 // runFor runs the engine in use. If a better one exists, it returns when that is to
 // be tried.
 func (c *Capture) runFor(ctx context.Context, visit func(*packet.Packet)) error {
-	if len(c.betterThan(c.factory.Rank)) > 0 {
+	if len(choice.Better(c.wanted, c.factory.Rank)) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.retry)
 		defer cancel()
@@ -146,7 +147,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (c *Capture) tryBetter(ctx context.Context) {
 	better := c.wanted
 	if c.current != nil {
-		better = c.betterThan(c.factory.Rank)
+		better = choice.Better(c.wanted, c.factory.Rank)
 	}
 	engine, made, _ := c.openFrom(ctx, better)
 	if engine == nil {
@@ -213,22 +214,6 @@ func (c *Capture) openFrom(ctx context.Context, factories []Factory) (engine Eng
 		return engine, f, lacks
 	}
 	return nil, Factory{}, lacks
-}
-
-// betterThan returns the wanted factories above a rank.
-func (c *Capture) betterThan(rank int) []Factory {
-	return slices.DeleteFunc(slices.Clone(c.wanted), func(f Factory) bool { return f.Rank <= rank })
-}
-
-// worseThan says which wanted engines were not tried.
-func (c *Capture) worseThan(rank int) []string {
-	var names []string
-	for _, f := range c.wanted {
-		if f.Rank < rank {
-			names = append(names, fmt.Sprintf("%s: ranks lower, gives %s", f.Name, f.Capabilities))
-		}
-	}
-	return names
 }
 
 func (c *Capture) use(from string, engine Engine, made Factory) {

@@ -19,9 +19,9 @@ const prefix = "1:"
 // seed is the specification's default. IDs of different seeds do not match.
 const seed = 0
 
-// TCP returns the Community ID of a TCP connection between two endpoints, in either
-// order. Both addresses are IPv4 or both are IPv6; zones do not count.
-func TCP(a, b netip.AddrPort) string {
+// AppendTCP appends the Community ID of a TCP connection between two endpoints, in
+// either order. Both addresses are IPv4 or both are IPv6; zones do not count.
+func AppendTCP(to []byte, a, b netip.AddrPort) []byte {
 	if c := a.Addr().WithZone("").Compare(b.Addr().WithZone("")); c > 0 || c == 0 && a.Port() > b.Port() {
 		a, b = b, a
 	}
@@ -34,10 +34,7 @@ func TCP(a, b netip.AddrPort) string {
 	input = binary.BigEndian.AppendUint16(input, a.Port())
 	input = binary.BigEndian.AppendUint16(input, b.Port())
 	sum := sha1.Sum(input)
-	var text [len(prefix) + 28]byte // 20 bytes are 28 digits
-	copy(text[:], prefix)
-	base64.StdEncoding.Encode(text[len(prefix):], sum[:])
-	return string(text[:])
+	return base64.StdEncoding.AppendEncode(append(to, prefix...), sum[:])
 }
 
 func appendAddr(b []byte, addr netip.Addr) []byte {

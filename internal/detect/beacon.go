@@ -205,8 +205,8 @@ func (b *beacons) judge(e *end, p *pair) {
 		Rule: "beacon", Category: event.CommandAndControl, Process: p.process,
 		Subject: e.who.String() + " to " + endpoint(e.Peer),
 		Body: fmt.Sprintf("%s connected to %s %d times, every %s or so, since %s: as regularly as software that calls home",
-			describe(e.who, p.process), endpoint(e.Peer), p.n, every.Round(time.Millisecond), clock(first)),
-		Client: withoutPort(e.Local), Server: e.Peer, Namespace: e.ID.Namespace,
+			describe(e.who, p.process), named(e.Connection), p.n, every.Round(time.Millisecond), clock(first)),
+		Client: withoutPort(e.Local), Server: e.Peer, ServerName: nameOf(e.Connection), Namespace: e.ID.Namespace,
 		Evidence: []event.Evidence{
 			against("score", round(score), b.cfg.Score), against("connections", float64(p.n), float64(b.cfg.Connections)),
 			number("score.intervals", round(intervals)), number("score.sizes", round(sizes)),

@@ -43,6 +43,20 @@ func TestBeacons(t *testing.T) {
 	}
 }
 
+// A server whose name was asked for is called by it.
+func TestBeaconToANamedServer(t *testing.T) {
+	r := newRig(t, nil, Beacon)
+	for n := range 30 {
+		r.end(link{at: epoch.Add(time.Duration(n) * time.Minute), process: implant, peer: home, sent: 310, name: "c2.example"})
+	}
+	require.Equal(t, []string{"beacon"}, r.rules())
+	f := r.found[0]
+	assert.Equal(t, "c2.example", f.ServerName)
+	assert.Equal(t, home, f.Server)
+	assert.Contains(t, f.Body, " connected to c2.example:443 (198.51.100.7) ")
+	assert.Equal(t, "implant to 198.51.100.7:443", f.Subject, "the same whether the name is known or not")
+}
+
 // A program that a script starts anew for each connection is one beacon, and one
 // without a known process is its address's.
 func TestBeaconOfManyProcesses(t *testing.T) {

@@ -129,8 +129,8 @@ type SaturationConfig struct {
 	Usage float64 `mapstructure:"usage"`
 	// CloseWait is how many connections of one program in CLOSE_WAIT are too many.
 	CloseWait int `mapstructure:"close_wait"`
-	// LostAnswers is the share of queries that a resolver leaves unanswered, from 0
-	// to 1.
+	// LostAnswers is the share of queries that a resolver leaves unanswered, and of
+	// connections through a gateway that lose segments, from 0 to 1.
 	LostAnswers float64 `mapstructure:"lost_answers"`
 }
 

@@ -102,6 +102,9 @@ type Space struct {
 	// Tracked is how many connections the kernel's connection tracking has, and
 	// TrackedLimit how many it can have; 0: it is not known, or there is none.
 	Tracked, TrackedLimit uint64
+	// Gateway returns the gateway that leads to an address: an invalid one if the
+	// address is on a link, and false if it is not known. nil: none is known.
+	Gateway func(netip.Addr) (gateway netip.Addr, ok bool)
 }
 
 // space returns a namespace by that of a connection's identity; nil if there is none.
@@ -164,6 +167,7 @@ func New(cfg Config, sink func(*event.Finding)) (*Detectors, error) {
 			d.add(newStalls(&cfg.Stall, &d.report))
 		case Saturation:
 			d.add(newSaturations(&cfg.Saturation, &d.report))
+			d.add(newGateways(&cfg.Saturation, &d.report))
 		}
 	}
 	return d, nil
@@ -222,7 +226,7 @@ func (d *Detectors) Ended(e *event.Ended) {
 	if it.start.IsZero() {
 		it.start = at
 	}
-	it.whoHash = d.hash.who(it.who)
+	it.whoHash = d.report.crew.hash(d.hash, it.who, e.Process)
 	for _, one := range d.enders {
 		one.ended(it)
 	}
@@ -251,7 +255,7 @@ func (d *Detectors) Queried(q *Query) {
 	if p := q.Process; p != nil && p.Executable != "" {
 		it.who = who{executable: p.Executable, container: p.ContainerID, namespace: q.Namespace}
 	}
-	it.whoHash = d.hash.who(it.who)
+	it.whoHash = d.report.crew.hash(d.hash, it.who, q.Process)
 	for _, one := range d.queriers {
 		one.queried(it)
 	}

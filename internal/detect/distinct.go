@@ -23,7 +23,13 @@ const (
 	maxSubdomains = 4000
 )
 
-func (m *many) add(hash uint64) { m[(hash>>6)%many64] |= 1 << (hash & 63) }
+// add reports whether the hash is new, as far as can be told.
+func (m *many) add(hash uint64) (isNew bool) {
+	word, bit := &m[(hash>>6)%many64], uint64(1)<<(hash&63)
+	isNew = *word&bit == 0
+	*word |= bit
+	return isNew
+}
 
 func (m *many) count() float64 {
 	set := 0

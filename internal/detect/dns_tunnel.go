@@ -17,6 +17,7 @@ const (
 	// The bounds of the tables: some 2 MB.
 	maxDomains = 4096
 	maxAnswers = 8192
+	maxLengths = 8192
 	// Names below a domain are random if so many letters follow digits or digits
 	// letters, in names that are that long: encoded data has many such places, and
 	// ip-10-0-0-1 or web01 has not.
@@ -33,6 +34,12 @@ type tunnels struct {
 	report  *reporter
 	domains lru[domain]
 	answers lru[uint64] // the domain that an address is the answer for
+	// lengths are how long the registered domains of the latest names are, by the
+	// names' hashes: to look into the Public Suffix List takes long, and allocates.
+	lengths [maxLengths]struct {
+		name   uint64
+		length uint8
+	}
 }
 
 // domain is what was asked for below a registered domain.
@@ -44,7 +51,9 @@ type domain struct {
 	connected     bool   // to an address that it was resolved to
 	known         hush
 	examples      [event.MaxExamples]string
-	process       *process.Process
+	// The program that was last known to ask: not every query has one.
+	process *process.Process
+	who     who
 }
 
 func newTunnels(cfg *DNSTunnelConfig, report *reporter) *tunnels {
@@ -69,7 +78,7 @@ func (t *tunnels) answerKey(a netip.Addr) uint64 { return t.report.hash.pair(pai
 
 func (t *tunnels) queried(q *query) {
 	name := strings.TrimSuffix(q.Name, ".")
-	registered := registeredDomain(name)
+	registered := t.registered(name)
 	if registered == "" || len(registered) >= len(name) || isReverse(name) {
 		return
 	}
@@ -89,18 +98,20 @@ func (t *tunnels) queried(q *query) {
 			*of = key
 		}
 	}
-	before := d.names
-	d.names.add(t.report.hash.text(below))
-	if d.names == before {
+	if !d.names.add(t.report.hash.text(below)) {
 		return // it was asked for before
 	}
 	d.queries++
 	d.length += uint64(len(below))
 	if len(below) >= t.cfg.Length || isRandom(below) {
-		d.examples[d.data%event.MaxExamples] = strings.Clone(name)
+		if d.data < event.MaxExamples {
+			d.examples[d.data] = strings.Clone(name) // of long messages
+		}
 		d.data++
 	}
-	d.process = q.Process
+	if q.Process != nil || d.process == nil {
+		d.process, d.who = q.Process, q.who
+	}
 	n := d.names.count()
 	threshold := float64(t.cfg.Subdomains)
 	if !d.connected {
@@ -111,10 +122,10 @@ func (t *tunnels) queried(q *query) {
 	}
 	length := float64(d.length) / float64(d.queries)
 	f := event.Finding{
-		Rule: "dns_tunnel", Category: event.Exfiltration, Process: q.Process,
-		Subject: q.who.String() + " by " + registered,
+		Rule: "dns_tunnel", Category: event.Exfiltration, Process: d.process,
+		Subject: d.who.String() + " by " + registered,
 		Body: fmt.Sprintf("%s asked for %.0f different names below %s since %s, %.0f bytes long on average: as software that sends data in names",
-			describe(q.who, q.Process), n, registered, clock(d.first), length),
+			describe(d.who, d.process), n, registered, clock(d.first), length),
 		Client: netip.AddrPortFrom(q.Local, 0), Server: q.Resolver, Namespace: q.Namespace,
 		Evidence: []event.Evidence{
 			against("subdomains", n, threshold), number("length", round(length)),
@@ -128,6 +139,18 @@ func (t *tunnels) queried(q *query) {
 		}
 	}
 	d.known = t.report.find(&f)
+}
+
+// registered is registeredDomain, remembered.
+func (t *tunnels) registered(name string) string {
+	hash := t.report.hash.text(name)
+	at := &t.lengths[hash%maxLengths]
+	if at.name == hash && int(at.length) <= len(name) {
+		return name[len(name)-int(at.length):]
+	}
+	domain := registeredDomain(name)
+	at.name, at.length = hash, uint8(len(domain)) // a name has 253 bytes at most
+	return domain
 }
 
 // registeredDomain is the public suffix of a name and one label more; "" if the name

@@ -70,7 +70,7 @@ func (g *egress) progress(p *event.Progress, now time.Time) {
 		if p.Role == tcp.Server {
 			port = p.Local.Port()
 		}
-		key = g.report.hash.pair(pairKey{who: g.report.hash.who(whoOf(p.Connection)), port: port, kind: uint8(p.Role)}) | 1
+		key = g.report.hash.pair(pairKey{who: g.report.who(p.Connection), port: port, kind: uint8(p.Role)}) | 1
 		g.bySlot[p.Slot] = key
 	}
 	s, isNew := g.services.get(key)

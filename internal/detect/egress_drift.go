@@ -69,8 +69,8 @@ func (d *drift) ended(e *end) {
 		Rule: "egress_drift", Category: event.Exfiltration, Process: e.Process,
 		Subject: fmt.Sprintf("%s to %s, port %d", e.who, network, e.Peer.Port()),
 		Body: fmt.Sprintf("%s connected to %s for the first time: it had talked to %d other networks since %s",
-			describe(e.who, e.Process), endpoint(e.Peer), p.n-1, clock(p.first)),
-		Client: withoutPort(e.Local), Server: e.Peer, Namespace: e.ID.Namespace,
+			describe(e.who, e.Process), named(e.Connection), p.n-1, clock(p.first)),
+		Client: withoutPort(e.Local), Server: e.Peer, ServerName: nameOf(e.Connection), Namespace: e.ID.Namespace,
 		Evidence: []event.Evidence{
 			number("destinations", float64(p.n-1)), against("learned", round(e.at.Sub(p.first).Seconds()), d.cfg.Learn.Seconds()),
 			number("bytes", float64(e.BytesSent)),

@@ -278,6 +278,24 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
+// Not every query has a process: the finding names the one that was last known to ask.
+func TestProcessOfQueries(t *testing.T) {
+	r := newRig(t, nil, DNSTunnel, Saturation)
+	p := &process.Process{PID: 5, Executable: "tunneler"}
+	for n := range 60 {
+		q := &Query{At: epoch.Add(time.Duration(n) * time.Second), Local: here, Resolver: netip.MustParseAddrPort("192.0.2.53:53"), Name: fmt.Sprintf("a%db%dc%dxyz9.example.org", n%10, n, n*7)}
+		if n == 2 {
+			q.Process = p
+		}
+		r.Queried(q)
+	}
+	require.Equal(t, []string{"saturation.resolver", "dns_tunnel"}, r.rules())
+	for _, f := range r.found {
+		assert.Equal(t, p, f.Process, f.Rule)
+	}
+	assert.Equal(t, "tunneler by example.org", r.found[1].Subject)
+}
+
 // A domain whose addresses somebody connects to needs twice as many names.
 func TestTunnelConnected(t *testing.T) {
 	r := newRig(t, nil, DNSTunnel)

@@ -18,6 +18,7 @@ type reporter struct {
 	ignored    patterns
 	sink       func(*event.Finding)
 	hash       hasher
+	crew       crew
 	reported   lru[reported]
 	suppressed uint64
 	// isHome reports whether an address is of the same house: private ones are, unless
@@ -65,8 +66,8 @@ func (h *hush) quiet(cfg *Config, at time.Time, idle time.Duration) bool {
 // raise reports that a state began; over that it is over.
 func (r *reporter) raise(f *event.Finding) {
 	entry := r.remember(f)
-	if entry.on {
-		return
+	if entry.on && f.At.Sub(entry.at) < r.cfg.Suppress {
+		return // whoever raises it has forgotten that it did
 	}
 	entry.on = true
 	if entry.told = r.tell(entry, f); entry.told {
@@ -93,6 +94,9 @@ func (r *reporter) remember(f *event.Finding) *reported {
 	}
 	return entry
 }
+
+// who is the hash of who has a connection.
+func (r *reporter) who(c *event.Connection) uint64 { return r.crew.hash(r.hash, whoOf(c), c.Process) }
 
 // tell decides whether a finding is handed on.
 func (r *reporter) tell(entry *reported, f *event.Finding) bool {

@@ -64,6 +64,7 @@ type link struct {
 	sent     uint64
 	received uint64
 	failure  tcp.Failure
+	name     string // of the peer
 }
 
 func (l link) connection() *event.Connection {
@@ -73,8 +74,13 @@ func (l link) connection() *event.Connection {
 	if l.role == tcp.NoRole {
 		l.role = tcp.Client
 	}
+	var info *event.Peer
+	if l.name != "" {
+		info = &event.Peer{Name: l.name}
+	}
 	return &event.Connection{
-		Local: l.local, Peer: l.peer, Role: l.role, Process: l.process, IsNew: true, Traits: &event.Traits{},
+		PeerInfo: info,
+		Local:    l.local, Peer: l.peer, Role: l.role, Process: l.process, IsNew: true, Traits: &event.Traits{},
 		State: tcp.Established, BytesSent: l.sent, BytesReceived: l.received,
 		Fields: tcp.Fields(0).With(tcp.FieldBytesSent).With(tcp.FieldBytesReceived),
 	}

@@ -84,6 +84,7 @@ type resolver struct {
 	began       time.Time
 	asked, lost int
 	on          bool
+	process     *process.Process // the latest that was known to ask in vain
 }
 
 func newSaturations(cfg *SaturationConfig, report *reporter) *saturations {
@@ -189,7 +190,7 @@ func (s *saturations) vanished(q *queue, at time.Time) {
 
 func (s *saturations) closeWait(c *event.Connection) {
 	w := whoOf(c)
-	h, isNew := s.holders.get(s.report.hash.who(w))
+	h, isNew := s.holders.get(s.report.who(c))
 	if isNew {
 		*h = holder{who: w}
 	}

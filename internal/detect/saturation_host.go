@@ -82,12 +82,17 @@ func (s *saturations) queried(q *query) {
 		return
 	}
 	r, isNew := s.resolvers.get(s.report.hash.pair(pairKey{who: q.Namespace, addr: q.Resolver.Addr(), port: q.Resolver.Port()}))
-	if isNew || q.At.Sub(r.began) > resolverWindow {
-		*r = resolver{began: q.At, on: !isNew && r.on}
+	if isNew {
+		*r = resolver{began: q.At}
+	} else if q.At.Sub(r.began) > resolverWindow {
+		*r = resolver{began: q.At, on: r.on, process: r.process}
 	}
 	r.asked++
 	if !q.Answered {
 		r.lost++
+		if q.Process != nil {
+			r.process = q.Process
+		}
 	}
 	if r.asked < minQueries {
 		return
@@ -99,7 +104,7 @@ func (s *saturations) queried(q *query) {
 	}
 	r.on = lost
 	s.state(&event.Finding{
-		Rule: "saturation.resolver", Severity: event.Error, Process: q.Process, Subject: endpoint(q.Resolver), Namespace: q.Namespace, At: q.At, First: r.began,
+		Rule: "saturation.resolver", Severity: event.Error, Process: r.process, Subject: endpoint(q.Resolver), Namespace: q.Namespace, At: q.At, First: r.began,
 		Body:   fmt.Sprintf("the resolver %s left %d of %d queries unanswered since %s", endpoint(q.Resolver), r.lost, r.asked, clock(r.began)),
 		Client: netip.AddrPortFrom(q.Local, 0), Server: q.Resolver,
 		Evidence: []event.Evidence{against("lost_share", round(share), s.cfg.LostAnswers), number("queries", float64(r.asked)), number("lost", float64(r.lost))},

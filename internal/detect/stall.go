@@ -16,13 +16,6 @@ const (
 	maxNetworks = 4096
 	// minSegments is how many segments a share of them needs, in one scrape.
 	minSegments = 100
-	// minSamples is how many scrapes a network's usual round-trip time is learned
-	// from; minRTT is how much more than usual is worth a word.
-	minSamples = 30
-	minRTT     = 20 * time.Millisecond
-	// rttWeight is the weight of a scrape in the usual round-trip time: it follows in
-	// some hundred scrapes, and stands still while the time is too long.
-	rttWeight = 0.02
 )
 
 // stalls finds connections that stand still: the peer has closed its window, or
@@ -63,8 +56,7 @@ type network struct {
 	prefix netip.Prefix
 	sum    time.Duration
 	n      int
-	usual  float64 // s
-	learnt int     // scrapes
+	pace   pace
 	slow   lasting
 	examples
 }
@@ -129,7 +121,7 @@ func (s *stalls) connection(c *event.Connection) {
 		port = c.Local.Port()
 	}
 	w := whoOf(c)
-	f, isNew := s.flows.get(s.report.hash.pair(pairKey{who: s.report.hash.who(w), port: port, kind: uint8(c.Role)}))
+	f, isNew := s.flows.get(s.report.hash.pair(pairKey{who: s.report.who(c), port: port, kind: uint8(c.Role)}))
 	if isNew {
 		*f = flow{who: w, port: port, role: c.Role}
 	}
@@ -234,24 +226,22 @@ func (s *stalls) judgeNetwork(n *network, at time.Time) {
 		}
 		return
 	}
-	mean := (n.sum / time.Duration(n.n)).Seconds()
-	slow := n.learnt >= minSamples && mean > s.cfg.RTTFactor*n.usual && mean-n.usual > minRTT.Seconds()
+	mean := n.sum / time.Duration(n.n)
+	slow := n.pace.slow(mean, s.cfg.RTTFactor)
 	if began, over := n.slow.update(slow, s.cfg.Scrapes, at); began || over {
-		s.network(n, began, mean, at)
+		s.network(n, began, mean.Seconds(), at)
 	}
-	if slow {
-		return
+	if !slow {
+		n.pace.learn(mean)
 	}
-	n.learnt++
-	n.usual += (mean - n.usual) * max(rttWeight, 1/float64(n.learnt))
 }
 
 func (s *stalls) network(n *network, began bool, mean float64, at time.Time) {
 	s.state(began, &event.Finding{
 		Rule: "stall.rtt", Subject: n.prefix.String(),
 		Body: fmt.Sprintf("the round trip to %s takes %.0f ms, in %d scrapes in a row: it takes %.0f ms usually",
-			n.prefix, 1000*mean, s.cfg.Scrapes, 1000*n.usual),
-		Evidence: []event.Evidence{against("rtt", round(mean), round(s.cfg.RTTFactor*n.usual)), number("rtt.usual", round(n.usual)), number("connections", float64(n.n))},
+			n.prefix, 1000*mean, s.cfg.Scrapes, 1000*n.pace.usual),
+		Evidence: []event.Evidence{against("rtt", round(mean), round(s.cfg.RTTFactor*n.pace.usual)), number("rtt.usual", round(n.pace.usual)), number("connections", float64(n.n))},
 		Peers:    n.strings(), At: at, First: firstOf(n.slow.since, at), Last: at,
 	}, "the round trip to %s is as usual again", n.prefix)
 }

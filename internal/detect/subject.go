@@ -26,6 +26,29 @@ func whoOf(c *event.Connection) who {
 	return who{addr: c.Local.Addr(), namespace: c.ID.Namespace}
 }
 
+// crew remembers the hashes of programs, which are made of long texts, by the address
+// of their process: in a table where one takes the place of another.
+type crew [crewSize]struct {
+	process   *process.Process
+	namespace uint64
+	hash      uint64
+}
+
+const crewSize = 256
+
+// hash is hasher.who of a program; w is of the process p, or of none.
+func (c *crew) hash(h hasher, w who, p *process.Process) uint64 {
+	if p == nil || w.executable == "" {
+		return h.who(w)
+	}
+	// A PID is enough to choose a place: the address decides.
+	at := &c[(uint64(uint32(p.PID))^w.namespace)%crewSize]
+	if at.process != p || at.namespace != w.namespace {
+		at.process, at.namespace, at.hash = p, w.namespace, h.who(w)
+	}
+	return at.hash
+}
+
 func (w who) String() string {
 	switch {
 	case w.executable == "":

@@ -72,6 +72,13 @@ func (p *pending) first() *query {
 	return &p.all[i]
 }
 
+// each visits the queries, the one that was asked longest ago first.
+func (p *pending) each(visit func(*query)) {
+	for i := p.order.Oldest(); i != lru.None; i = p.order.Newer(i) {
+		visit(&p.all[i])
+	}
+}
+
 // remove forgets a query.
 func (p *pending) remove(q *query) {
 	p.order.Drop(p.index[q.exchange])

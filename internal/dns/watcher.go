@@ -30,15 +30,25 @@ type Options struct {
 	Local *Local
 	// Timeout is how long an answer is waited for. 0 stands for DefaultTimeout.
 	Timeout time.Duration
-	// OnLookup is called for each query that was answered or timed out. It must not
-	// call the watcher. nil: lookups are only counted.
-	OnLookup func(*Lookup)
+	// Namespace is the network namespace of the packets, for [Lookup]: its inode, 0 for
+	// the collector's own.
+	Namespace uint64
+	// Observers are called for each query that was answered or timed out.
+	Observers []Observer
 }
+
+// Observer is called for each query of this host that was answered or timed out. It is
+// called by whoever reads the packets, by several goroutines if several namespaces are
+// read, and while packets wait: it must not block, take the engine's lock or call the
+// watcher. The lookup is reused: an observer copies what it keeps.
+type Observer func(*Lookup)
 
 // Lookup is a query that this host sent, and its outcome.
 type Lookup struct {
-	// Server is the resolver that was asked.
-	Server netip.AddrPort
+	// Client is who asked, Server the resolver that was asked. Namespace is as in
+	// [Options].
+	Client, Server netip.AddrPort
+	Namespace      uint64
 	// Protocol is packet.UDP or packet.TCP.
 	Protocol uint8
 	// Type is what was asked for, see TypeName.
@@ -52,6 +62,8 @@ type Lookup struct {
 	TimedOut  bool
 	RCode     uint16
 	Truncated bool
+	// Addresses are those of the answer, as in [Message]; valid during the call.
+	Addresses []Address
 }
 
 // Counts are counters of a [Watcher] since its start.
@@ -228,12 +240,22 @@ func (w *Watcher) answer(rest dnsmessage.Parser) {
 	if w.options.Names != nil && m.RCode == 0 && len(m.Addresses) > 0 {
 		w.options.Names.Add(m.Name, m.Addresses, q.key, now)
 	}
-	if w.options.OnLookup != nil {
-		w.lookup = Lookup{
-			Server: q.server, Protocol: q.protocol, Type: q.typ, Name: q.name, Time: now, Duration: max(now.Sub(q.asked), 0),
-			RCode: m.RCode, Truncated: m.Truncated,
-		}
-		w.options.OnLookup(&w.lookup)
+	w.report(q, now, func(l *Lookup) { l.RCode, l.Truncated, l.Addresses = m.RCode, m.Truncated, m.Addresses })
+}
+
+// report calls the observers with the outcome of a query.
+func (w *Watcher) report(q *query, at time.Time, outcome func(*Lookup)) {
+	if len(w.options.Observers) == 0 {
+		return
+	}
+	l := &w.lookup
+	*l = Lookup{
+		Client: q.client, Server: q.server, Namespace: w.options.Namespace, Protocol: q.protocol, Type: q.typ, Name: q.name,
+		Time: at, Duration: max(at.Sub(q.asked), 0),
+	}
+	outcome(l)
+	for _, o := range w.options.Observers {
+		o(l)
 	}
 }
 
@@ -256,11 +278,19 @@ func (w *Watcher) expire(now time.Time) {
 
 func (w *Watcher) timedOut(q *query, at time.Time) {
 	w.counts.TimedOut++
-	if w.options.OnLookup == nil {
-		return
-	}
-	w.lookup = Lookup{Server: q.server, Protocol: q.protocol, Type: q.typ, Name: q.name, Time: at, Duration: max(at.Sub(q.asked), 0), TimedOut: true}
-	w.options.OnLookup(&w.lookup)
+	w.report(q, at, func(l *Lookup) { l.TimedOut = true })
+}
+
+// Clients visits the endpoints that the queries of the last few seconds over UDP came
+// from. visit must not call the watcher.
+func (w *Watcher) Clients(visit func(netip.AddrPort)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending.each(func(q *query) {
+		if q.protocol == packet.UDP {
+			visit(q.client)
+		}
+	})
 }
 
 // Counts returns the counters.

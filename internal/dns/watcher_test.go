@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,13 +42,13 @@ type watched struct {
 
 func watch(t *testing.T, change func(*Options)) *watched {
 	w := &watched{t: t, names: NewNames(100), now: start}
-	options := Options{Names: w.names, OnLookup: func(l *Lookup) {
+	options := Options{Names: w.names, Observers: []Observer{func(l *Lookup) {
 		outcome := RCodeName(l.RCode)
 		if l.TimedOut {
 			outcome = "timeout"
 		}
 		w.lookups = append(w.lookups, fmt.Sprintf("%s %s %s at %v: %s after %v", l.Name, TypeName(l.Type), l.Server, l.Time.Sub(start), outcome, l.Duration))
-	}}
+	}}}
 	if change != nil {
 		change(&options)
 	}
@@ -95,6 +96,31 @@ func TestWatcher(t *testing.T) {
 	bare.Id, bare.Response, bare.Rcode = 9, true, dns.RcodeFormatError
 	w.tell(server, bare)
 	assert.Equal(t, "broken.example.com A 10.0.0.2:53 at 20ms: FORMERR after 0s", w.lookups[1])
+}
+
+// An observer hears who asked whom, where, and what the answer was.
+func TestObservers(t *testing.T) {
+	var heard []Lookup
+	w := watch(t, func(o *Options) {
+		o.Namespace = 4026531840
+		o.Observers = append(o.Observers, func(l *Lookup) {
+			one := *l
+			one.Name, one.Addresses = bytes.Clone(l.Name), slices.Clone(l.Addresses)
+			heard = append(heard, one)
+		})
+	})
+	w.ask(7, "a.example.", dns.TypeA)
+	w.ask(8, "b.example.", dns.TypeA)
+	w.now = w.now.Add(20 * time.Millisecond)
+	w.tell(server, reply(t, 7, "a.example.", dns.TypeA, "a.example. 60 A 192.0.2.1", "a.example. 50 A 192.0.2.2"))
+	w.Expire(w.now.Add(DefaultTimeout))
+	asked := Lookup{Client: client, Server: server, Namespace: 4026531840, Protocol: packet.UDP, Type: dns.TypeA}
+	answered, timedOut := asked, asked
+	answered.Name, answered.Time, answered.Duration = []byte("a.example"), w.now, 20*time.Millisecond
+	answered.Addresses = []Address{{netip.MustParseAddr("192.0.2.1"), time.Minute}, {netip.MustParseAddr("192.0.2.2"), 50 * time.Second}}
+	timedOut.Name, timedOut.TimedOut, timedOut.Time, timedOut.Duration = []byte("b.example"), true, start.Add(DefaultTimeout), DefaultTimeout
+	assert.Equal(t, []Lookup{answered, timedOut}, heard)
+	assert.Len(t, w.lookups, 2, "the first observer as well")
 }
 
 // Unsolicited answers, and those that differ from the query in one respect, give no
@@ -291,11 +317,11 @@ func FuzzWatcher(f *testing.F) {
 	answer := reply(f, query.Id, "a.example.", dns.TypeA, "a.example. 60 A 192.0.2.1")
 	f.Add(uint8(packet.Outbound), datagram(client, server, packed(f, query)), datagram(server, client, packed(f, answer)))
 	f.Fuzz(func(t *testing.T, direction uint8, first, second []byte) {
-		w := NewWatcher(Options{Names: NewNames(10), OnLookup: func(l *Lookup) {
+		w := NewWatcher(Options{Names: NewNames(10), Observers: []Observer{func(l *Lookup) {
 			if l.Duration < 0 || strings.ContainsRune(string(l.Name), 0) {
 				t.Errorf("%+v", l)
 			}
-		}})
+		}}})
 		for range 2 {
 			w.Packet(&packet.Packet{Time: start, Direction: packet.Direction(direction % 3), Data: first, Length: len(first)})
 			w.Packet(&packet.Packet{Time: start, Direction: packet.Inbound, Data: second, Length: len(second)})
@@ -317,7 +343,7 @@ func exchangeOf(b *testing.B) (query, answer *packet.Packet) {
 
 // The cost of a query and its answer.
 func BenchmarkWatcher(b *testing.B) {
-	w := NewWatcher(Options{Names: NewNames(DefaultNames), OnLookup: func(*Lookup) {}})
+	w := NewWatcher(Options{Names: NewNames(DefaultNames), Observers: []Observer{func(*Lookup) {}}})
 	query, answer := exchangeOf(b)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -64,8 +64,8 @@ func startCollector(t *testing.T, receiver string, uid int) *Collector {
 }
 
 // startCollectorWith is startCollector with more exporters and other pipelines, in
-// YAML.
-func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipelines string) *Collector {
+// YAML, and with more arguments.
+func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipelines string, args ...string) *Collector {
 	t.Helper()
 	path := staged(t, binary(t), "otelcol-tcpstats")
 	overdue := time.AfterFunc(3*patience, func() { panic(t.Name() + " takes too long") })
@@ -81,7 +81,7 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 	_, port, _ := net.SplitHostPort(c.telemetry)
 	c.config = public(t, "config-"+port+".yaml")
 	c.Configure(t, receiver)
-	c.cmd = exec.Command(path, "--config", c.config)
+	c.cmd = exec.Command(path, append([]string{"--config", c.config}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.SysProcAttr = as(uid)
 	require.NoError(t, c.cmd.Start())

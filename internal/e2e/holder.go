@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"net/rpc"
 	"net/rpc/jsonrpc"
@@ -25,6 +26,7 @@ import (
 type Holder struct {
 	mu      sync.Mutex
 	traffic map[int]*traffic
+	asking  net.Conn // to a resolver
 }
 
 // traffic is the payload that a process handed to the kernel and got from it.

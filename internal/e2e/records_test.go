@@ -64,8 +64,9 @@ func recordsOf(t *testing.T, path string, port uint16, client netip.AddrPort) ma
 const calm = "2s"
 
 const (
-	bothPipelines = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}, logs: {receivers: [tcp_stats], exporters: [file]}}"
-	logsPipeline  = "{logs: {receivers: [tcp_stats], exporters: [file]}}"
+	bothPipelines   = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}, logs: {receivers: [tcp_stats], exporters: [file]}}"
+	logsPipeline    = "{logs: {receivers: [tcp_stats], exporters: [file]}}"
+	metricsPipeline = "{metrics: {receivers: [tcp_stats], exporters: [otlp_grpc]}}"
 )
 
 func fileExporter(path string) string {
@@ -74,13 +75,17 @@ func fileExporter(path string) string {
 
 // TestRecords has records written of connections whose ends the processes know.
 func TestRecords(t *testing.T) {
-	for name, pipelines := range map[string]string{"both": bothPipelines, "logs": logsPipeline} {
+	for name, pipelines := range map[string]string{"both": bothPipelines, "logs": logsPipeline, "pooled": bothPipelines} {
 		t.Run(name, func(t *testing.T) {
 			server, client := startProcess(t, "e2e-server", 0), startProcess(t, "e2e-client", 0)
 			l := server.Listen(t, ListenArgs{At: loopback, Backlog: 4})
 			port := l.Local.Port()
 			path := public(t, "records-"+name+".jsonl")
-			c := startCollectorWith(t, every(calm, "records: {limit: 0}"), 0, fileExporter(path), pipelines)
+			var args []string
+			if name == "pooled" { // pdata uses values again, as docs/records.md says
+				args = append(args, "--feature-gates=pdata.useProtoPooling")
+			}
+			c := startCollectorWith(t, every(calm, "records: {limit: 0}"), 0, fileExporter(path), pipelines, args...)
 			best := c.best(t)
 			c.await(t, "no scrape", func() bool {
 				_, ok := c.Telemetry(t)[sample(ownPrefix+"sockets", map[string]string{"source": best})]
@@ -193,14 +198,15 @@ func TestReloadOfRecordsLeaksNothing(t *testing.T) {
 	c := startCollectorWith(t, every("1s", "records: {limit: 0}"), 0, fileExporter(path), bothPipelines)
 	c.Sink.Next(t)
 	before := c.descriptors(t)
-	for i := range 5 {
-		c.pipelines = []string{logsPipeline, bothPipelines}[i%2]
-		c.Configure(t, every("1s", "records: {limit: 0}"))
+	for _, pipelines := range []string{logsPipeline, bothPipelines, metricsPipeline, logsPipeline, metricsPipeline, bothPipelines} {
+		c.pipelines = pipelines
+		receiver := every("1s", "records: {limit: 0}")
+		if pipelines == metricsPipeline {
+			receiver = every("1s", "") // it says so if nobody reads records
+		}
+		c.Configure(t, receiver)
 		c.Reload(t)
 	}
-	c.pipelines = bothPipelines
-	c.Configure(t, every("1s", "records: {limit: 0}"))
-	c.Reload(t)
 	c.Sink.Next(t)
 	c.await(t, "it has not as many files open as before", func() bool {
 		return assert.ObjectsAreEqual(before, c.descriptors(t))

@@ -30,6 +30,7 @@ func (e *Engine) attribute(ctx context.Context) error {
 		claims = sp.table.Claims(claims, stale)
 		freed = append(freed, sp.table.Freed()...)
 	}
+	claims = e.askers.claims(claims, stale)
 	stats, errResolve := e.resolver.Resolve(ctx, now, freed, claims)
 	clear(claims)
 	if e.claims = claims; cap(claims) > maxSpareClaims {

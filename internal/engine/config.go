@@ -40,7 +40,8 @@ type Config struct {
 	// Prompt counts notices of closes once a second, for listeners that pass ends on.
 	// Without it they are counted with each scrape, and when many have come.
 	Prompt bool
-	// Detailed remembers all that is known of each connection.
+	// Detailed keeps the Details of each connection all the time; without it, they
+	// are kept while a view needs them.
 	Detailed bool
 	// Follow are the counters whose growth is reported beside what everybody wants.
 	Follow []event.Kind

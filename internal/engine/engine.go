@@ -43,8 +43,12 @@ type Engine struct {
 	views     []*viewing
 	slots     table.Slots
 	peers     peers
+	askers    askers
 	// identifies is the kind of source whose identities the tables have.
 	identifies string
+
+	// detailed: the tables keep the Details of each connection.
+	detailed bool
 
 	claims []process.Claim // reused
 	needs  Needs           // of this scrape
@@ -68,7 +72,7 @@ type Engine struct {
 
 // New returns an engine that has opened nothing yet.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}}
+	e := &Engine{cfg: cfg, log: cfg.Logger, telemetry: &telemetry{cfg.Telemetry}, detailed: cfg.Detailed}
 	e.slots.Follow(cfg.Follow...)
 	e.peers = newPeers(&e.cfg.Peers)
 	if e.cfg.Filter.Any() {

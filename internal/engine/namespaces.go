@@ -46,7 +46,7 @@ func (e *Engine) findOthers(ctx context.Context, now time.Time) error {
 	}
 	if denied > 0 {
 		e.others.denied.raise(1, func() {
-			e.log.Warn("some network namespaces may be missing because not every process may be looked at (it takes CAP_SYS_PTRACE, see README, Permissions)",
+			e.log.Warn("some network namespaces may be missing because not every process may be looked at (it takes CAP_SYS_PTRACE, see docs/sources.md, Permissions)",
 				zap.Int("processes_denied", denied))
 		})
 	} else {

@@ -9,6 +9,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/dns"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/knock"
 	"github.com/netpulse/tcpstatsreceiver/internal/peer"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
@@ -31,6 +32,16 @@ type PeersConfig struct {
 	Names   bool
 	Choice  capture.Choice
 	Engines []capture.Factory
+	// Observers hear of the DNS lookups of all namespaces that are read. They are not
+	// called under the engine's lock, but may be while it is held.
+	Observers []dns.Observer
+	// Knocks hear of attempts to connect that nothing on this host answers, under the
+	// same conditions. None: the packets that show those are not captured.
+	Knocks []knock.Observer
+	// Askers finds the processes that send DNS queries, for [Scrape.Asker].
+	Askers bool
+	// Blind says what else is not known without packets, for the log.
+	Blind string
 }
 
 // peers is what the engine needs to find the other ends of connections.
@@ -75,7 +86,7 @@ func (e *Engine) openPeers(ctx context.Context, sp *space) {
 	if e.cfg.Peers.Names {
 		if err := e.captureNames(ctx, sp); err != nil && !e.peers.unnamed {
 			e.peers.unnamed = true
-			e.log.Warn("peers::dns: the names of peers are not known until packets can be captured", zap.String("in", sp.String()), zap.Error(err))
+			e.log.Warn("peers::dns: the names of peers are not known until packets can be captured", e.without(sp, err)...)
 		}
 	}
 	if e.cfg.Peers.Translations {
@@ -87,6 +98,15 @@ func (e *Engine) openPeers(ctx context.Context, sp *space) {
 			e.log.Warn("peers::nat: the addresses behind translated ones are not known", zap.String("in", sp.String()), zap.Error(err))
 		}
 	}
+}
+
+// without are the fields of a warning that packets cannot be captured.
+func (e *Engine) without(sp *space, err error) []zap.Field {
+	fields := []zap.Field{zap.String("in", sp.String()), zap.Error(err)}
+	if e.cfg.Peers.Blind != "" {
+		fields = append(fields, zap.String("not_found", e.cfg.Peers.Blind))
+	}
+	return fields
 }
 
 // closePeers closes what openPeers has opened.

@@ -31,13 +31,12 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	if !needs.any() {
 		return nil
 	}
-	readCtx, cancel := ctx, context.CancelFunc(func() {})
-	if e.cfg.Timeout > 0 {
-		readCtx, cancel = context.WithTimeout(ctx, e.cfg.Timeout)
-	}
+	e.keepDetails(e.cfg.Detailed || needs.Details)
+	readCtx, cancel := e.limited(ctx)
 	defer cancel()
 	e.selector.TryBetter(readCtx, time.Now())
 
+	e.findAskers(began) // before those that wait for an answer are given up
 	e.followPeers(time.Now())
 	errs := []error{e.findOthers(readCtx, time.Now())}
 	if needs.Counters {
@@ -45,22 +44,12 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	}
 	complete := false
 	if needs.dump() {
-		e.needs = needs
-		errs = append(errs, e.dump(readCtx), e.attribute(readCtx))
-		complete = true
-		for sp := range e.spaces() {
-			e.countCloses(sp, tick == FinalTick)
-			sp.table.Report()
-			// A namespace that never could be read has nothing that is missing now.
-			complete = complete && (sp.complete || !sp.read && sp != e.own)
-		}
+		var err error
+		complete, err = e.read(readCtx, needs, tick == FinalTick)
+		errs = append(errs, err)
 	}
 	if ctx.Err() == nil {
-		scrape := &Scrape{engine: e, Began: began, Now: time.Now(), Tick: tick, Complete: complete, Lost: e.noticesLost}
-		if src := e.selector.Current(); src != nil {
-			scrape.Source, scrape.Capabilities = src.Name(), src.Capabilities()
-		}
-		built = e.show(scrape, due)
+		built = e.show(e.finished(began, tick, complete), due)
 	}
 	if needs.Counters && len(e.listeners) > 0 {
 		e.reportUnseen(readCtx)
@@ -68,6 +57,38 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 	errs = append(errs, e.closeEmptied())
 	e.sayPartial(ctx, errors.Join(errs...))
 	return built
+}
+
+// limited returns a context for what one scrape reads.
+func (e *Engine) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if e.cfg.Timeout > 0 {
+		return context.WithTimeout(ctx, e.cfg.Timeout)
+	}
+	return ctx, func() {}
+}
+
+// read dumps all sockets, attributes them and reports what happened. complete says
+// that all namespaces were read to their end.
+func (e *Engine) read(ctx context.Context, needs Needs, last bool) (complete bool, err error) {
+	e.needs = needs
+	err = errors.Join(e.dump(ctx), e.attribute(ctx))
+	complete = true
+	for sp := range e.spaces() {
+		e.countCloses(sp, last)
+		sp.table.Report()
+		// A namespace that never could be read has nothing that is missing now.
+		complete = complete && (sp.complete || !sp.read && sp != e.own)
+	}
+	return complete, err
+}
+
+// finished is the scrape that has just been read.
+func (e *Engine) finished(began time.Time, tick int64, complete bool) *Scrape {
+	scrape := &Scrape{engine: e, Began: began, Now: time.Now(), Tick: tick, Complete: complete, Details: e.detailed, Lost: e.noticesLost}
+	if src := e.selector.Current(); src != nil {
+		scrape.Source, scrape.Capabilities = src.Name(), src.Capabilities()
+	}
+	return scrape
 }
 
 // sayPartial logs that scrapes are not complete, once when that begins and once
@@ -229,11 +250,11 @@ const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
 // not changed: their ends are noticed, no notice was lost since all were read, none
-// was missing then whose notice has not come, and nobody wants the times of each that
-// go on by themselves.
+// was missing then whose notice has not come, and nobody wants Details: the times in
+// them go on by themselves.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.cfg.Detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
+	if !ok || sp.watch == nil || e.detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

@@ -67,7 +67,7 @@ type space struct {
 func (e *Engine) newSpace(since time.Time) *space {
 	sp := &space{}
 	opts := table.Options{
-		Boot: e.cfg.Boot, Since: since, Detailed: e.cfg.Detailed,
+		Boot: e.cfg.Boot, Since: since, Detailed: e.detailed,
 		Slots: &e.slots, Events: e.listeners,
 		Settle: func(c *table.Connection, holder *tcp.Holder) table.Verdict { return e.settle(sp, c, holder) },
 	}

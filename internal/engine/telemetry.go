@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -62,11 +63,25 @@ func (t *telemetry) eventsLost(sourceName string, n uint64) {
 	t.builder.ReceiverTcpstatsEventsLost.Add(context.Background(), int64(n), with(attribute.String("source", sourceName)))
 }
 
-// packets counts what a capture engine has seen and what it has lost.
-func (t *telemetry) packets(engine string, seen, dropped uint64) {
-	attributes := with(attribute.String("engine", engine))
-	t.builder.ReceiverTcpstatsCapturePackets.Add(context.Background(), int64(seen), attributes)
-	t.builder.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), int64(dropped), attributes)
+// packets counts what a capture engine has done between two readings of its counters.
+func (t *telemetry) packets(engine string, before, now capture.Stats) {
+	ctx, attributes := context.Background(), with(attribute.String("engine", engine))
+	since := func(before, now uint64) int64 { return int64(now - min(before, now)) }
+	t.builder.ReceiverTcpstatsCapturePackets.Add(ctx, since(before.Seen, now.Seen), attributes)
+	t.builder.ReceiverTcpstatsCaptureDroppedPackets.Add(ctx, since(before.Dropped, now.Dropped), attributes)
+	t.builder.ReceiverTcpstatsCaptureDeliveredPackets.Add(ctx, since(before.Delivered, now.Delivered), attributes)
+	t.builder.ReceiverTcpstatsCaptureBytes.Add(ctx, since(before.Bytes, now.Bytes), attributes)
+}
+
+// blocks records how many blocks of shared memory of a capture engine are in use, in
+// all namespaces.
+func (t *telemetry) blocks(engine string, inUse int) {
+	t.builder.ReceiverTcpstatsCaptureBlocksUsage.Record(context.Background(), int64(inUse), with(attribute.String("engine", engine)))
+}
+
+// observationsLost counts what detectors do not get to see.
+func (t *telemetry) observationsLost(n uint64) {
+	t.builder.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), int64(n))
 }
 
 func (t *telemetry) missed(reason metadata.AttributeMissedReason, ticks int64) {

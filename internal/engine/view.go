@@ -37,6 +37,9 @@ type Needs struct {
 	// States how many sockets are in each state, those included that the filter
 	// leaves out, Counters the system's own.
 	Sockets, Listeners, States, Counters bool
+	// Details are those of each connection. They cost memory and time, and are
+	// given up when no view has needed them at a tick.
+	Details bool
 }
 
 func (n Needs) any() bool { return n != Needs{} }
@@ -48,6 +51,7 @@ func (n Needs) or(m Needs) Needs {
 	return Needs{
 		Sockets: n.Sockets || m.Sockets, Listeners: n.Listeners || m.Listeners,
 		States: n.States || m.States, Counters: n.Counters || m.Counters,
+		Details: n.Details || m.Details,
 	}
 }
 
@@ -67,6 +71,8 @@ type Scrape struct {
 	// Complete reports that every namespace was read to its end: what was not seen
 	// is not there. Without it, nothing can be said of what is live.
 	Complete bool
+	// Details reports that the connections have their Details.
+	Details bool
 }
 
 // Connections iterates over the connections and listeners that this scrape saw
@@ -223,6 +229,8 @@ func (e *Engine) due(tick int64) (due []*viewing, needs Needs) {
 		if !wants.any() {
 			continue
 		}
+		// Not to be given up, and taken up again, for one scrape that is passed over.
+		needs.Details = needs.Details || wants.Details
 		if v.busy {
 			v.missed.raise(1, func() {
 				e.log.Warn("the pipeline has not taken the last scrape yet: this one is not written; counters go on, and ticks that are missed are counted in otelcol_receiver_tcpstats_missed_ticks")

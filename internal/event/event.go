@@ -33,7 +33,7 @@ type Connection struct {
 	// PeerInfo is who the other end is, found when the connection opened, for good.
 	// nil if nothing is known of it.
 	PeerInfo *Peer
-	// Details is nil where nobody has asked for it.
+	// Details is nil while nobody wants it.
 	*Details
 
 	// Slot is a small number that no other connection has as long as this one is
@@ -54,13 +54,16 @@ type Traits struct {
 	Stack             string // "": there is but one, or it is not known
 }
 
-// Details is what only those want who look at each connection by itself.
+// Details is what only those want who look at each connection by itself. They may
+// be kept for a part of a connection's life only.
 type Details struct {
-	// Sample is the whole last sample, unwrapped.
+	// Sample is the whole last sample. Its counters are unwrapped from when Details
+	// began to be kept.
 	Sample tcp.Socket
 	// Delta is what the connection did since the dump before the last.
 	Delta Delta
-	// FirstSeen is when the first dump that had it began.
+	// FirstSeen is when the first dump that had it began. It may be up to a second
+	// late if Details were not kept then.
 	FirstSeen time.Time
 	// Start is a time at which its counters were 0: the dump that did not have
 	// it yet or, for what the first dump found, the host's boot.
@@ -131,6 +134,9 @@ type Ended struct {
 	Exact bool
 	// Start is when it was established; zero if that is not known.
 	Start time.Time
+	// FirstSeen is when the first dump that had it began, up to a second late; zero
+	// if none had it.
+	FirstSeen time.Time
 	// Handshake is how long the handshake took; 0 if that is not known.
 	Handshake time.Duration
 	// Last is the notice of the end, with the last sample; nil if there was none.

@@ -59,7 +59,10 @@ type Finding struct {
 	// Client and Server are the ends of a typical connection. They are invalid, or
 	// have port 0, where the finding is not about one.
 	Client, Server netip.AddrPort
-	Evidence       []Evidence
+	// ServerName is the name that this host asked for to get the server's address; "" if
+	// that is not known.
+	ServerName string
+	Evidence   []Evidence
 	// Peers are up to [MaxExamples] examples: endpoints or names.
 	Peers []string
 	// At is when the finding was made. First and Last are when what it rests on was

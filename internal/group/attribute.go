@@ -3,7 +3,6 @@ package group
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -252,17 +251,31 @@ func (a Attribute) OfPeerProcess() bool {
 	return a == PeerPID || a == PeerExecutableName || a == PeerContainerID
 }
 
+// OfPeer reports whether the attribute is something that is known of the other end of a
+// connection beside its address.
+func (a Attribute) OfPeer() bool { return a == ServerAddress || a >= ServiceName && a < numAttributes }
+
 // Of returns the attribute's value in a key.
 func (a Attribute) Of(k *Key) Value { return attributes[a].value(k) }
 
 // ParseAttribute is the reverse of [Attribute.String].
 func ParseAttribute(name string) (Attribute, error) {
-	names := make([]string, numAttributes)
-	for a := range attributes {
-		names[a] = attributes[a].name
-	}
-	if i := slices.Index(names, name); i >= 0 {
-		return Attribute(i), nil
+	return parse(name, func(Attribute) bool { return true })
+}
+
+// ParsePeerAttribute is ParseAttribute of those that are [Attribute.OfPeer].
+func ParsePeerAttribute(name string) (Attribute, error) { return parse(name, Attribute.OfPeer) }
+
+func parse(name string, takes func(Attribute) bool) (Attribute, error) {
+	var names []string
+	for a := range numAttributes {
+		if !takes(a) {
+			continue
+		}
+		if attributes[a].name == name {
+			return a, nil
+		}
+		names = append(names, attributes[a].name)
 	}
 	return 0, fmt.Errorf("got %q, takes one of %s", name, strings.Join(names, ", "))
 }

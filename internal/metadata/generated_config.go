@@ -7,6 +7,46 @@ import (
 	"go.opentelemetry.io/collector/filter"
 )
 
+// DNSLookupDurationMetricConfig provides config for the dns.lookup.duration metric.
+type DNSLookupDurationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *DNSLookupDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// DNSQueriesMetricConfig provides config for the dns.queries metric.
+type DNSQueriesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *DNSQueriesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkConnectionCountMetricConfig provides config for the system.network.connection.count metric.
 type SystemNetworkConnectionCountMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -2149,6 +2189,8 @@ func (ms *TCPZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 
 // MetricsConfig provides config for tcp_stats metrics.
 type MetricsConfig struct {
+	DNSLookupDuration                        DNSLookupDurationMetricConfig                        `mapstructure:"dns.lookup.duration"`
+	DNSQueries                               DNSQueriesMetricConfig                               `mapstructure:"dns.queries"`
 	SystemNetworkConnectionCount             SystemNetworkConnectionCountMetricConfig             `mapstructure:"system.network.connection.count"`
 	SystemNetworkConntrackLimit              SystemNetworkConntrackLimitMetricConfig              `mapstructure:"system.network.conntrack.limit"`
 	SystemNetworkConntrackUsage              SystemNetworkConntrackUsageMetricConfig              `mapstructure:"system.network.conntrack.usage"`
@@ -2260,6 +2302,12 @@ type MetricsConfig struct {
 
 func DefaultMetricsConfig() MetricsConfig {
 	return MetricsConfig{
+		DNSLookupDuration: DNSLookupDurationMetricConfig{
+			Enabled: false,
+		},
+		DNSQueries: DNSQueriesMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 			Enabled: true,
 		},

@@ -498,6 +498,14 @@ var MapAttributeTCPTimer = map[string]AttributeTCPTimer{
 }
 
 var MetricsInfo = metricsInfo{
+	DNSLookupDuration: metricInfo{
+		Name:       "dns.lookup.duration",
+		Attributes: []string{"server.address", "dns.response.code", "dns.error.type", "dns.question.name"},
+	},
+	DNSQueries: metricInfo{
+		Name:       "dns.queries",
+		Attributes: []string{"dns.question.type", "dns.response.code", "dns.error.type", "dns.question.name"},
+	},
 	SystemNetworkConnectionCount: metricInfo{
 		Name:       "system.network.connection.count",
 		Attributes: []string{"network.connection.state", "network.transport"},
@@ -885,6 +893,8 @@ var MetricsInfo = metricsInfo{
 }
 
 type metricsInfo struct {
+	DNSLookupDuration                        metricInfo
+	DNSQueries                               metricInfo
 	SystemNetworkConnectionCount             metricInfo
 	SystemNetworkConntrackLimit              metricInfo
 	SystemNetworkConntrackUsage              metricInfo
@@ -997,6 +1007,118 @@ type metricsInfo struct {
 type metricInfo struct {
 	Name       string
 	Attributes []string
+}
+
+type metricDNSLookupDuration struct {
+	data     pmetric.Metric                // data buffer for generated metric.
+	config   DNSLookupDurationMetricConfig // metric config provided by user.
+	capacity int                           // max observed number of data points added to the metric.
+}
+
+// init fills dns.lookup.duration metric with initial data.
+func (m *metricDNSLookupDuration) init() {
+	m.data.SetName("dns.lookup.duration")
+	m.data.SetDescription("Distribution of how long the DNS lookups of the host took, by resolver.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricDNSLookupDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, dnsResponseCodeAttributeValue string, dnsErrorTypeAttributeValue string, dnsQuestionNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
+	dp.Attributes().PutStr("dns.response.code", dnsResponseCodeAttributeValue)
+	dp.Attributes().PutStr("error.type", dnsErrorTypeAttributeValue)
+	dp.Attributes().PutStr("dns.question.name", dnsQuestionNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricDNSLookupDuration) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricDNSLookupDuration) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricDNSLookupDuration(cfg DNSLookupDurationMetricConfig) metricDNSLookupDuration {
+	m := metricDNSLookupDuration{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricDNSQueries struct {
+	data     pmetric.Metric         // data buffer for generated metric.
+	config   DNSQueriesMetricConfig // metric config provided by user.
+	capacity int                    // max observed number of data points added to the metric.
+}
+
+// init fills dns.queries metric with initial data.
+func (m *metricDNSQueries) init() {
+	m.data.SetName("dns.queries")
+	m.data.SetDescription("DNS queries of the host that were answered or had no answer in time, by what was asked for and what came of it.")
+	m.data.SetUnit("{query}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricDNSQueries) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, dnsQuestionTypeAttributeValue string, dnsResponseCodeAttributeValue string, dnsErrorTypeAttributeValue string, dnsQuestionNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("dns.question.type", dnsQuestionTypeAttributeValue)
+	dp.Attributes().PutStr("dns.response.code", dnsResponseCodeAttributeValue)
+	dp.Attributes().PutStr("error.type", dnsErrorTypeAttributeValue)
+	dp.Attributes().PutStr("dns.question.name", dnsQuestionNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricDNSQueries) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricDNSQueries) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricDNSQueries(cfg DNSQueriesMetricConfig) metricDNSQueries {
+	m := metricDNSQueries{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
 }
 
 type metricSystemNetworkConnectionCount struct {
@@ -6816,6 +6938,8 @@ type MetricsBuilder struct {
 	buildInfo                                      component.BuildInfo  // contains version information.
 	resourceAttributeIncludeFilter                 map[string]filter.Filter
 	resourceAttributeExcludeFilter                 map[string]filter.Filter
+	metricDNSLookupDuration                        metricDNSLookupDuration
+	metricDNSQueries                               metricDNSQueries
 	metricSystemNetworkConnectionCount             metricSystemNetworkConnectionCount
 	metricSystemNetworkConntrackLimit              metricSystemNetworkConntrackLimit
 	metricSystemNetworkConntrackUsage              metricSystemNetworkConntrackUsage
@@ -6948,6 +7072,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		startTime:                                      pcommon.NewTimestampFromTime(time.Now()),
 		metricsBuffer:                                  pmetric.NewMetrics(),
 		buildInfo:                                      settings.BuildInfo,
+		metricDNSLookupDuration:                        newMetricDNSLookupDuration(mbc.Metrics.DNSLookupDuration),
+		metricDNSQueries:                               newMetricDNSQueries(mbc.Metrics.DNSQueries),
 		metricSystemNetworkConnectionCount:             newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
 		metricSystemNetworkConntrackLimit:              newMetricSystemNetworkConntrackLimit(mbc.Metrics.SystemNetworkConntrackLimit),
 		metricSystemNetworkConntrackUsage:              newMetricSystemNetworkConntrackUsage(mbc.Metrics.SystemNetworkConntrackUsage),
@@ -7194,6 +7320,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetName(ScopeName)
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
+	mb.metricDNSLookupDuration.emit(ils.Metrics())
+	mb.metricDNSQueries.emit(ils.Metrics())
 	mb.metricSystemNetworkConnectionCount.emit(ils.Metrics())
 	mb.metricSystemNetworkConntrackLimit.emit(ils.Metrics())
 	mb.metricSystemNetworkConntrackUsage.emit(ils.Metrics())
@@ -7330,6 +7458,16 @@ func (mb *MetricsBuilder) Emit(options ...ResourceMetricsOption) pmetric.Metrics
 	metrics := mb.metricsBuffer
 	mb.metricsBuffer = pmetric.NewMetrics()
 	return metrics
+}
+
+// RecordDNSLookupDurationDataPoint adds a data point to dns.lookup.duration metric.
+func (mb *MetricsBuilder) RecordDNSLookupDurationDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, dnsResponseCodeAttributeValue string, dnsErrorTypeAttributeValue string, dnsQuestionNameAttributeValue string) {
+	mb.metricDNSLookupDuration.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, dnsResponseCodeAttributeValue, dnsErrorTypeAttributeValue, dnsQuestionNameAttributeValue)
+}
+
+// RecordDNSQueriesDataPoint adds a data point to dns.queries metric.
+func (mb *MetricsBuilder) RecordDNSQueriesDataPoint(ts pcommon.Timestamp, val int64, dnsQuestionTypeAttributeValue string, dnsResponseCodeAttributeValue string, dnsErrorTypeAttributeValue string, dnsQuestionNameAttributeValue string) {
+	mb.metricDNSQueries.recordDataPoint(mb.startTime, ts, val, dnsQuestionTypeAttributeValue, dnsResponseCodeAttributeValue, dnsErrorTypeAttributeValue, dnsQuestionNameAttributeValue)
 }
 
 // RecordSystemNetworkConnectionCountDataPoint adds a data point to system.network.connection.count metric.

@@ -66,6 +66,12 @@ func TestMetricsBuilder(t *testing.T) {
 
 			defaultMetricsCount := 0
 			allMetricsCount := 0
+
+			allMetricsCount++
+			mb.RecordDNSLookupDurationDataPoint(ts, 1, "server.address-val", "dns.response.code-val", "dns.error.type-val", "dns.question.name-val")
+
+			allMetricsCount++
+			mb.RecordDNSQueriesDataPoint(ts, 1, "dns.question.type-val", "dns.response.code-val", "dns.error.type-val", "dns.question.name-val")
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkConnectionCountDataPoint(ts, 1, AttributeNetworkConnectionStateClosed, AttributeNetworkTransportTCP)
@@ -428,6 +434,56 @@ func TestMetricsBuilder(t *testing.T) {
 			validatedMetrics := make(map[string]bool)
 			for _, mi := range allMetricsList {
 				switch mi.Name() {
+				case "dns.lookup.duration":
+					assert.False(t, validatedMetrics["dns.lookup.duration"], "Found a duplicate in the metrics slice: dns.lookup.duration")
+					validatedMetrics["dns.lookup.duration"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Distribution of how long the DNS lookups of the host took, by resolver.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+					assert.True(t, ok)
+					assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+					dnsResponseCodeAttrVal, ok := dp.Attributes().Get("dns.response.code")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.response.code-val", dnsResponseCodeAttrVal.Str())
+					dnsErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.error.type-val", dnsErrorTypeAttrVal.Str())
+					dnsQuestionNameAttrVal, ok := dp.Attributes().Get("dns.question.name")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.question.name-val", dnsQuestionNameAttrVal.Str())
+				case "dns.queries":
+					assert.False(t, validatedMetrics["dns.queries"], "Found a duplicate in the metrics slice: dns.queries")
+					validatedMetrics["dns.queries"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "DNS queries of the host that were answered or had no answer in time, by what was asked for and what came of it.", mi.Description())
+					assert.Equal(t, "{query}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					dnsQuestionTypeAttrVal, ok := dp.Attributes().Get("dns.question.type")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.question.type-val", dnsQuestionTypeAttrVal.Str())
+					dnsResponseCodeAttrVal, ok := dp.Attributes().Get("dns.response.code")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.response.code-val", dnsResponseCodeAttrVal.Str())
+					dnsErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.error.type-val", dnsErrorTypeAttrVal.Str())
+					dnsQuestionNameAttrVal, ok := dp.Attributes().Get("dns.question.name")
+					assert.True(t, ok)
+					assert.Equal(t, "dns.question.name-val", dnsQuestionNameAttrVal.Str())
 				case "system.network.connection.count":
 					assert.False(t, validatedMetrics["system.network.connection.count"], "Found a duplicate in the metrics slice: system.network.connection.count")
 					validatedMetrics["system.network.connection.count"] = true

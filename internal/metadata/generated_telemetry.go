@@ -23,24 +23,28 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                                 metric.Meter
-	mu                                    sync.Mutex
-	registrations                         []metric.Registration
-	ReceiverTcpstatsCaptureDroppedPackets metric.Int64Counter
-	ReceiverTcpstatsCapturePackets        metric.Int64Counter
-	ReceiverTcpstatsDroppedRecords        metric.Int64Counter
-	ReceiverTcpstatsDroppedSeries         metric.Int64Counter
-	ReceiverTcpstatsEventsLost            metric.Int64Counter
-	ReceiverTcpstatsGroups                metric.Int64Gauge
-	ReceiverTcpstatsMissedTicks           metric.Int64Counter
-	ReceiverTcpstatsNetworkNamespaces     metric.Int64Gauge
-	ReceiverTcpstatsOverflowedConnections metric.Int64Gauge
-	ReceiverTcpstatsScrapeDuration        metric.Float64Histogram
-	ReceiverTcpstatsSockets               metric.Int64Gauge
-	ReceiverTcpstatsSourceErrors          metric.Int64Counter
-	ReceiverTcpstatsSourceInfo            metric.Int64Gauge
-	ReceiverTcpstatsUnattributedSockets   metric.Int64Gauge
-	ReceiverTcpstatsUnseenConnections     metric.Int64Gauge
+	meter                                   metric.Meter
+	mu                                      sync.Mutex
+	registrations                           []metric.Registration
+	ReceiverTcpstatsCaptureBlocksUsage      metric.Int64Gauge
+	ReceiverTcpstatsCaptureBytes            metric.Int64Counter
+	ReceiverTcpstatsCaptureDeliveredPackets metric.Int64Counter
+	ReceiverTcpstatsCaptureDroppedPackets   metric.Int64Counter
+	ReceiverTcpstatsCapturePackets          metric.Int64Counter
+	ReceiverTcpstatsDetectLostEvents        metric.Int64Counter
+	ReceiverTcpstatsDroppedRecords          metric.Int64Counter
+	ReceiverTcpstatsDroppedSeries           metric.Int64Counter
+	ReceiverTcpstatsEventsLost              metric.Int64Counter
+	ReceiverTcpstatsGroups                  metric.Int64Gauge
+	ReceiverTcpstatsMissedTicks             metric.Int64Counter
+	ReceiverTcpstatsNetworkNamespaces       metric.Int64Gauge
+	ReceiverTcpstatsOverflowedConnections   metric.Int64Gauge
+	ReceiverTcpstatsScrapeDuration          metric.Float64Histogram
+	ReceiverTcpstatsSockets                 metric.Int64Gauge
+	ReceiverTcpstatsSourceErrors            metric.Int64Counter
+	ReceiverTcpstatsSourceInfo              metric.Int64Gauge
+	ReceiverTcpstatsUnattributedSockets     metric.Int64Gauge
+	ReceiverTcpstatsUnseenConnections       metric.Int64Gauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -72,6 +76,24 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ReceiverTcpstatsCaptureBlocksUsage, err = builder.meter.Int64Gauge(
+		"otelcol_receiver_tcpstats_capture_blocks_usage",
+		metric.WithDescription("Blocks of shared memory with captured packets that were not read yet. [Alpha]"),
+		metric.WithUnit("{block}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsCaptureBytes, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_capture_bytes",
+		metric.WithDescription("Bytes of the captured packets that were read, as they were on the wire. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsCaptureDeliveredPackets, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_capture_delivered_packets",
+		metric.WithDescription("Captured packets that were read. [Alpha]"),
+		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsCaptureDroppedPackets, err = builder.meter.Int64Counter(
 		"otelcol_receiver_tcpstats_capture_dropped_packets",
 		metric.WithDescription("Captured packets that were dropped because they were not read in time. [Alpha]"),
@@ -82,6 +104,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_tcpstats_capture_packets",
 		metric.WithDescription("Packets that passed the filter of a capture engine, those included that were dropped later. [Alpha]"),
 		metric.WithUnit("{packet}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverTcpstatsDetectLostEvents, err = builder.meter.Int64Counter(
+		"otelcol_receiver_tcpstats_detect_lost_events",
+		metric.WithDescription("DNS lookups and attempts to connect that the detectors did not get to see because too many came between two scrapes. [Alpha]"),
+		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverTcpstatsDroppedRecords, err = builder.meter.Int64Counter(

@@ -19,8 +19,12 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.ReceiverTcpstatsCaptureBlocksUsage.Record(context.Background(), 1)
+	tb.ReceiverTcpstatsCaptureBytes.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsCaptureDeliveredPackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsCaptureDroppedPackets.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsCapturePackets.Add(context.Background(), 1)
+	tb.ReceiverTcpstatsDetectLostEvents.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedRecords.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsDroppedSeries.Add(context.Background(), 1)
 	tb.ReceiverTcpstatsEventsLost.Add(context.Background(), 1)
@@ -34,10 +38,22 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverTcpstatsSourceInfo.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnattributedSockets.Record(context.Background(), 1)
 	tb.ReceiverTcpstatsUnseenConnections.Record(context.Background(), 1)
+	AssertEqualReceiverTcpstatsCaptureBlocksUsage(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsCaptureBytes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsCaptureDeliveredPackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsCaptureDroppedPackets(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsCapturePackets(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverTcpstatsDetectLostEvents(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverTcpstatsDroppedRecords(t, testTel,

@@ -28,9 +28,9 @@ func Supported() error {
 // remedy says what it takes to enter a namespace, by what is missing.
 func remedy() string {
 	if hasSysAdmin() {
-		return "CAP_SYS_ADMIN is there, but not in the user namespace that it belongs to, or seccomp forbids setns(2), see README, Permissions"
+		return "CAP_SYS_ADMIN is there, but not in the user namespace that it belongs to, or seccomp forbids setns(2), see docs/sources.md, Permissions"
 	}
-	return "CAP_SYS_ADMIN is missing; CAP_SYS_PTRACE is needed as well, to find namespaces, see README, Permissions"
+	return "CAP_SYS_ADMIN is missing; CAP_SYS_PTRACE is needed as well, to find namespaces, see docs/sources.md, Permissions"
 }
 
 // hasSysAdmin tells whether the calling thread has CAP_SYS_ADMIN.

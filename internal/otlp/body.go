@@ -11,9 +11,7 @@ import (
 // appendBody appends a record as a line for people:
 //
 //	curl (4711) → 203.0.113.7:443: 1.2 KiB out, 84 KiB in, 0.31 s, rtt 12 ms, closed by peer
-//
-// peer is the peer's address as text.
-func appendBody(b []byte, r *record.Record, peer string) []byte {
+func appendBody(b []byte, r *record.Record) []byte {
 	switch {
 	case r.Process != nil:
 		b = append(b, r.Process.Executable...)
@@ -28,14 +26,7 @@ func appendBody(b []byte, r *record.Record, peer string) []byte {
 	} else {
 		b = append(b, " → "...)
 	}
-	if r.Peer.Addr().Is4() {
-		b = append(b, peer...)
-	} else {
-		b = append(append(append(b, '['), peer...), ']')
-	}
-	b = append(b, ':')
-	b = strconv.AppendUint(b, uint64(r.Peer.Port()), 10)
-	b = append(b, ": "...)
+	b = append(r.Peer.AppendTo(b), ": "...)
 	switch r.Kind {
 	case record.Start:
 		return append(b, "established"...)

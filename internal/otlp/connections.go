@@ -24,7 +24,7 @@ type endpoint struct {
 
 	fields              tcp.Fields
 	state               tcp.State
-	process             pcommon.Map // what goes on each point of its process
+	process             pcommon.Map // what goes on each point of its process and peer
 	networkType         string
 	localAddr, peerAddr string
 	localPort, peerPort uint16
@@ -50,7 +50,7 @@ func (w *Writer) Connections(connections []*table.Connection, now time.Time) pme
 		}
 		for _, c := range its {
 			e := endpointOf(c.Local, c.Peer)
-			e.process, e.connection, e.fields, e.state, e.start = w.under.process, c, c.Fields, c.State, startTime(c.Start, now)
+			e.process, e.connection, e.fields, e.state, e.start = w.withPeer(w.under.process, c.PeerInfo), c, c.Fields, c.State, startTime(c.Start, now)
 			w.endpoints = append(w.endpoints, e)
 		}
 	}
@@ -69,7 +69,7 @@ func (w *Writer) Ended(all []ending, now time.Time) pmetric.Metrics {
 		}
 		for _, one := range its {
 			e := endpointOf(one.local, one.peer)
-			e.process, e.stateOnly, e.fields, e.state, e.start = w.under.process, one.stateOnly, one.fields, one.state, startTime(one.start, now)
+			e.process, e.stateOnly, e.fields, e.state, e.start = w.withPeer(w.under.process, one.peerInfo), one.stateOnly, one.fields, one.state, startTime(one.start, now)
 			w.endpoints = append(w.endpoints, e)
 		}
 	}

@@ -65,6 +65,10 @@ func (w *RecordWriter) Finding(f *event.Finding, at netns.Place, observed time.T
 	}
 	putEndpoint(attrs, attrClient, attrClientPort, f.Client)
 	putEndpoint(attrs, attrServer, attrServerPort, f.Server)
+	if f.ServerName != "" {
+		attrs.PutStr(attrServer, f.ServerName)
+		attrs.PutStr(attrPeerAddress, f.Server.Addr().String())
+	}
 	for _, e := range f.Evidence {
 		attrs.PutDouble(evidencePrefix+e.Name, e.Value)
 		if e.HasThreshold {

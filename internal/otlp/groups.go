@@ -177,7 +177,7 @@ func (p *groupPoint) describe(dp pmetric.NumberDataPoint) {
 func (w *Writer) groupAttributes(g *group.Group) pcommon.Map {
 	attrs := pcommon.NewMap()
 	if g.Overflow {
-		attrs.PutBool("otel.metric.overflow", true)
+		attrs.PutBool(attrOverflow, true)
 		return attrs
 	}
 	attrs.EnsureCapacity(len(w.groups.by))

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
+	"github.com/netpulse/tcpstatsreceiver/internal/dns"
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/group"
@@ -31,6 +32,8 @@ type MetricsConfig struct {
 	Connections ConnectionsConfig
 	Groups      GroupsConfig
 	System      SystemConfig
+	// Lookups are counted where a metric of them is enabled.
+	Lookups group.LookupsConfig
 	// ProcessOnPoints puts what is known of the process of a connection or listener on
 	// each of its points, not on a resource of its own.
 	ProcessOnPoints bool
@@ -54,6 +57,8 @@ type ConnectionsConfig struct {
 	States    []tcp.State
 	OrderBy   table.Order
 	BatchSize int
+	// PeerAttributes are what their points have of the other end, where it is known.
+	PeerAttributes []group.Attribute
 }
 
 // GroupsConfig says how connections are grouped.
@@ -76,8 +81,9 @@ type Metrics struct {
 	cfg       MetricsConfig
 	writer    *Writer
 	obsreport *receiverhelper.ObsReport
-	groups    *group.Set  // nil if disabled
-	ends      *group.Ends // nil if nobody asks
+	groups    *group.Set     // nil if disabled
+	ends      *group.Ends    // nil if nobody asks
+	lookups   *group.Lookups // likewise
 	detailed  bool
 
 	connectionsTier, groupsTier, systemTier tier
@@ -103,8 +109,11 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		cfg: cfg, obsreport: obsreport, writer: NewWriter(cfg.MetricsBuilderConfig, cfg.Receiver, cfg.Boot),
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
-	m.writer.processOnPoints = cfg.ProcessOnPoints
+	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
 	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
+	if wantsLookups(&cfg.Metrics) && cfg.System.Every > 0 {
+		m.lookups = group.NewLookups(cfg.Lookups, now)
+	}
 	m.detailed = cfg.Connections.Every > 0
 	if cfg.Groups.Every > 0 {
 		config := cfg.Groups.Config
@@ -130,7 +139,8 @@ func (m *Metrics) AwaitsProcesses() bool {
 // WantsPeerProcesses reports whether the view writes which process has the other end
 // of a connection.
 func (m *Metrics) WantsPeerProcesses() bool {
-	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfPeerProcess)
+	return m.groups != nil && slices.ContainsFunc(m.cfg.Groups.By, group.Attribute.OfPeerProcess) ||
+		m.cfg.Connections.Every > 0 && slices.ContainsFunc(m.cfg.Connections.PeerAttributes, group.Attribute.OfPeerProcess)
 }
 
 // Follows are the counters of connections that it wants followed.
@@ -143,6 +153,14 @@ func (m *Metrics) Listeners() (all []event.Listener) {
 	}
 	if m.ends != nil {
 		all = append(all, m.ends)
+	}
+	return all
+}
+
+// Observers are what is to hear of DNS lookups.
+func (m *Metrics) Observers() (all []dns.Observer) {
+	if m.lookups != nil {
+		all = append(all, m.lookups.Lookup)
 	}
 	return all
 }
@@ -183,6 +201,9 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
 		if m.wantsBeneath {
 			sends = append(sends, m.sendBeneath)
+		}
+		if m.lookups != nil {
+			sends = append(sends, m.sendAll("DNS lookups", []pmetric.Metrics{m.writer.Lookups(m.lookups, s.Now)}))
 		}
 	}
 	return func(ctx context.Context) error {

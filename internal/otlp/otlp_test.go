@@ -219,6 +219,11 @@ func TestEveryMetricIsWritten(t *testing.T) {
 	for name := range names(ends(w, full())) {
 		got[name] = true
 	}
+	lookups := group.NewLookups(group.LookupsConfig{Limit: 1}, began)
+	lookups.Lookup(answered(0, 0, false))
+	for name := range names(w.Lookups(lookups, now)) {
+		got[name] = true
+	}
 	assert.Equal(t, want, got)
 }
 

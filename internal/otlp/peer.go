@@ -10,28 +10,62 @@ import (
 // peerAttributes is how many putPeer writes at most.
 const peerAttributes = 9
 
-// putPeer writes what is known of the other end of a connection beside its address
-// and name, with the same attributes as groups have.
-func putPeer(attrs pcommon.Map, p *event.Peer) {
-	putText(attrs, group.ServiceName, p.Service)
-	if p.Process != nil {
-		attrs.PutInt(group.PeerPID.String(), int64(p.Process.PID))
-		putText(attrs, group.PeerExecutableName, p.Process.Executable)
-		putText(attrs, group.PeerContainerID, p.Process.ContainerID)
+// attributes is a set of attributes of peers.
+type attributes uint32
+
+const allAttributes = ^attributes(0)
+
+func attributesOf(all []group.Attribute) (set attributes) {
+	for _, a := range all {
+		set |= 1 << a
 	}
-	if p.Translated.IsValid() {
-		attrs.PutStr(group.TranslatedAddress.String(), p.Translated.Addr().String())
-		attrs.PutInt(group.TranslatedPort.String(), int64(p.Translated.Port()))
-	}
-	putText(attrs, group.Country, p.Country)
-	if p.ASN != 0 {
-		attrs.PutInt(group.ASNumber.String(), int64(p.ASN))
-	}
-	putText(attrs, group.ASOrganization, p.ASOrg)
+	return set
 }
 
-func putText(attrs pcommon.Map, a group.Attribute, text string) {
-	if text != "" {
-		attrs.PutStr(a.String(), text)
+func (s attributes) has(a group.Attribute) bool { return s&(1<<a) != 0 }
+
+// putPeer writes what is known of the other end of a connection beside its address
+// and name, with the same attributes as groups have.
+func putPeer(attrs pcommon.Map, p *event.Peer, wanted attributes) {
+	text := func(a group.Attribute, text string) {
+		if text != "" && wanted.has(a) {
+			attrs.PutStr(a.String(), text)
+		}
 	}
+	number := func(a group.Attribute, n int64) {
+		if wanted.has(a) {
+			attrs.PutInt(a.String(), n)
+		}
+	}
+	text(group.ServiceName, p.Service)
+	if p.Process != nil {
+		number(group.PeerPID, int64(p.Process.PID))
+		text(group.PeerExecutableName, p.Process.Executable)
+		text(group.PeerContainerID, p.Process.ContainerID)
+	}
+	if p.Translated.IsValid() {
+		text(group.TranslatedAddress, p.Translated.Addr().String())
+		number(group.TranslatedPort, int64(p.Translated.Port()))
+	}
+	text(group.Country, p.Country)
+	if p.ASN != 0 {
+		number(group.ASNumber, int64(p.ASN))
+	}
+	text(group.ASOrganization, p.ASOrg)
+}
+
+// withPeer returns what goes on each point of a connection: what is known of its
+// process, and what is wanted of its peer. Without a name, the address of the peer is
+// there anyway.
+func (w *Writer) withPeer(process pcommon.Map, p *event.Peer) pcommon.Map {
+	if p == nil || w.peerAttributes == 0 {
+		return process
+	}
+	both := pcommon.NewMap()
+	process.CopyTo(both)
+	if p.Name != "" && w.peerAttributes.has(group.ServerAddress) {
+		both.PutStr(group.ServerAddress.String(), p.Name)
+	}
+	putPeer(both, p, w.peerAttributes)
+	return both
 }

@@ -127,58 +127,83 @@ func (w *RecordWriter) write(to plog.LogRecord, r *record.Record, dropped uint64
 	if r.Abnormal() {
 		to.SetSeverityNumber(plog.SeverityNumberWarn)
 	}
-	local, peer := r.Local.Addr().String(), r.Peer.Addr().String()
-	w.text = appendBody(w.text[:0], r, peer)
-	to.Body().SetStr(string(w.text))
+	t := w.textsOf(r)
+	to.Body().SetStr(t.body)
 	attrs := to.Attributes()
 	capacity := maxAttributes
 	if r.PeerInfo != nil {
 		capacity += peerAttributes
 	}
 	attrs.EnsureCapacity(capacity)
-	w.endpoints(attrs, r, local, peer)
-	w.life(attrs, r)
+	endpoints(attrs, r, &t)
+	life(attrs, r, &t)
 	values(attrs, r)
 	if dropped > 0 {
 		attrs.PutInt(attrDropped, int64(dropped))
 	}
 }
 
+// texts are the strings that are made for a record; "" are those that it does not
+// have. They share one piece of memory.
+type texts struct {
+	local, peer, body, id, communityID, start string
+}
+
+func (w *RecordWriter) textsOf(r *record.Record) (t texts) {
+	b := r.Local.Addr().AppendTo(w.text[:0])
+	local := len(b)
+	b = r.Peer.Addr().AppendTo(b)
+	peer := len(b)
+	b = appendBody(b, r)
+	body := len(b)
+	b = strconv.AppendUint(b, r.ID.Cookie, 16)
+	if r.ID.Namespace != 0 { // each counts for itself on some kernels
+		b = strconv.AppendUint(append(b, '-'), r.ID.Namespace, 16)
+	}
+	id := len(b)
+	if w.communityID {
+		b = communityid.AppendTCP(b, r.Local, r.Peer)
+	}
+	community := len(b)
+	if !r.Start.IsZero() {
+		b = r.Start.UTC().AppendFormat(b, startTimeFormat)
+	}
+	w.text = b
+	all := string(b)
+	return texts{all[:local], all[local:peer], all[peer:body], all[body:id], all[id:community], all[community:]}
+}
+
 // endpoints writes which connection it is.
-func (w *RecordWriter) endpoints(attrs pcommon.Map, r *record.Record, local, peer string) {
+func endpoints(attrs pcommon.Map, r *record.Record, t *texts) {
 	attrs.PutStr(attrTransport, metadata.AttributeNetworkTransportTCP.String())
 	typ := metadata.AttributeNetworkTypeIpv6
 	if r.Local.Addr().Is4() {
 		typ = metadata.AttributeNetworkTypeIpv4
 	}
 	attrs.PutStr(attrType, typ.String())
-	attrs.PutStr(attrLocalAddress, local)
+	attrs.PutStr(attrLocalAddress, t.local)
 	attrs.PutInt(attrLocalPort, int64(r.Local.Port()))
-	attrs.PutStr(attrPeerAddress, peer)
+	attrs.PutStr(attrPeerAddress, t.peer)
 	attrs.PutInt(attrPeerPort, int64(r.Peer.Port()))
 	switch r.Role {
 	case tcp.Client:
-		server := peer
+		server := t.peer
 		if r.PeerInfo != nil && r.PeerInfo.Name != "" {
 			server = r.PeerInfo.Name
 		}
-		putSides(attrs, server, r.Peer.Port(), local, r.Local.Port())
+		putSides(attrs, server, r.Peer.Port(), t.local, r.Local.Port())
 	case tcp.Server:
-		putSides(attrs, local, r.Local.Port(), peer, r.Peer.Port())
+		putSides(attrs, t.local, r.Local.Port(), t.peer, r.Peer.Port())
 	}
 	if r.Role != tcp.NoRole {
 		attrs.PutStr(attrRole, r.Role.String())
 	}
-	w.text = strconv.AppendUint(w.text[:0], r.ID.Cookie, 16)
-	if r.ID.Namespace != 0 { // each counts for itself on some kernels
-		w.text = strconv.AppendUint(append(w.text, '-'), r.ID.Namespace, 16)
-	}
-	attrs.PutStr(attrID, string(w.text))
+	attrs.PutStr(attrID, t.id)
 	if r.PeerInfo != nil {
-		putPeer(attrs, r.PeerInfo)
+		putPeer(attrs, r.PeerInfo, allAttributes)
 	}
-	if w.communityID {
-		attrs.PutStr(attrCommunityID, communityid.TCP(r.Local, r.Peer))
+	if t.communityID != "" {
+		attrs.PutStr(attrCommunityID, t.communityID)
 	}
 }
 
@@ -190,10 +215,9 @@ func putSides(attrs pcommon.Map, server string, serverPort uint16, client string
 }
 
 // life writes when the connection began and how it ended.
-func (w *RecordWriter) life(attrs pcommon.Map, r *record.Record) {
-	if !r.Start.IsZero() {
-		w.text = r.Start.UTC().AppendFormat(w.text[:0], startTimeFormat)
-		attrs.PutStr(attrStartTime, string(w.text))
+func life(attrs pcommon.Map, r *record.Record, t *texts) {
+	if t.start != "" {
+		attrs.PutStr(attrStartTime, t.start)
 	}
 	if r.Duration >= 0 {
 		attrs.PutDouble(attrDuration, r.Duration.Seconds())

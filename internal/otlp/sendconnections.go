@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -20,7 +21,13 @@ import (
 // hasSeries reports whether a connection may have series of its own. What is left
 // of a connection, and what is not one yet, has nothing to show, and there are many
 // of them: they have series only if the user names their state.
+//
+// A connection that waits for the process at its other end waits here, too: its
+// series keep the attributes that they begin with.
 func (m *Metrics) hasSeries(c *table.Connection) bool {
+	if m.writer.peerAttributes != 0 && !c.Settled() {
+		return false
+	}
 	switch c.State {
 	case tcp.Listen:
 		return false
@@ -115,6 +122,7 @@ func (m *Metrics) sendEnded(ctx context.Context, s *engine.Scrape) error {
 type ending struct {
 	holder      holder
 	local, peer netip.AddrPort
+	peerInfo    *event.Peer
 	start       time.Time
 	fields      tcp.Fields // of which there was a point
 	state       tcp.State
@@ -134,7 +142,7 @@ func (w *written) add(c *table.Connection) {
 	if w.next == nil {
 		w.next = make(map[tcp.Identity]ending)
 	}
-	now := ending{holder: holderOf(c), local: c.Local, peer: c.Peer, start: c.Start, fields: c.Fields, state: c.State}
+	now := ending{holder: holderOf(c), local: c.Local, peer: c.Peer, peerInfo: c.PeerInfo, start: c.Start, fields: c.Fields, state: c.State}
 	if before, ok := w.last[c.ID]; ok {
 		switch {
 		case before.holder != now.holder || before.local != now.local || before.peer != now.peer:

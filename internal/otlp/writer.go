@@ -35,6 +35,9 @@ type Writer struct {
 	// processOnPoints puts what is known of a process on each point of its
 	// connections and listeners, not on a resource of its own.
 	processOnPoints bool
+	// peerAttributes are what each point of a connection has of its peer, beside the
+	// address.
+	peerAttributes attributes
 
 	listeners listeners
 	locate    func(namespace uint64) netns.Place // where sockets of a namespace are
@@ -106,6 +109,8 @@ func prototypes(cfg metadata.MetricsBuilderConfig, set receiver.Settings) (byNam
 	)
 	cfg.ResourceAttributes = metadata.ResourceAttributesConfig{}
 	mb := metadata.NewMetricsBuilder(cfg, set)
+	mb.RecordDNSLookupDurationDataPoint(0, 0, "", "", "", "")
+	mb.RecordDNSQueriesDataPoint(0, 0, "", "", "", "")
 	mb.RecordTCPBufferUsageDataPoint(0, 0, direction)
 	mb.RecordTCPCongestionWindowDataPoint(0, 0)
 	mb.RecordTCPClosesDataPoint(0, 0)

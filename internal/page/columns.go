@@ -23,7 +23,7 @@ type column struct {
 // for those whose names say otherwise; windows, buffers and segments' sizes in
 // bytes.
 func columns() []column {
-	return []column{
+	return append([]column{
 		{"id", true, func(r *row) string { return idOf(r.ID) }},
 		{"network_namespace", false, func(r *row) string { return some(r.ID.Namespace) }},
 		{"process", true, func(r *row) string { return nameOf(r.process) }},
@@ -158,7 +158,7 @@ func columns() []column {
 		{"limited_by_send_buffer_us", false, func(r *row) string {
 			return micros(r, tcp.FieldSendBufferLimited, r.details.Sample.SendBufferLimited)
 		}},
-	}
+	}, peerColumns()...)
 }
 
 // listenerColumns are what is known of a listener.

@@ -12,7 +12,7 @@ import (
 //
 //	born  [slot, id, process, pid, owner, container, role, local address, local port,
 //	       peer address, peer port, congestion control, namespace, first seen in ms,
-//	       reason without a process]
+//	       reason without a process, name of the peer]
 //	rows  [slot, state, out, in, rtt, retransmits, segments sent]
 //	gone  slot
 //
@@ -23,7 +23,7 @@ type moving struct {
 	id                    tcp.Identity
 	scrape                uint32 // the last one that had it; 0: the slot is free
 	state                 tcp.State
-	attributed            bool
+	attributed, named     bool
 	out, in               float32
 	rtt                   int64 // -1: not known
 	retransmits, segments int64 // -1: not known
@@ -31,7 +31,7 @@ type moving struct {
 
 func movingOf(r *row, scrape uint32) moving {
 	m := moving{
-		id: r.ID, scrape: scrape, state: r.State, attributed: r.process != nil,
+		id: r.ID, scrape: scrape, state: r.State, attributed: r.process != nil, named: r.PeerInfo != nil,
 		out: float32(math.Round(r.out)), in: float32(math.Round(r.in)), rtt: -1, retransmits: -1, segments: -1,
 	}
 	if r.Has(tcp.FieldSmoothedRTT) {
@@ -69,7 +69,7 @@ func (d *difference) append(b []byte, n *snapshot, all bool) []byte {
 			d.slots = append(d.slots, moving{})
 		}
 		was, is := &d.slots[r.Slot], movingOf(r, d.scrape)
-		if was.scrape == 0 || was.id != is.id || was.attributed != is.attributed {
+		if was.scrape == 0 || was.id != is.id || was.attributed != is.attributed || was.named != is.named {
 			born, changed = append(born, r), append(changed, r)
 		} else if was.scrape = d.scrape; *was != is {
 			changed = append(changed, r)
@@ -129,6 +129,7 @@ func appendBorn(b []byte, r *row) []byte {
 	b = appendInt(append(b, ','), int64(r.ID.Namespace))
 	b = appendInt(append(b, ','), r.details.FirstSeen.UnixMilli())
 	b = appendText(append(b, ','), r.reason.String())
+	b = appendText(append(b, ','), peerName(&r.Connection))
 	return append(b, ']')
 }
 

@@ -3,9 +3,9 @@
 //
 // A [Page] is a view and a listener of the engine. While nobody looks it keeps a
 // point of totals per scrape and the connections that ended last, nothing more.
-// Once somebody looks, each scrape is copied under the engine's lock, and encoded
-// and sent without it. No client can hold up a scrape: one that does not read is
-// dropped.
+// The first who looks has the engine read all of each connection at once. From then
+// on, each scrape is copied under the engine's lock, and encoded and sent without it.
+// No client can hold up a scrape: one that does not read is dropped.
 package page
 
 import (
@@ -27,6 +27,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Config says what is served, and where.
@@ -62,11 +64,13 @@ const (
 	maxRows        = 100_000 // connections in a snapshot
 	maxViewers     = 256     // streams at a time
 	maxRequests    = 32      // requests at a time besides the streams
+	maxClients     = 512     // connections at a time, those that ask for nothing included
 	maxEnded       = 1000    // ended connections that are remembered
 	maxEvents      = 4096    // events between two flushes
 	maxFindings    = 100
 	maxHistory     = 3600 // points
 	lookingFor     = 30 * time.Second
+	detailsFor     = 2 * time.Minute // that details of connections are kept after the last request
 	flushEvery     = 250 * time.Millisecond
 	writeTimeout   = 10 * time.Second
 	shutdownGrace  = 2 * time.Second
@@ -90,20 +94,29 @@ type Page struct {
 	// 1970; viewers is the number of streams.
 	lastAsked atomic.Int64
 	viewers   atomic.Int32
+	clients   atomic.Int32 // connections
 	// watched is whether anybody looked at the last scrape or has come since:
 	// events are kept for them.
 	watched atomic.Bool
 
 	sampler sampler // guarded by the engine's lock
+	// late are the processes of the last snapshot's connections that were found only
+	// after these had been reported: their ends are shown with them, as their rows
+	// were. It is guarded by the engine's lock.
+	late map[tcp.Identity]*process.Process
 
 	// recent is guarded by its own lock, which listeners take for each end.
 	recent recent
 
-	mu     sync.Mutex
-	scrape *engine.Scrape // the last one
-	rates  float64        // seconds between the dumps of the last two
-	newest *snapshot      // of the last scrape; nil if nobody looked
-	tick   int64          // of the last scrape
+	// first is held by who has the first dump made that somebody looks at.
+	first sync.Mutex
+
+	mu      sync.Mutex
+	scrape  *engine.Scrape // the last one
+	dumped  time.Time      // when the last dump was complete
+	elapsed float64        // seconds between the last two dumps
+	newest  *snapshot      // of the last scrape; nil if nobody looked
+	tick    int64          // of the last scrape
 
 	stream stream
 }
@@ -114,11 +127,13 @@ func New(cfg Config) *Page {
 	if err != nil {
 		hostname = "this host"
 	}
+	cfg.Interval = max(cfg.Interval, time.Millisecond)
+	cfg.History = min(cfg.History, (maxHistory-1)*cfg.Interval)
 	p := &Page{
 		cfg: cfg, log: cfg.Telemetry.Logger, hostname: hostname,
 		stopping: make(chan struct{}), requests: make(chan struct{}, maxRequests),
 	}
-	p.sampler.history.limit = int(min(maxHistory, max(2, cfg.History/max(cfg.Interval, time.Millisecond)+1)))
+	p.sampler.history.limit = int(max(2, p.cfg.History/p.cfg.Interval+1))
 	p.stream.epoch = strconv.FormatInt(time.Now().UnixNano(), 36)
 	p.recent.wake = make(chan struct{}, 1)
 	return p
@@ -142,6 +157,7 @@ func (p *Page) Start(ctx context.Context, host component.Host) error {
 	}
 	// A request has no body to speak of, and no reason to be slow.
 	p.server.MaxHeaderBytes = 16 << 10
+	p.server.ConnState = p.client
 	p.serving.Go(func() {
 		if err := p.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			p.log.Error("the live page is not served any more", zap.Error(err))
@@ -239,9 +255,27 @@ func (p *Page) follow() {
 	}
 }
 
+// client counts the connections of clients, and closes one that is too many: they
+// would take the collector's descriptors.
+func (p *Page) client(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if p.clients.Add(1) > maxClients {
+			_ = c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		p.clients.Add(-1)
+	}
+}
+
 // looking reports whether anybody has looked lately.
 func (p *Page) looking(now time.Time) bool {
 	return p.viewers.Load() > 0 || now.UnixNano()-p.lastAsked.Load() < int64(lookingFor)
+}
+
+// mayLook reports whether somebody has looked not long ago, and may again.
+func (p *Page) mayLook(now time.Time) bool {
+	return p.viewers.Load() > 0 || now.UnixNano()-p.lastAsked.Load() < int64(detailsFor)
 }
 
 // asked notes that somebody looks.

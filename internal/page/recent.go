@@ -42,7 +42,7 @@ func (r *recent) opened(e *event.Opened) {
 	r.tell(h)
 }
 
-func (r *recent) ended(e *event.Ended, looking bool) {
+func (r *recent) ended(e *event.Ended, of *process.Process, looking bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.ends) < maxEnded {
@@ -52,10 +52,10 @@ func (r *recent) ended(e *event.Ended, looking bool) {
 	h := &r.ends[r.next]
 	r.next = (r.next + 1) % maxEnded
 	*h = happened{
-		Connection: *e.Connection, process: e.Process, end: true,
+		Connection: *e.Connection, process: of, end: true,
 		established: e.Established, cause: e.Cause, failure: e.Failure, at: e.At, start: e.Start,
 	}
-	if h.start.IsZero() && e.Details != nil {
+	if h.start.IsZero() {
 		h.start = e.FirstSeen
 	}
 	h.Details = nil
@@ -133,6 +133,9 @@ func appendHappened(b []byte, h *happened) []byte {
 	b = appendInt(append(b, `,"local_port":`...), int64(h.Local.Port()))
 	b = appendText(append(b, `,"peer_address":`...), h.Peer.Addr().String())
 	b = appendInt(append(b, `,"peer_port":`...), int64(h.Peer.Port()))
+	if name := peerName(&h.Connection); name != "" {
+		b = appendText(append(b, `,"peer_name":`...), name)
+	}
 	if !h.at.IsZero() {
 		b = appendText(append(b, `,"time":`...), stamp(h.at))
 	}

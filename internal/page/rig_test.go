@@ -76,9 +76,15 @@ type rig struct {
 }
 
 func newRig(tb testing.TB, sockets ...tcp.Socket) *rig {
-	r := &rig{tb: tb, source: &scripted{sockets}}
+	s := &scripted{sockets}
+	return newRigOf(tb, s, s)
+}
+
+// newRigOf has an engine that reads src, whose sockets are those of s.
+func newRigOf(tb testing.TB, s *scripted, src source.Source) *rig {
+	r := &rig{tb: tb, source: s}
 	r.page = New(Config{Server: confighttp.NewDefaultServerConfig(), History: time.Minute, Interval: time.Second, Telemetry: componenttest.NewNopTelemetrySettings()})
-	r.engine = newEngine(tb, r.source)
+	r.engine = newEngine(tb, src, false)
 	r.engine.Listen(r.page)
 	r.engine.AddView(r.page)
 	require.NoError(tb, r.engine.Open(context.Background()))
@@ -86,16 +92,14 @@ func newRig(tb testing.TB, sockets ...tcp.Socket) *rig {
 	return r
 }
 
-func newEngine(tb testing.TB, s *scripted) *engine.Engine { return newEngineOf(tb, s, true) }
-
-func newEngineOf(tb testing.TB, s *scripted, detailed bool) *engine.Engine {
+func newEngine(tb testing.TB, s source.Source, detailed bool) *engine.Engine {
 	telemetry := componenttest.NewNopTelemetrySettings()
 	builder, err := metadata.NewTelemetryBuilder(telemetry)
 	require.NoError(tb, err)
 	tb.Cleanup(builder.Shutdown)
 	return engine.New(engine.Config{
 		Interval: time.Second, Detailed: detailed, Boot: time.Now(), Logger: telemetry.Logger, Telemetry: builder, Source: source.Choice{Name: source.Auto},
-		Factories: []source.Factory{{Name: "scripted", Capabilities: source.RTT | source.Bytes, Open: func(context.Context) (source.Source, error) { return s, nil }}},
+		Factories: []source.Factory{{Name: "scripted", Capabilities: s.Capabilities(), Open: func(context.Context) (source.Source, error) { return s, nil }}},
 	})
 }
 

@@ -34,7 +34,7 @@ func (p *Page) Handler() http.Handler {
 	} {
 		mux.Handle("GET "+name, p.data(p.limited(func(w http.ResponseWriter, r *http.Request) {
 			p.asked()
-			newest := p.current()
+			newest := p.current(r.Context())
 			if newest == nil {
 				w.Header().Set("Retry-After", "1")
 				http.Error(w, "there was no scrape yet: try again in a second", http.StatusServiceUnavailable)

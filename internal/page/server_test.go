@@ -230,6 +230,78 @@ func TestTop(t *testing.T) {
 	assert.Contains(t, r.get("http://localhost/top?n=1").Body.String(), "and 2 more")
 }
 
+// Who opens connections and asks for nothing does not take all of the collector's
+// descriptors, and those that have one keep it.
+func TestTooManyClients(t *testing.T) {
+	r := newRig(t, socket(1))
+	r.page.cfg.Server = serverConfig("127.0.0.1:0", confignet.TransportTypeTCP)
+	require.NoError(t, r.page.Start(context.Background(), nil))
+	defer func() { require.NoError(t, r.page.Shutdown(context.Background())) }()
+	r.scrape()
+	var idle []net.Conn
+	defer func() {
+		for _, c := range idle {
+			_ = c.Close()
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", r.page.address.String())
+		require.NoError(t, err)
+		idle = append(idle, c)
+		return c
+	}
+	for range maxClients {
+		dial()
+	}
+	require.Eventually(t, func() bool { return r.page.clients.Load() == maxClients }, 10*time.Second, time.Millisecond)
+	for range 3 {
+		c := dial()
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err := c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "it is closed at once")
+	}
+	first := idle[0]
+	_, err := io.WriteString(first, "GET /connections.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	answer := make([]byte, 12)
+	_, err = io.ReadFull(first, answer)
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/1.1 200", string(answer))
+	require.NoError(t, idle[1].Close())
+	require.Eventually(t, func() bool { return r.page.clients.Load() == maxClients-1 }, 10*time.Second, time.Millisecond, "its place is free again")
+}
+
+func TestTooManyRequests(t *testing.T) {
+	r := newRig(t, socket(1))
+	r.scrape()
+	for range maxRequests {
+		r.page.requests <- struct{}{}
+	}
+	for _, path := range []string{"/", "/top", "/connections.csv"} {
+		w := r.get("http://localhost" + path)
+		assert.Equal(t, http.StatusServiceUnavailable, w.Code, path)
+		assert.NotEmpty(t, w.Header().Get("Retry-After"))
+	}
+	<-r.page.requests
+	assert.Equal(t, http.StatusOK, r.get("http://localhost/top").Code)
+}
+
+// The history is bounded in time and in points, and the page says how far it goes.
+func TestHistoryIsBounded(t *testing.T) {
+	for _, tt := range []struct {
+		history, interval, want time.Duration
+		points                  int
+	}{
+		{10 * time.Minute, time.Second, 10 * time.Minute, 601},
+		{24 * time.Hour, time.Second, 3599 * time.Second, maxHistory},
+		{time.Second, time.Minute, time.Second, 2},
+	} {
+		p := New(Config{History: tt.history, Interval: tt.interval})
+		assert.Equal(t, tt.want, p.cfg.History)
+		assert.Equal(t, tt.points, p.sampler.history.limit)
+	}
+}
+
 func TestServe(t *testing.T) {
 	t.Run("unix", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "page.sock")

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -147,11 +148,11 @@ func (s *stream) give(k kind, text []byte) {
 // join adds a viewer. It returns what the viewer has missed since the message
 // that it had last or, where that is not known any more, begins anew; nil if
 // there are too many viewers.
-func (p *Page) join(kinds kind, lastID string) (*viewer, [][]byte) {
+func (p *Page) join(ctx context.Context, kinds kind, lastID string) (*viewer, [][]byte) {
 	p.asked()
 	var newest *snapshot
 	if kinds&kindRows != 0 {
-		newest = p.current()
+		newest = p.current(ctx)
 	}
 	s := &p.stream
 	s.mu.Lock()
@@ -260,7 +261,7 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("rows") {
 		kinds = kindEvents | kindRows
 	}
-	v, missed := p.join(kinds, r.Header.Get("Last-Event-ID"))
+	v, missed := p.join(r.Context(), kinds, r.Header.Get("Last-Event-ID"))
 	if v == nil {
 		w.Header().Set("Retry-After", "30")
 		http.Error(w, fmt.Sprintf("%d viewers have the stream already: no more can have it", maxViewers), http.StatusServiceUnavailable)

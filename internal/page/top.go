@@ -53,6 +53,9 @@ func (p *Page) top(r *http.Request, n *snapshot) (string, []byte) {
 			name = printable(r.process.Executable)
 		}
 		peer := r.Peer.String()
+		if named := peerName(&r.Connection); named != "" {
+			peer = printable(named) + ":" + number(r.Peer.Port())
+		}
 		if r.Role == tcp.Server {
 			peer += " :" + strconv.Itoa(int(r.Local.Port()))
 		}

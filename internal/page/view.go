@@ -1,39 +1,41 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
-	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
 // Needs implements engine.View. A page that nobody looks at adds nothing to what a
 // scrape reads: as a listener it has the sockets dumped anyway.
 func (p *Page) Needs(int64) engine.Needs {
-	if p.looking(time.Now()) {
-		return engine.Needs{Sockets: true, Listeners: true, States: true, Counters: true}
+	now := time.Now()
+	if p.looking(now) {
+		return engine.Needs{Sockets: true, Listeners: true, States: true, Counters: true, Details: true}
 	}
-	return engine.Needs{Sockets: true}
+	return engine.Needs{Sockets: true, Details: p.mayLook(now)}
 }
 
 // Scrape implements engine.View.
 func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	point, elapsed := p.sampler.sample(s, p.cfg.Interval)
 	looking := p.looking(s.Now)
+	elapsed = p.sinceLast(s, elapsed)
 	if p.watched.Swap(looking) && !looking {
 		p.stream.rest()
 	}
 	var newest *snapshot
-	if looking {
-		newest = take(s, elapsed)
-		newest.banner(p, s)
-		newest.point = point
+	// Who came after Needs has all read once this scrape is over.
+	if looking && s.Details {
+		newest = p.copied(s, elapsed, point)
 	}
 	p.mu.Lock()
-	p.scrape, p.rates, p.newest, p.tick = s, elapsed, newest, s.Tick
+	p.scrape, p.elapsed, p.newest, p.tick = s, elapsed, newest, s.Tick
 	p.mu.Unlock()
 	if newest == nil {
 		return nil
@@ -45,27 +47,102 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	}
 }
 
+// copied is a copy of a scrape. The engine's lock is held.
+func (p *Page) copied(s *engine.Scrape, elapsed float64, point *point) *snapshot {
+	n := take(s, elapsed)
+	n.banner(p, s)
+	n.point = point
+	p.late = nil
+	for i := range n.rows {
+		if r := &n.rows[i]; r.Process == nil && r.process != nil {
+			if p.late == nil {
+				p.late = make(map[tcp.Identity]*process.Process)
+			}
+			p.late[r.ID] = r.process
+		}
+	}
+	return n
+}
+
+// sinceLast returns the seconds since the dump before this one, which is what the
+// deltas of connections are of. That is not always the last scrape's: the first
+// viewer has a dump made between two scrapes.
+func (p *Page) sinceLast(s *engine.Scrape, scrapes float64) float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	elapsed := scrapes
+	if !p.dumped.IsZero() {
+		elapsed = max(1e-3, s.Now.Sub(p.dumped).Seconds())
+	}
+	p.dumped = s.Now
+	return elapsed
+}
+
 // current returns the newest snapshot, and takes one if there is none because
 // nobody looked; nil before the first scrape.
-func (p *Page) current() *snapshot {
-	p.mu.Lock()
-	scrape, elapsed, newest, tick := p.scrape, p.rates, p.newest, p.tick
-	p.mu.Unlock()
-	if newest != nil || scrape == nil {
+func (p *Page) current(ctx context.Context) *snapshot {
+	if newest, any := p.latest(); newest != nil || !any {
 		return newest
 	}
+	// Those who come together wait for one dump.
+	p.first.Lock()
+	defer p.first.Unlock()
+	newest, _ := p.latest()
+	if newest != nil {
+		return newest
+	}
+	p.mu.Lock()
+	scrape, tick := p.scrape, p.tick
+	p.mu.Unlock()
+	if !scrape.Details {
+		p.settle(ctx)
+	}
 	// The engine's lock comes before the page's: Scrape is called with it held.
-	scrape.Later(func(func(tcp.Identity) *table.Connection) {
-		newest = take(scrape, elapsed)
-		newest.banner(p, scrape)
-		newest.point = p.sampler.history.last()
+	err := scrape.WithDetails(ctx, func(s *engine.Scrape) {
+		p.mu.Lock()
+		elapsed := p.elapsed
+		p.mu.Unlock()
+		if s != scrape {
+			elapsed = p.sinceLast(s, elapsed)
+		}
+		newest = p.copied(s, elapsed, p.sampler.history.last())
 	})
+	if err != nil {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tick == tick && p.newest == nil {
 		p.newest = newest
 	}
 	return newest
+}
+
+// latest returns the newest snapshot, nil if there is none, and whether there was a
+// scrape.
+func (p *Page) latest() (newest *snapshot, any bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newest, p.scrape != nil
+}
+
+// leastElapsed is over how long rates are taken at least, where the page itself
+// decides that: over less, one packet looks like a flood.
+const leastElapsed = 200 * time.Millisecond
+
+// settle waits until the last dump is long enough ago.
+func (p *Page) settle(ctx context.Context) {
+	p.mu.Lock()
+	wait := leastElapsed - time.Since(p.dumped)
+	p.mu.Unlock()
+	if wait <= 0 {
+		return
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	case <-p.stopping:
+	}
 }
 
 // Progress implements event.Listener.
@@ -86,5 +163,5 @@ func (p *Page) Ended(e *event.Ended) {
 	} else {
 		p.sampler.failures[e.Failure]++
 	}
-	p.recent.ended(e, p.watched.Load())
+	p.recent.ended(e, cmp.Or(e.Process, p.late[e.ID]), p.watched.Load())
 }

@@ -40,7 +40,7 @@ func OpenTranslations() (*Translations, error) {
 	}
 	switch {
 	case errors.Is(err, unix.EPERM):
-		err = fmt.Errorf("ask connection tracking: %w (grant CAP_NET_ADMIN; see README, Permissions)", err)
+		err = fmt.Errorf("ask connection tracking: %w (grant CAP_NET_ADMIN; see docs/sources.md, Permissions)", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		err = fmt.Errorf("ask connection tracking: %w (load the module nf_conntrack_netlink)", err)
 	}

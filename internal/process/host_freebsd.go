@@ -12,7 +12,7 @@ import (
 )
 
 // Remedy says what it takes to find the owner of every socket.
-const Remedy = "as long as security.bsd.see_other_uids, see_other_gids or see_jail_proc is 0 it takes root, see README, FreeBSD"
+const Remedy = "as long as security.bsd.see_other_uids, see_other_gids or see_jail_proc is 0 it takes root, see docs/freebsd.md"
 
 // stamp is what tells one process from another.
 type stamp = kinfo

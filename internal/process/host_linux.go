@@ -12,7 +12,7 @@ import (
 )
 
 // Remedy says what it takes to find the owner of every socket.
-const Remedy = "it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see README, Permissions"
+const Remedy = "it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see docs/sources.md, Permissions"
 
 // stamp is what tells one process from another.
 type stamp = procStamp

@@ -2,9 +2,8 @@ package source
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/choice"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 )
 
@@ -23,18 +22,7 @@ const (
 var capabilityNames = []string{"rtt", "bytes", "closes", "processes", "namespaces"}
 
 // String lists the set as users name it: "rtt, bytes".
-func (c Capabilities) String() string {
-	var names []string
-	for i, name := range capabilityNames {
-		if c&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
-}
+func (c Capabilities) String() string { return choice.Text(c, capabilityNames) }
 
 // Missing returns what of want the set does not have.
 func (c Capabilities) Missing(want Capabilities) Capabilities { return want &^ c }
@@ -53,10 +41,5 @@ func (c Capabilities) refusal() string {
 
 // ParseCapability turns a name as in `require` into a set of one.
 func ParseCapability(name string) (Capabilities, error) {
-	for i, n := range capabilityNames {
-		if n == name {
-			return 1 << i, nil
-		}
-	}
-	return 0, fmt.Errorf("got %q, takes %s", name, strings.Join(capabilityNames, ", "))
+	return choice.Parse[Capabilities](name, capabilityNames)
 }

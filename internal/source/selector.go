@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/choice"
 )
 
 // Auto is the name that asks for the best source that opens.
-const Auto = "auto"
+const Auto = choice.Auto
 
 // A worse source is used for minRetry before the better ones are tried again,
 // and for twice as long after each time that a better one came back only to be
@@ -57,34 +59,15 @@ type Choice struct {
 	Require Capabilities
 }
 
-// Check tells, without opening anything, whether the choice can be met by the
+// Check reports, without opening anything, whether the choice can be met by the
 // given sources at their best.
 func (c Choice) Check(factories []Factory) error {
-	if c.Name != Auto && !slices.ContainsFunc(factories, func(f Factory) bool { return f.Name == c.Name }) {
-		return fmt.Errorf("source: got %q, takes %s", c.Name, strings.Join(append([]string{Auto}, Names(factories)...), ", "))
-	}
-	wanted, unfit := c.among(factories)
-	if len(factories) > 0 && len(wanted) == 0 {
-		return fmt.Errorf("require: got %s, which no source that `source: %s` allows gives (%s)", c.Require, c.Name, strings.Join(unfit, "; "))
-	}
-	return nil
+	return choice.Check("source", c.Name, c.Require, factories)
 }
 
-// among returns the factories that meet the choice, best first, and why the
-// others do not.
-func (c Choice) among(factories []Factory) (wanted []Factory, unfit []string) {
-	for _, f := range factories {
-		switch lacks := f.Capabilities.Missing(c.Require); {
-		case c.Name != Auto && f.Name != c.Name:
-			unfit = append(unfit, f.Name+": not asked for")
-		case lacks != 0:
-			unfit = append(unfit, fmt.Sprintf("%s: gives %s, not %s%s", f.Name, f.Capabilities, lacks, f.lacks()))
-		default:
-			wanted = append(wanted, f)
-		}
-	}
-	slices.SortStableFunc(wanted, func(a, b Factory) int { return b.Rank - a.Rank })
-	return wanted, unfit
+// Kind implements choice.Factory.
+func (f Factory) Kind() choice.Kind[Capabilities] {
+	return choice.Kind[Capabilities]{Name: f.Name, Rank: f.Rank, Capabilities: f.Capabilities, Lacks: f.lacks()}
 }
 
 // lacksField is Lacks for the log.
@@ -104,21 +87,14 @@ func (f Factory) lacks() string {
 }
 
 // Names lists the factories' names, best first.
-func Names(factories []Factory) []string {
-	ranked, _ := Choice{Name: Auto}.among(factories)
-	names := make([]string, len(ranked))
-	for i, f := range ranked {
-		names[i] = f.Name
-	}
-	return names
-}
+func Names(factories []Factory) []string { return choice.Names(factories) }
 
 // NewSelector returns a selector that has opened nothing yet. onChange is called when
 // another kind of source is in use than before, and not when the same is opened anew; a
 // name is empty where there is no source.
-func NewSelector(factories []Factory, choice Choice, log *zap.Logger, onChange func(from, to string)) *Selector {
-	wanted, unfit := choice.among(factories)
-	return &Selector{wanted: wanted, unfit: unfit, require: choice.Require, log: log, onChange: onChange, retry: minRetry}
+func NewSelector(factories []Factory, asked Choice, log *zap.Logger, onChange func(from, to string)) *Selector {
+	wanted, unfit := choice.Among(asked.Name, asked.Require, factories)
+	return &Selector{wanted: wanted, unfit: unfit, require: asked.Require, log: log, onChange: onChange, retry: minRetry}
 }
 
 // Open takes the best source that opens now.
@@ -133,7 +109,7 @@ func (s *Selector) Open(ctx context.Context, now time.Time) error {
 		zap.String("source", src.Name()),
 		zap.Stringer("gives", src.Capabilities()),
 		made.lacksField(),
-		zap.Strings("others", append(append(lacks, s.worseThan(made.Rank)...), s.unfit...)))
+		zap.Strings("others", append(append(lacks, choice.Worse(s.wanted, made.Rank)...), s.unfit...)))
 	return nil
 }
 
@@ -161,7 +137,7 @@ func (s *Selector) TryBetter(ctx context.Context, now time.Time) bool {
 			return false
 		}
 		s.retryAt = now.Add(s.retry)
-		better = slices.DeleteFunc(slices.Clone(s.wanted), func(f Factory) bool { return f.Rank <= s.factory.Rank })
+		better = choice.Better(s.wanted, s.factory.Rank)
 	}
 	src, made, _ := s.openFrom(ctx, better)
 	if src == nil {
@@ -267,17 +243,6 @@ func (s *Selector) openFrom(ctx context.Context, factories []Factory) (src Sourc
 		return src, f, lacks
 	}
 	return nil, Factory{}, lacks
-}
-
-// worseThan says which wanted sources were not tried.
-func (s *Selector) worseThan(rank int) []string {
-	var names []string
-	for _, f := range s.wanted {
-		if f.Rank < rank {
-			names = append(names, fmt.Sprintf("%s: ranks lower, gives %s%s", f.Name, f.Capabilities, f.lacks()))
-		}
-	}
-	return names
 }
 
 func (s *Selector) use(from string, src Source, made Factory, now time.Time) {

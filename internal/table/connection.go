@@ -66,6 +66,10 @@ func (m marks) has(one marks) bool { return m&one != 0 }
 // Established reports whether the connection came through the handshake.
 func (c *Connection) Established() bool { return c.marks.has(established) }
 
+// Settled reports whether its process and its peer are decided, which is right before
+// it is first reported.
+func (c *Connection) Settled() bool { return c.marks.has(reported) }
+
 // FirstSeen returns when the first dump that had a connection began, up to a second
 // late; false if none had it.
 func (t *Table) FirstSeen(c *Connection) (at time.Time, ok bool) {

@@ -158,7 +158,7 @@ func (t *Table) endUnknown(n *tcp.Notice, last bool) bool {
 	c := t.fresh(s)
 	c.Role, c.IsNew, c.pass = role, true, t.pass
 	c.Local, c.Peer, c.State = s.Local, s.Peer, n.Left
-	if c.Details = nil; t.opts.Detailed {
+	if c.Details = nil; t.wantsDetails(c.State) {
 		c.Details = &event.Details{FirstSeen: t.began, Start: t.complete}
 	}
 	t.settleRole(c)

@@ -142,6 +142,7 @@ func (t *Table) endOf(c *Connection, n *tcp.Notice) event.Ended {
 		At:          t.began,
 		Last:        n,
 	}
+	e.FirstSeen, _ = t.FirstSeen(c)
 	if n == nil {
 		e.Cause = causeByState(c.State)
 		if !e.Established && (t.notified || c.State == tcp.Closed) {

@@ -23,8 +23,7 @@ type Options struct {
 	// as in a network namespace that was created while the engine runs; zero if
 	// that is not known.
 	Since time.Time
-	// Detailed keeps the Details of every connection; else only listeners, which
-	// are few, have them.
+	// Detailed keeps the Details of every connection, see [Table.KeepDetails].
 	Detailed bool
 	// Slots numbers the connections; tables whose events go to the same listeners
 	// share it.
@@ -545,7 +544,7 @@ func (t *Table) add(s *tcp.Socket) *Connection {
 		c.marks |= older
 		t.opts.Slots.begin(c.Slot, s)
 	}
-	if t.opts.Detailed || s.State == tcp.Listen {
+	if t.wantsDetails(s.State) {
 		if c.Details == nil {
 			c.Details = new(event.Details)
 		}

@@ -71,9 +71,12 @@ func (t *Table) update(c *Connection, s *tcp.Socket, last bool) {
 		BytesReceived: s.BytesReceived - c.BytesReceived,
 		Retransmits:   s.Retransmits - c.Retransmits,
 	}
-	if c.Details != nil {
+	switch {
+	case c.Details != nil:
 		c.continueDetails(s)
 		c.Delta.Add(grew)
+	case t.wantsDetails(s.State):
+		c.Details = t.detailsOf(c, grew)
 	}
 	counted := max(c.counted, sure)
 	grew.BytesReceived, c.counted = counted-c.counted, counted

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -66,13 +67,18 @@ func newStage(ctx context.Context, collector string) (*stage, error) {
 	return s, nil
 }
 
+// freePort returns a port that nobody uses now. It is below those that Linux and
+// FreeBSD give to whoever asks for none, lest the actors or a browser take it before
+// the collector does, or while the collector is started again.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	const first, ports = 2000, 8000
+	for _, n := range rand.Perm(ports) {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+n)))
+		if err == nil {
+			return first + n, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no port from 2000 to 9999 is free")
 }
 
 // play starts a process of a name that does something.

@@ -51,7 +51,7 @@ func run() error {
 	flag.IntVar(&b.rounds, "rounds", 9, "how often each contestant is measured, 7 or more")
 	flag.BoolVar(&b.growth, "growth", true, "measure along the other axes of the plot, too")
 	flag.StringVar(&b.root, "root", "../..", "the repository's `folder`")
-	flag.BoolVar(&b.update, "update", false, "write the figures into README.md and tools/peers/results, not to _build/peers")
+	flag.BoolVar(&b.update, "update", false, "write the figures into docs/performance.md and tools/peers/results, not to _build/peers")
 	flag.Parse()
 	if b.rounds < 7 {
 		return fmt.Errorf("-rounds: got %d, takes 7 or more: the median of fewer says little", b.rounds)
@@ -147,7 +147,7 @@ func rows() (rows []report.Row) {
 	return rows
 }
 
-// The lines of the README between which the table is.
+// The lines of docs/performance.md between which the table is.
 const (
 	markBegin = "<!-- make bench-peers: begin -->"
 	markEnd   = "<!-- make bench-peers: end -->"
@@ -173,16 +173,16 @@ func (b *bench) write(tables []report.Table, growths []report.Growth) error {
 	folder := filepath.Join(b.root, "_build", "peers")
 	if b.update {
 		folder = filepath.Join(b.root, "tools", "peers", "results")
-		readme := filepath.Join(b.root, "README.md")
-		text, err := os.ReadFile(readme)
+		page := filepath.Join(b.root, "docs", "performance.md")
+		text, err := os.ReadFile(page)
 		if err != nil {
 			return err
 		}
 		updated, err := report.Replace(string(text), markBegin, markEnd, "\n"+short+"\n")
 		if err != nil {
-			return fmt.Errorf("%s: %w", readme, err)
+			return fmt.Errorf("%s: %w", page, err)
 		}
-		if err := os.WriteFile(readme, []byte(updated), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(updated), 0o644); err != nil {
 			return err
 		}
 	}

@@ -167,8 +167,8 @@ func TestMeasuring(t *testing.T) {
 	}
 }
 
-func TestReadmeHasAPlace(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+func TestThePageHasAPlace(t *testing.T) {
+	text, err := os.ReadFile("../../docs/performance.md")
 	require.NoError(t, err)
 	_, err = report.Replace(string(text), markBegin, markEnd, "")
 	assert.NoError(t, err)

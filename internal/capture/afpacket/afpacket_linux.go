@@ -26,6 +26,9 @@ const (
 	// bufferLen is the socket's buffer, in bytes. The kernel doubles it for its own
 	// needs.
 	bufferLen = 512 << 10
+	// rest is how long the reader waits when it has read all that there is: else the
+	// kernel would wake it for each packet, which costs more than reading it.
+	rest = 5 * time.Millisecond
 )
 
 // Factory makes af_packet engines.
@@ -125,6 +128,9 @@ func (e *engine) Run(ctx context.Context, visit func(*packet.Packet)) error {
 			visit(&p)
 			e.delivered.Add(1)
 			e.bytes.Add(uint64(length))
+		}
+		if n < batch {
+			time.Sleep(rest)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func openDevice(name string, index int, ip []bpf.Instruction) (*device, int, err
 	fd, err := unix.Open("/dev/bpf", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return nil, 0, fmt.Errorf("open /dev/bpf: %w (let the user read it: own or perm in devfs.conf(5), or devfs.rules(5) in a jail; see README, Permissions)", err)
+		return nil, 0, fmt.Errorf("open /dev/bpf: %w (let the user read it: own or perm in devfs.conf(5), or devfs.rules(5) in a jail; see docs/sources.md, Permissions)", err)
 	case errors.Is(err, unix.ENOENT):
 		return nil, 0, fmt.Errorf("open /dev/bpf: %w (the kernel is not built with device bpf, or the jail's devfs_ruleset hides it)", err)
 	case err != nil:

@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,6 +71,56 @@ func BenchmarkPackets(b *testing.B) {
 				}
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(least.Nanoseconds())/batch, "ns/packet")
+			})
+		}
+	}
+}
+
+// What each engine takes of a core beside traffic that other processes make: %core is
+// the CPU time of this process, user and system, and ns/sent that of the sender for a
+// datagram. What that is more than with "none" is what the kernel does for the engine
+// on the way of a packet.
+func BenchmarkTraffic(b *testing.B) {
+	factories := append([]capture.Factory{{Name: "none"}}, All()...)
+	for _, kind := range []struct {
+		name, role string
+		port, rate int
+	}{{"200k other packets", "send", 9999, 200_000}, {"10k lookups", "ask", 53, 10_000}, {"100k hostile messages", "harass", 53, 100_000}} {
+		for _, factory := range factories {
+			b.Run(kind.name+"/"+factory.Name, func(b *testing.B) {
+				host, other := netnstest.New(b), netnstest.New(b)
+				netnstest.Connect(host, other, "first", 76)
+				watcher := dns.NewWatcher(dns.Options{Names: dns.NewNames(dns.DefaultNames)})
+				var engine *running
+				if factory.Open != nil {
+					engine = run(host, factory, func(p *packet.Packet) { watcher.Packet(p) })
+				}
+				stopAnswers := start(other, fmt.Sprint("answer ", kind.port, " 0"))
+				var took, elapsed, sender time.Duration
+				sent := 0
+				for b.Loop() {
+					stop := start(host, fmt.Sprint(kind.role, " ", kind.port, " ", kind.rate))
+					time.Sleep(200 * time.Millisecond) // until it runs
+					began, before := time.Now(), used()
+					time.Sleep(2 * time.Second)
+					took += used() - before
+					elapsed += time.Since(began)
+					n, by := stop()
+					sent += n
+					sender += by
+				}
+				stopAnswers()
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(100*took.Seconds()/elapsed.Seconds(), "%core")
+				b.ReportMetric(float64(sender.Nanoseconds())/float64(sent), "ns/sent")
+				b.ReportMetric(float64(sent)/elapsed.Seconds(), "sent/s")
+				if engine != nil {
+					counts := watcher.Counts()
+					b.ReportMetric(float64(engine.Stats().Dropped), "dropped")
+					b.ReportMetric(float64(counts.Answers)/elapsed.Seconds(), "answers/s")
+					b.ReportMetric(float64(counts.TimedOut), "timeouts")
+					b.ReportMetric(float64(counts.Malformed)/elapsed.Seconds(), "malformed/s")
+				}
 			})
 		}
 	}

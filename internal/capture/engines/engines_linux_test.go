@@ -37,14 +37,14 @@ func testNames(t *testing.T, factory capture.Factory) {
 	names := dns.NewNames(100)
 	var mu sync.Mutex
 	var lookups []string
-	watcher := dns.NewWatcher(dns.Options{Names: names, OnLookup: func(l *dns.Lookup) {
+	watcher := dns.NewWatcher(dns.Options{Names: names, Observers: []dns.Observer{func(l *dns.Lookup) {
 		mu.Lock()
 		defer mu.Unlock()
 		lookups = append(lookups, fmt.Sprintf("%s %s of %v by %d: %s", l.Name, dns.TypeName(l.Type), l.Server, l.Protocol, dns.RCodeName(l.RCode)))
 		if l.Duration <= 0 || l.Duration > time.Second {
 			t.Errorf("%s took %v", l.Name, l.Duration)
 		}
-	}})
+	}}})
 	engine := run(host, factory, watcher.Packet)
 	name := func(address string) string { return names.Lookup(addr(address), time.Now(), 0) }
 	becomes := func(address, want string) {

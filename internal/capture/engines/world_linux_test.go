@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/bpf"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/capture"
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/filter"
@@ -69,8 +70,14 @@ func run(p *netnstest.Place, factory capture.Factory, visit func(*packet.Packet)
 	p.T.Helper()
 	program, err := filter.Port(53)
 	require.NoError(p.T, err)
+	return runWith(p, factory, program, visit)
+}
+
+// runWith is run with another filter.
+func runWith(p *netnstest.Place, factory capture.Factory, program []bpf.Instruction, visit func(*packet.Packet)) *running {
+	p.T.Helper()
 	r := &running{t: p.T}
-	err = p.Do(func() (err error) {
+	err := p.Do(func() (err error) {
 		r.Engine, err = factory.Open(p.T.Context(), capture.Options{Filter: program, Do: p.Do})
 		return err
 	})

@@ -87,6 +87,35 @@ func TestPort(t *testing.T) {
 	}
 }
 
+// With SYNs, everything that is taken without them is, and the SYNs of any port.
+func TestPortOrSYN(t *testing.T) {
+	program, err := PortOrSYN(53)
+	require.NoError(t, err)
+	for name, test := range packets {
+		assert.Equal(t, test.want, accepts(t, program, test.data), name)
+	}
+	withFlags := func(flags byte) []byte {
+		segment := ports(40000, 443)
+		segment[tcpFlags] = flags
+		return segment
+	}
+	for flags, want := range map[byte]bool{packet.FlagSYN: true, packet.FlagSYN | 0x10: true, 0x10: false, packet.FlagRST | 0x10: false, packet.FlagFIN: false} {
+		assert.Equal(t, want, accepts(t, program, ip4(packet.TCP, 0, 0, withFlags(flags))), "IPv4, flags %#x", flags)
+		assert.Equal(t, want, accepts(t, program, ip4(packet.TCP, 0, 10, withFlags(flags))), "IPv4 with options, flags %#x", flags)
+		assert.Equal(t, want, accepts(t, program, ip6(packet.TCP, withFlags(flags))), "IPv6, flags %#x", flags)
+		assert.Equal(t, want, accepts(t, program, ip6(60, cat(option(packet.TCP, 2), withFlags(flags)))), "IPv6 with options, flags %#x", flags)
+		assert.False(t, accepts(t, program, ip4(packet.UDP, 0, 0, withFlags(flags))), "UDP")
+		assert.False(t, accepts(t, program, ip4(packet.TCP, 1, 0, withFlags(flags))), "a later fragment")
+	}
+	for _, link := range []packet.Link{packet.Raw, packet.Null, packet.Ethernet} {
+		linked, err := ForLink(link, program)
+		require.NoError(t, err)
+		raw, err := bpf.Assemble(linked)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(raw), 512, "BPF_MAXINSNS of FreeBSD")
+	}
+}
+
 func TestForLink(t *testing.T) {
 	program, err := Port(53)
 	require.NoError(t, err)

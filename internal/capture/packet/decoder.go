@@ -18,6 +18,7 @@ const (
 	FlagFIN = 0x01
 	FlagSYN = 0x02
 	FlagRST = 0x04
+	FlagACK = 0x10
 )
 
 // Errors of [Decode].

@@ -39,7 +39,7 @@ func Open(ip []bpf.Instruction) (*Socket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("open a packet socket: %w (grant CAP_NET_RAW; see README, Permissions)", err)
+		return nil, fmt.Errorf("open a packet socket: %w (grant CAP_NET_RAW; see docs/sources.md, Permissions)", err)
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return nil, fmt.Errorf("open a packet socket: %w (the kernel is not built with CONFIG_PACKET, or the service may not use AF_PACKET)", err)
 	case err != nil:

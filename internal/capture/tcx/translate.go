@@ -31,9 +31,9 @@ const (
 	stackScratch = stackLoad - 4*16
 )
 
-// maxHead is how many bytes a packet may be asked to begin with: headers are
-// always together.
-const maxHead = 64
+// maxHead is how many bytes a packet may be asked to begin with: the headers of
+// Ethernet, with a tag, and of IPv4, and the ports. Shorter packets are rare.
+const maxHead = 18 + 20 + 4
 
 // maxOffset is how far into a packet a filter may look: the verifier limits offsets
 // of packet pointers.
@@ -94,18 +94,19 @@ func translate(filter []bpf.Instruction, plain bool) (asm.Instructions, error) {
 }
 
 // headOf returns how many bytes a filter looks at that are always in the same
-// place.
+// place, among the first maxHead.
 func headOf(filter []bpf.Instruction) (head uint32) {
 	for _, i := range filter {
+		end := uint32(0)
 		switch i := i.(type) {
 		case bpf.LoadAbsolute:
-			head = max(head, min(i.Off, maxOffset)+uint32(i.Size))
+			end = min(i.Off, maxOffset) + uint32(i.Size)
 		case bpf.LoadMemShift:
-			head = max(head, min(i.Off, maxOffset)+1)
+			end = min(i.Off, maxOffset) + 1
 		}
-	}
-	if head > maxHead {
-		return 0
+		if end <= maxHead {
+			head = max(head, end)
+		}
 	}
 	return head
 }

@@ -26,8 +26,9 @@ const (
 	// frameSize matters to older versions of the ring, but must fit.
 	frameSize = 2048
 	// blockTimeout is after how many ms the kernel hands over a block that is not
-	// full: how late a packet may be seen.
-	blockTimeout = 20
+	// full: how late a packet may be seen. A timer of the kernel's runs as often, which
+	// wakes nobody while the block is empty.
+	blockTimeout = 50
 )
 
 // Factory makes tpacket_v3 engines.

@@ -8,6 +8,10 @@ const $ = (id) => document.getElementById(id);
 
 // facts are [label, values, what it means]; one is left out if it has no value.
 const facts = [
+  ['Service', (c) => c.peer_name && c.peer_service, 'The peer’s, as the list of services has it'],
+  ['Process at the other end', (c) => c.peer_process && `${c.peer_process} · pid ${c.peer_pid}`, 'It is on this host'],
+  ['Behind the translation', (c) => c.peer_translated, 'Where the packets go instead of the peer’s address'],
+  ['Country · network', (c) => (c.peer_country || c.peer_as_number) && [c.peer_country, c.peer_as_number && `AS${c.peer_as_number}`, c.peer_as_organization].filter(Boolean).join(' · '), 'Where the peer’s address is'],
   ['Round trip, now', (c) => c.rtt_us && format.time(c.rtt_us), 'Smoothed time from sending a segment to its acknowledgment'],
   ['Round trip, least', (c) => c.rtt_least_us && format.time(c.rtt_least_us), 'The least ever measured: the path without queues'],
   ['Queueing delay', (c) => c.rtt_us && c.rtt_least_us && format.time(Math.max(0, c.rtt_us - c.rtt_least_us)), 'Round trip less its least: time in queues on the way'],
@@ -63,12 +67,13 @@ export class Detail {
     const row = this.row;
     if (!row) return;
     const c = row.c;
-    $('detail-title').textContent = `${c.process ?? 'no process'} ↔ ${format.endpoint(c.peer, c.peerPort)}`;
+    $('detail-title').textContent = `${c.process ?? 'no process'} ↔ ${format.peer(c)}`;
     const parts = [];
     if (row.ended) parts.push(format.words(row.ended.failure ?? row.ended.cause) + (row.ended.lasted_us != null ? ` after ${format.time(row.ended.lasted_us)}` : ''));
     else if (gone) parts.push('has ended');
     else parts.push(format.words(row.stateName ?? ''));
     if (c.role) parts.push(c.role);
+    if (c.peerName) parts.push('peer ' + format.endpoint(c.peer, c.peerPort));
     parts.push('local ' + format.endpoint(c.local, c.localPort));
     if (c.pid) parts.push(`pid ${c.pid}`);
     if (c.owner) parts.push(c.owner);

@@ -49,4 +49,6 @@ export const words = (s) => s === '_OTHER' ? 'other' : s.replaceAll('_', ' ');
 
 // endpoint writes an address and a port.
 export const endpoint = (address, port) => (address.includes(':') ? `[${address}]` : address) + ':' + port;
+// peer writes the other end of a connection, by its name if it has one.
+export const peer = (c) => endpoint(c.peerName || c.peer, c.peerPort);
 export const clock = (ms) => new Date(ms).toLocaleTimeString('en-GB');

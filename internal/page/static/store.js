@@ -161,8 +161,8 @@ function apply(values, frame) {
 }
 
 function assign(c, b) {
-  [c.slot, c.id, c.process, c.pid, c.owner, c.container, c.role, c.local, c.localPort, c.peer, c.peerPort, c.congestion, c.namespace, c.firstSeen, c.reason] = b;
-  c.text = `${c.process ?? ''} ${c.pid ?? ''} ${c.owner} ${c.local} ${c.localPort} ${c.peer} ${c.peerPort} ${c.role}`.toLowerCase();
+  [c.slot, c.id, c.process, c.pid, c.owner, c.container, c.role, c.local, c.localPort, c.peer, c.peerPort, c.congestion, c.namespace, c.firstSeen, c.reason, c.peerName] = b;
+  c.text = `${c.process ?? ''} ${c.pid ?? ''} ${c.owner} ${c.local} ${c.localPort} ${c.peer} ${c.peerName} ${c.peerPort} ${c.role}`.toLowerCase();
   return c;
 }
 
@@ -170,9 +170,9 @@ function assign(c, b) {
 function endedOf(m) {
   const c = {
     uid: 'e' + m.id + m.time, slot: m.slot, id: m.id, process: m.process ?? null, pid: m.pid ?? null, owner: '', container: '', role: m.role,
-    local: m.local_address, localPort: m.local_port, peer: m.peer_address, peerPort: m.peer_port, congestion: '', namespace: 0, plot: [],
+    local: m.local_address, localPort: m.local_port, peer: m.peer_address, peerPort: m.peer_port, peerName: m.peer_name ?? '', congestion: '', namespace: 0, plot: [],
   };
-  c.text = `${c.process ?? ''} ${c.pid ?? ''} ${c.local} ${c.localPort} ${c.peer} ${c.peerPort} ${c.role}`.toLowerCase();
+  c.text = `${c.process ?? ''} ${c.pid ?? ''} ${c.local} ${c.localPort} ${c.peer} ${c.peerName} ${c.peerPort} ${c.role}`.toLowerCase();
   return {
     c, key: c.uid, ended: m, t: Date.parse(m.time), stateName: 'ended', state: -1, out: m.bytes_sent ?? null, in: m.bytes_received ?? null,
     rtt: m.rtt_us ?? null, retr: m.retransmits ?? null, segs: null, smooth: 0, spark: null,

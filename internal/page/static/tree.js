@@ -95,7 +95,7 @@ export class Tree {
       const g = this.node(`${key}\0${r.c.role}\0${port}`, 2);
       if (!g.count) { p.children.push(g); g.role = r.c.role; g.port = port; g.name = name; g.sortName = g.role + String(port).padStart(6); g.peers = new Set(); }
       g.add(r);
-      if (g.peers.size < 2) g.peers.add(r.c.peer);
+      if (g.peers.size < 2) g.peers.add(r.c.peerName || r.c.peer);
       g.rows.push(r);
     }
     for (const n of this.nodes.values()) {
@@ -111,7 +111,7 @@ export class Tree {
     const order = (a, b) => (this.up ? -by(a, b) : by(a, b)) || (a.sortName < b.sortName ? -1 : 1);
     const flat = [];
     const connections = (g, level) => {
-      for (const r of g.rows) r.sortName ??= r.c.peer + String(r.c.peerPort).padStart(6);
+      for (const r of g.rows) r.sortName ??= (r.c.peerName || r.c.peer) + String(r.c.peerPort).padStart(6);
       g.rows.sort(order);
       g.rows.forEach((row, i) => flat.push({ kind: 'row', row, level, key: r(row), at: i + 1, of: g.rows.length }));
     };
@@ -216,11 +216,11 @@ export class Tree {
         badge = format.count(f.n);
         break;
       case 'end':
-        strong = `${f.row.c.process ?? 'no process'} · ${format.endpoint(f.row.c.peer, f.row.c.peerPort)}`;
+        strong = `${f.row.c.process ?? 'no process'} · ${format.peer(f.row.c)}`;
         muted = endText(f.row.ended);
         break;
       default:
-        strong = format.endpoint(f.row.c.peer, f.row.c.peerPort);
+        strong = format.peer(f.row.c);
         muted = format.words(f.row.stateName ?? '') + (f.row.c.role === 'client' ? ` from :${f.row.c.localPort}` : '');
     }
     set(el.strong, strong);

@@ -117,7 +117,7 @@ const kernelTypes = "/sys/kernel/btf/vmlinux"
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !isRefusal(err):
-		return fmt.Errorf("%w (grant CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE; see README, Permissions)", unix.EPERM)
+		return fmt.Errorf("%w (grant CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE; see docs/sources.md, Permissions)", unix.EPERM)
 	case errors.Is(err, btf.ErrNotFound), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (Linux 5.9 or later)", err)
 	}

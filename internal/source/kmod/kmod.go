@@ -170,7 +170,7 @@ func advice(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		what = "kldload tcpstats"
 	case errors.Is(err, fs.ErrPermission):
-		what = "add the user to group network, or show the device in the jail; see README, FreeBSD"
+		what = "add the user to group network, or show the device in the jail; see docs/freebsd.md"
 	case gone(err):
 		what = "the module was unloaded; kldload tcpstats"
 	case errors.Is(err, syscall.ENOBUFS):

@@ -92,7 +92,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"(kldload tcpstats)": fs.ErrNotExist,
-		"(add the user to group network, or show the device in the jail; see README, FreeBSD)": fs.ErrPermission,
+		"(add the user to group network, or show the device in the jail; see docs/freebsd.md)": fs.ErrPermission,
 		"(raise net.inet.tcp.tcpstats.max_records)":                                            syscall.ENOBUFS,
 		"open /dev/tcpstats: " + syscall.EINVAL.Error():                                        syscall.EINVAL,
 	} {

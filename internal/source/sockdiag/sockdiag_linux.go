@@ -62,7 +62,7 @@ type netlink int
 func dial() (conn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return nil, fmt.Errorf("open netlink socket for sock_diag: %w (allow AF_NETLINK, see README, Permissions)", err)
+		return nil, fmt.Errorf("open netlink socket for sock_diag: %w (allow AF_NETLINK, see docs/sources.md, Permissions)", err)
 	}
 	timeout := unix.Timeval{Sec: receiveTimeout}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
