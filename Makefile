@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/prometheus/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -40,6 +40,11 @@ build: $(DISTRIBUTION) ## Build the distribution: _build/otelcol-tcpstats
 run: build ## Build and run: the live page on http://127.0.0.1:8890/
 	@sh tools/run.sh $(DISTRIBUTION) examples/run.yaml
 
+.PHONY: prometheus
+prometheus: ## Build the Prometheus that the end-to-end tests ask: _build/prometheus
+	@mkdir -p _build
+	CGO_ENABLED=0 $(GO) build -C tools/prometheus -ldflags='-s -w' -o $(abspath _build/prometheus) github.com/prometheus/prometheus/cmd/prometheus
+
 ##@ Develop
 
 .PHONY: test
@@ -47,9 +52,9 @@ test: ## The gate: vet, generated files, unit, distribution and end-to-end tests
 	@GO='$(GO)' VET='$(VET)' sh tools/test.sh
 
 .PHONY: test-freebsd
-test-freebsd: ## With KERNEL=path [KMOD=path]: boot that FreeBSD kernel under qemu and test in it
+test-freebsd: ## With KERNEL=path [KMOD=path]: boot that FreeBSD kernel under qemu and test in it; COST=rounds: what the module costs
 	@test -n '$(KERNEL)' || { echo 'make test-freebsd wants KERNEL=/path/to/kernel, and takes KMOD=/path/to/tcpstats.ko' >&2; exit 2; }
-	cd tools && GO='$(GO)' FREEBSD_KERNEL='$(abspath $(KERNEL))' FREEBSD_KMOD='$(and $(KMOD),$(abspath $(KMOD)))' FREEBSD_JOBS='$(JOBS)' \
+	cd tools && GO='$(GO)' FREEBSD_KERNEL='$(abspath $(KERNEL))' FREEBSD_KMOD='$(and $(KMOD),$(abspath $(KMOD)))' FREEBSD_JOBS='$(JOBS)' FREEBSD_COST='$(COST)' \
 		$(GO) test -v -count=1 -timeout 1h -run TestKernel ./freebsd
 
 .PHONY: lint

@@ -11,9 +11,6 @@
 
 #include "tcpstats_var.h"
 
-#include <sys/jail.h>
-#include <sys/priv.h>
-
 #include <netinet/cc/cc.h>
 
 #define	TCPSTATS_GID_NETWORK	69	/* group network of /etc/group */
@@ -87,15 +84,6 @@ tcpstats_make_dev(struct cdevsw *csw, const char *name, void *drv1, int *error)
 	dev = NULL;
 	*error = make_dev_s(&args, &dev, "%s", name);
 	return (*error == 0 ? dev : NULL);
-}
-
-int
-tcpstats_may_see_all_vnets(struct ucred *cred)
-{
-
-	if (jailed(cred))
-		return (EPERM);
-	return (priv_check_cred(cred, PRIV_NETINET_GETCRED));
 }
 
 /*

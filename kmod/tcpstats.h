@@ -38,6 +38,9 @@
 #define	TCPSTATS_CC_LEN		16	/* TCP_CA_NAME_MAX */
 #define	TCPSTATS_STACK_LEN	32	/* TCP_FUNCTION_NAME_LEN_MAX */
 #define	TCPSTATS_COMM_LEN	20	/* MAXCOMLEN + 1 */
+#define	TCPSTATS_NAME_LEN	256	/* MAXHOSTNAMELEN */
+#define	TCPSTATS_MAX_STATES	16	/* TCP_NSTATES, which is 11, or more */
+#define	TCPSTATS_MAX_STATS	192	/* numbers of struct tcpstat, or more */
 
 struct tcpstats_header {
 	uint32_t	th_magic;	/* TCPSTATS_MAGIC */
@@ -269,6 +272,20 @@ struct tcpstats_end {
 #define	TCPSTATS_EF_RST_SENT	0x00000002	/* with tcp_output */
 #define	TCPSTATS_EF_FIN_RCVD	0x00000004
 
+/* A network stack that a jail has. */
+struct tcpstats_vnet {
+	uint32_t	tv_vnet;	/* asked: above which id; jail's id */
+	uint32_t	tv_stats_len;	/* bytes of tv_stats */
+	/*
+	 * ns since boot, when it was made, or this module was loaded.  Another
+	 * stack whose jail has the same id has another one.
+	 */
+	uint64_t	tv_born;
+	char		tv_name[TCPSTATS_NAME_LEN];	/* of the jail */
+	uint64_t	tv_states[TCPSTATS_MAX_STATES];	/* connections, by state */
+	uint64_t	tv_stats[TCPSTATS_MAX_STATS];	/* struct tcpstat */
+};
+
 #ifdef __FreeBSD__
 #include <sys/ioccom.h>
 
@@ -277,6 +294,12 @@ struct tcpstats_end {
  * not.  For root outside of jails.
  */
 #define	TCPSTATS_ALLVNETS	_IOW('T', 3, int)
+
+/*
+ * The vnet with the lowest id above tv_vnet; ENOENT: there are no more.  The
+ * host's own, which has the id 0, is not among them.  For root outside of jails.
+ */
+#define	TCPSTATS_VNET		_IOWR('T', 4, struct tcpstats_vnet)
 #endif
 
 /*
@@ -428,6 +451,14 @@ TCPSTATS_AT(tcpstats_end, te_error, 420);
 TCPSTATS_AT(tcpstats_end, te_first, 424);
 TCPSTATS_AT(tcpstats_end, te_last, 464);
 _Static_assert(sizeof(struct tcpstats_end) == 504, "tcpstats_end");
+
+TCPSTATS_AT(tcpstats_vnet, tv_vnet, 0);
+TCPSTATS_AT(tcpstats_vnet, tv_stats_len, 4);
+TCPSTATS_AT(tcpstats_vnet, tv_born, 8);
+TCPSTATS_AT(tcpstats_vnet, tv_name, 16);
+TCPSTATS_AT(tcpstats_vnet, tv_states, 272);
+TCPSTATS_AT(tcpstats_vnet, tv_stats, 400);
+_Static_assert(sizeof(struct tcpstats_vnet) == 1936, "tcpstats_vnet");
 
 #undef	TCPSTATS_AT
 

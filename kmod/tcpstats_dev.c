@@ -12,17 +12,16 @@
 #include "tcpstats_var.h"
 
 #include <sys/fcntl.h>
-#include <sys/filio.h>
 
 static d_open_t		tcpstats_open;
 static d_read_t		tcpstats_read;
-static d_ioctl_t	tcpstats_ioctl;
+static d_ioctl_t	tcpstats_dev_ioctl;
 
 static struct cdevsw tcpstats_cdevsw = {
 	.d_version =	D_VERSION,
 	.d_open =	tcpstats_open,
 	.d_read =	tcpstats_read,
-	.d_ioctl =	tcpstats_ioctl,
+	.d_ioctl =	tcpstats_dev_ioctl,
 	.d_name =	TCPSTATS_DEVICE,
 };
 
@@ -147,37 +146,20 @@ out:
 }
 
 static int
-tcpstats_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
+tcpstats_dev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
     int fflag __unused, struct thread *td __unused)
 {
 	struct tcpstats_open *to;
 	int error;
 
 	error = devfs_get_cdevpriv((void **)&to);
-	if (error != 0)
-		goto out;
-	switch (cmd) {
-	case TCPSTATS_ALLVNETS:
-		if (*(int *)data != 0)
-			error = tcpstats_may_see_all_vnets(to->to_cred);
-		if (error == 0) {
-			sx_xlock(&to->to_lock);
-			to->to_allvnets = *(int *)data != 0;
-			sx_xunlock(&to->to_lock);
-		}
-		break;
-	case FIONBIO:
-		/* Reads never wait for anything to happen. */
-		break;
-	case FIOASYNC:
-		if (*(int *)data != 0)
-			error = EINVAL;
-		break;
-	default:
-		error = ENOTTY;
-		break;
+	if (error == 0)
+		error = tcpstats_ioctl(to->to_cred, cmd, data);
+	if (error == 0 && cmd == TCPSTATS_ALLVNETS) {
+		sx_xlock(&to->to_lock);
+		to->to_allvnets = *(int *)data != 0;
+		sx_xunlock(&to->to_lock);
 	}
-out:
 	if (error != 0)
 		atomic_add_long(&tcpstats_errors, 1);
 	return (error);

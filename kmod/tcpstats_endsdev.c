@@ -248,17 +248,17 @@ tcpstats_ends_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 	int error;
 
 	error = devfs_get_cdevpriv((void **)&er);
-	if (error != 0)
-		goto out;
+	if (error == 0 && cmd != FIONREAD)
+		error = tcpstats_ioctl(er->er_cred, cmd, data);
+	if (error != 0) {
+		atomic_add_long(&tcpstats_errors, 1);
+		return (error);
+	}
 	switch (cmd) {
 	case TCPSTATS_ALLVNETS:
-		if (*(int *)data != 0)
-			error = tcpstats_may_see_all_vnets(er->er_cred);
-		if (error == 0) {
-			mtx_lock(&tcpstats_ends_mtx);
-			er->er_allvnets = *(int *)data != 0;
-			mtx_unlock(&tcpstats_ends_mtx);
-		}
+		mtx_lock(&tcpstats_ends_mtx);
+		er->er_allvnets = *(int *)data != 0;
+		mtx_unlock(&tcpstats_ends_mtx);
 		break;
 	case FIONREAD:
 		mtx_lock(&tcpstats_ends_mtx);
@@ -268,20 +268,8 @@ tcpstats_ends_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 		    sizeof(struct tcpstats_ends_header) +
 		    MIN(n, TCPSTATS_MAX_RING) * sizeof(struct tcpstats_end);
 		break;
-	case FIONBIO:
-		break;
-	case FIOASYNC:
-		if (*(int *)data != 0)
-			error = EINVAL;
-		break;
-	default:
-		error = ENOTTY;
-		break;
 	}
-out:
-	if (error != 0)
-		atomic_add_long(&tcpstats_errors, 1);
-	return (error);
+	return (0);
 }
 
 static int

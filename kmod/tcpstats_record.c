@@ -23,23 +23,6 @@
 _Static_assert(TCPSTATS_CC_LEN >= TCP_CA_NAME_MAX, "names of cc_algo");
 _Static_assert(TCPSTATS_STACK_LEN >= TCP_FUNCTION_NAME_LEN_MAX,
     "names of TCP stacks");
-/*
- * The id of the jail that a vnet was made for.
- */
-uint32_t
-tcpstats_vnet_id(const struct ucred *cred)
-{
-#ifdef VIMAGE
-	const struct prison *pr;
-
-	for (pr = cred->cr_prison; pr->pr_parent != NULL &&
-	    pr->pr_vnet == pr->pr_parent->pr_vnet; pr = pr->pr_parent)
-		continue;
-	return (pr->pr_id);
-#else
-	return (0);
-#endif
-}
 
 /*
  * Whether the stack keeps its times in microseconds, not in ticks.  Since 14

@@ -14,6 +14,7 @@
 #include <sys/sbuf.h>
 
 _Static_assert(nitems(tcpstates) == TCP_NSTATES, "names of states");
+
 static void
 tcpstats_print_addr(struct sbuf *sb, const struct tcpstats_record *tr,
     const uint8_t *addr, uint16_t port)

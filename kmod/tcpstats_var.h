@@ -16,11 +16,13 @@
  * tcpstats_life.c	what is noted of a connection until it ends
  * tcpstats_ends.c	the khelp(9) helper that has it noted
  * tcpstats_endsdev.c	/dev/tcpstats.ends
+ * tcpstats_vnet.c	other network stacks, and ioctls
  *
  * Locks, in the order in which they are taken:
  *	tcpstats_ends_sx sx, starting and stopping the helper
  *	to_lock, er_lock sx, one per open: all members but those noted otherwise
  *	tcpstats_opens_sx sx, the list of open walks
+ *	allprison_lock	shared, for what is known of vnets
  *	vnet_sxlock	shared, for walks over all vnets
  *	inp_lock	of one pcb at a time
  *	so_lock		of a listening socket, for the lengths of its queues
@@ -163,7 +165,6 @@ void	tcpstats_enter(void);
 void	tcpstats_leave(void);
 struct cdev *tcpstats_make_dev(struct cdevsw *csw, const char *name,
 	    void *drv1, int *error);
-int	tcpstats_may_see_all_vnets(struct ucred *cred);
 
 /*
  * The end of a destructor of devfs_set_cdevpriv(9).  FreeBSD 13's
@@ -193,7 +194,6 @@ int	tcpstats_walk(struct tcpstats_open *to);
 void	tcpstats_chunk_drop(struct tcpstats_open *to);
 
 /* tcpstats_record.c */
-uint32_t tcpstats_vnet_id(const struct ucred *cred);
 void	tcpstats_fill(struct tcpstats_record *tr, const struct inpcb *inp);
 void	tcpstats_fill_tcpcb(struct tcpstats_record *tr,
 	    const struct tcpcb *tp, sbintime_t now);
@@ -225,5 +225,9 @@ void	tcpstats_ends_unload(void);
 void	tcpstats_ends_put(const struct tcpstats_life *tl, struct inpcb *inp);
 int	tcpstats_endsdev_load(void);
 void	tcpstats_endsdev_unload(void);
+
+/* tcpstats_vnet.c */
+uint32_t tcpstats_vnet_id(const struct ucred *cred);
+int	tcpstats_ioctl(struct ucred *cred, u_long cmd, caddr_t data);
 
 #endif /* !_TCPSTATS_VAR_H_ */

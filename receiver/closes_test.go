@@ -273,3 +273,44 @@ func TestEnds(t *testing.T) {
 		"system.network.tcp.connection.failures map[error.type:connection_refused tcp.role:client] 2",
 	}, told)
 }
+
+// A watch that broke is opened again at the next scrape, and later and later if that
+// breaks, too; what it notices from then on is counted.
+func TestAWatchComesBack(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 5)}}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	src.mu.Lock()
+	src.err = errors.New("module unloaded")
+	src.mu.Unlock()
+	r.scrapeOnce(t)
+	assert.Zero(t, src.open)
+	src.mu.Lock()
+	src.err = nil
+	src.mu.Unlock()
+	r.scrapeOnce(t)
+	assert.Equal(t, 1, src.open, "it is opened again")
+	src.tell(ended(established(2, 0), 70, 3))
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.closes")
+	assert.Equal(t, 1.0, closes, "of a connection that no dump had")
+	metadatatest.AssertEqualReceiverTcpstatsSourceErrors(t, r.telemetry, []metricdata.DataPoint[int64]{
+		{Value: 1, Attributes: attribute.NewSet(attribute.String("source", "a"), attribute.String("error.type", "read"))},
+	}, metricdatatest.IgnoreTimestamp())
+	assert.Len(t, r.logs.FilterMessageSnippet("no more notices of closes").All(), 1)
+
+	// It flaps: the next try comes at once, the one after that does not.
+	src.mu.Lock()
+	src.err, src.open = errors.New("module unloaded"), 1
+	src.mu.Unlock()
+	for range 5 {
+		r.scrapeOnce(t)
+	}
+	src.mu.Lock()
+	src.err = nil
+	src.mu.Unlock()
+	r.scrapeOnce(t)
+	assert.Zero(t, src.open, "it waits")
+	assert.Len(t, r.logs.FilterMessageSnippet("no more notices of closes").All(), 1, "and says it once")
+}

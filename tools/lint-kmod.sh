@@ -68,7 +68,7 @@ for options in "SMP INET6 VIMAGE" "SMP INET6 VIMAGE INVARIANTS INVARIANT_SUPPORT
 				-D_KERNEL -DKLD_MODULE -DHAVE_KERNEL_OPTION_HEADERS -nostdinc -ffreestanding -fno-common \
 				-include "$tmp/opt/opt_global.h" -I"$tmp/opt" -I. -I"$SYSDIR" -I"$SYSDIR/contrib/ck/include" \
 				-Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wshadow -Wwrite-strings \
-				-Wno-unused-parameter -Wno-sign-compare -Wno-pointer-sign -Wno-address-of-packed-member -Wno-unknown-pragmas \
+				-Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -Wno-pointer-sign -Wno-address-of-packed-member -Wno-unknown-pragmas \
 				-D__printf__=__freebsd_kprintf__ -Werror "$file" || bad
 		done
 	done

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ const maxCloses = 100_000
 // closeWatch takes the notices of a source as they come and keeps them until
 // they are counted: the kernel's buffer is small, and a scrape may take long.
 type closeWatch struct {
-	stream source.CloseStream
+	stream source.CloseStream // nil: somebody else puts them
 	done   chan struct{}
 	// counted: notices have been counted since the first dump. Those that came
 	// before may be of connections that are older than all counters.
@@ -64,16 +65,15 @@ func (w *closeWatch) fail(err error) {
 
 // drain takes the notices that are there. It returns false if no more will come.
 func (w *closeWatch) drain() bool {
+	if w.stream == nil {
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
 	lost, err := w.stream.Drain(func(n *tcp.Notice) error {
-		if len(w.queue) == maxCloses {
-			w.lost++
-			return nil
-		}
-		w.queue = append(w.queue, *n)
-		w.queue[len(w.queue)-1].Seen = now
+		n.Seen = now
+		w.keep(n)
 		return nil
 	})
 	w.lost += lost
@@ -88,6 +88,22 @@ func (w *closeWatch) drain() bool {
 		return false
 	}
 	return true
+}
+
+// keep keeps a notice, if there is room. w.mu is held.
+func (w *closeWatch) keep(n *tcp.Notice) {
+	if len(w.queue) == maxCloses {
+		w.lost++
+		return
+	}
+	w.queue = append(w.queue, *n)
+}
+
+// put keeps a notice that somebody else has taken.
+func (w *closeWatch) put(n *tcp.Notice) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keep(n)
 }
 
 // maxSpareCloses is how many notices are kept room for.
@@ -117,6 +133,9 @@ func (w *closeWatch) each(visit func(*tcp.Notice)) {
 
 // end stops the watch and waits for it.
 func (w *closeWatch) end() error {
+	if w.stream == nil {
+		return nil
+	}
 	err := w.stream.Close()
 	<-w.done
 	return err
@@ -127,17 +146,30 @@ func (w *closeWatch) end() error {
 // before.
 func (e *Engine) watchSpace(sp *space, src source.Source) {
 	e.endWatch(sp)
+	sp.broken.at = time.Time{}
+	if notifier := e.notifierOf(src); notifier != nil {
+		if err := e.watch(sp, notifier); err != nil {
+			e.watchBroke(sp, err)
+		}
+	}
+}
+
+// notifierOf returns the source if it has notices of closes and somebody listens, else
+// nil.
+func (e *Engine) notifierOf(src source.Source) source.CloseNotifier {
 	if len(e.listeners) == 0 || src == nil || src.Capabilities().Missing(source.Closes) != 0 {
-		return
+		return nil
 	}
-	notifier, ok := src.(source.CloseNotifier)
-	if !ok {
-		return
-	}
+	notifier, _ := src.(source.CloseNotifier)
+	return notifier
+}
+
+// watch starts to watch the closes in a namespace, and in those whose notices come
+// with its own.
+func (e *Engine) watch(sp *space, notifier source.CloseNotifier) error {
 	stream, err := notifier.Closes()
 	if err != nil {
-		e.log.Warn("connections that open and close between two scrapes are not counted", zap.Stringer("in", sp), zap.Error(err))
-		return
+		return err
 	}
 	sp.table.Notified(true)
 	sp.watch = watchCloses(stream, func() {
@@ -149,6 +181,12 @@ func (e *Engine) watchSpace(sp *space, src source.Source) {
 	})
 	// All that is noticed in a namespace in which everything is new is new.
 	sp.watch.counted = sp.table.Begun()
+	// What ended before has to be missing from a dump of all sockets.
+	sp.reconciled = time.Time{}
+	for other := range e.watchedWith(sp) {
+		e.watchStack(other)
+	}
+	return nil
 }
 
 func (e *Engine) endWatch(sp *space) {
@@ -160,6 +198,24 @@ func (e *Engine) endWatch(sp *space) {
 	}
 	sp.watch = nil
 	sp.table.Notified(false)
+	for other := range e.watchedWith(sp) {
+		e.endWatch(other)
+	}
+}
+
+// watchedWith iterates over the network stacks whose notices come with those of a
+// namespace.
+func (e *Engine) watchedWith(sp *space) iter.Seq[*space] {
+	return func(yield func(*space) bool) {
+		if sp != e.own {
+			return
+		}
+		for _, other := range e.others.spaces {
+			if other.spanned && !yield(other) {
+				return
+			}
+		}
+	}
 }
 
 // drain takes the notices that a source has by now: what is missing in the dump
@@ -203,6 +259,9 @@ func (e *Engine) countCloses(sp *space, last bool) {
 	waiting := sp.unexplained
 	sp.unexplained = nil
 	queue, lost, err := sp.watch.take(sp.taken)
+	if sp == e.own {
+		queue = e.distribute(queue)
+	}
 	last = last || err != nil
 	for i := range waiting {
 		if !sp.table.Notice(&waiting[i].Notice, last || waiting[i].dump < sp.dumps) {
@@ -223,10 +282,12 @@ func (e *Engine) countCloses(sp *space, last bool) {
 	sp.taken = queue
 	sp.watch.counted = true
 	e.sayLost(sp, lost)
+	for other := range e.watchedWith(sp) {
+		e.countCloses(other, err != nil)
+	}
 	if err != nil {
-		e.log.Warn("there are no more notices of closes: connections that open and close between two scrapes are not counted",
-			zap.Stringer("in", sp), zap.Error(fmt.Errorf("watch closes: %w", err)))
 		e.endWatch(sp)
+		e.watchBroke(sp, fmt.Errorf("watch closes: %w", err))
 	}
 }
 

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -15,6 +17,12 @@ func (e *Engine) readCounters(ctx context.Context) error {
 	for sp := range e.spaces() {
 		first := sp.counters.Len() == 0
 		sp.counters, sp.byState = tcp.Counters{}, nil
+		if sp.spanned {
+			if err := e.countStack(sp, first); err != nil {
+				errs = append(errs, err)
+			}
+			continue
+		}
 		src, _ := e.sourceOf(ctx, sp)
 		if src == nil {
 			continue // the dump says why
@@ -44,6 +52,47 @@ func (e *Engine) readCounters(ctx context.Context) error {
 	return firstOf(1+len(e.others.spaces), "network namespaces have not all their TCP counters", errs)
 }
 
+// countStack takes the counters of a network stack that was listed.
+func (e *Engine) countStack(sp *space, first bool) error {
+	if sp.stack == nil {
+		return nil
+	}
+	sp.counters, sp.byState = sp.stack.Counters, &sp.stack.States
+	if first {
+		e.others.cameBack(sp)
+	}
+	if sp.stack.Err == nil {
+		return nil
+	}
+	sp.byState = nil
+	e.telemetry.sourceError(sp.sourceName(e), source.ErrorCounters, 1)
+	return fmt.Errorf("read the TCP counters of %s: %w", sp, sp.stack.Err)
+}
+
+// countersOf reads the counters of a namespace.
+func (e *Engine) countersOf(ctx context.Context, sp *space) (counters tcp.Counters, err error) {
+	if !sp.spanned {
+		src, err := e.sourceOf(ctx, sp)
+		if src == nil {
+			return counters, errors.Join(err, errNoSource)
+		}
+		return src.Counters(ctx)
+	}
+	if e.others.spanning == nil {
+		return counters, errNoSource
+	}
+	stacks, err := e.others.spanning.Stacks(ctx)
+	if err != nil {
+		return counters, err
+	}
+	for i := range stacks {
+		if s := &stacks[i]; s.Namespace == sp.place.Namespace && s.Cookie == sp.cookie {
+			return s.Counters, s.Err
+		}
+	}
+	return counters, netns.ErrGone
+}
+
 // opened is how many connections were opened by the kernel's own count, at
 // least. Embryos that were reset are among the failures but not among what was
 // opened.
@@ -69,7 +118,8 @@ func (e *Engine) reportUnseen(ctx context.Context) {
 		kernel += sp.opened(ctx, e)
 		seen += sp.table.Counts().Opened
 	}
-	e.telemetry.unseen(kernel - min(kernel, seen))
+	e.unseen = kernel - min(kernel, seen)
+	e.telemetry.unseen(e.unseen)
 }
 
 // opened is how many connections were opened in the namespace that could have
@@ -79,13 +129,11 @@ func (sp *space) opened(ctx context.Context, e *Engine) uint64 {
 	if !sp.based {
 		// What the first dump finds is not new. What is opened between it and this look
 		// is, so a few that nobody has seen may be overlooked, but none is made up.
-		if src, _ := e.sourceOf(ctx, sp); src != nil {
-			if counters, err := src.Counters(ctx); err == nil {
-				sp.based, sp.base = true, opened(&counters)
-				sp.failedBefore = counts.Failed
-				failed, _ := counters.Get(tcp.AttemptsFailed)
-				sp.refusedBefore = failed
-			}
+		if counters, err := e.countersOf(ctx, sp); err == nil {
+			sp.based, sp.base = true, opened(&counters)
+			sp.failedBefore = counts.Failed
+			failed, _ := counters.Get(tcp.AttemptsFailed)
+			sp.refusedBefore = failed
 		}
 		return 0
 	}
@@ -97,5 +145,7 @@ func (sp *space) opened(ctx context.Context, e *Engine) uint64 {
 	failed, _ := sp.counters.Get(tcp.AttemptsFailed)
 	failed -= min(failed, sp.refusedBefore)
 	given := counts.Failed - min(counts.Failed, sp.failedBefore)
-	return now - min(now, given-min(given, failed))
+	// Those that still wait for an answer are counted by the kernel, too.
+	waiting := uint64(max(0, sp.states[tcp.SynSent]))
+	return now - min(now, waiting+given-min(given, failed))
 }

@@ -53,8 +53,12 @@ type Engine struct {
 	claims []process.Claim // reused
 	needs  Needs           // of this scrape
 	ports  ports           // reused: those of the dump under way
+	dumped []*space        // reused: what it is of
 	// noticesLost is how many notices of closes were lost in all.
 	noticesLost uint64
+	// unseen is how many connections nobody has seen, as of the last scrape that
+	// counted.
+	unseen uint64
 
 	denied  alarm // some sockets have no owner for want of permission
 	walks   alarm // the walk over processes does not complete
@@ -277,6 +281,7 @@ func (e *Engine) sourceChanged(from, to string) {
 		e.identifies = to
 	}
 	e.reopenOthers()
+	e.others.spanning, _ = e.span(e.selector.Current()) // the next scrape says why not
 	e.watchSpace(e.own, e.selector.Current())
 	e.telemetry.sourceChanged(from, to)
 }

@@ -27,6 +27,10 @@ func (e *Engine) followNamespaces() {
 	if err == nil {
 		err = netns.Supported()
 	}
+	if errors.Is(err, errors.ErrUnsupported) || e.others.spanning != nil {
+		e.others.spans = true // by a source, if at all
+		return
+	}
 	if err != nil {
 		e.log.Warn("network_namespaces: only the collector's own network namespace is read", zap.Error(err))
 		return
@@ -137,6 +141,12 @@ func (e *Engine) describe(now time.Time, sp *space, f netns.Found) {
 func (e *Engine) dumpOthers(ctx context.Context) error {
 	var errs []error
 	for _, sp := range e.others.spaces {
+		if sp.spanned {
+			if e.others.spanning == nil {
+				sp.unread()
+			}
+			continue // it was in the dump of the collector's own
+		}
 		if err := e.dumpOther(ctx, sp); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", sp, err))
 		}
@@ -223,19 +233,25 @@ func (e *Engine) closeEmptied() error {
 		if !sp.emptied {
 			return false
 		}
-		e.drain(sp)
-		e.countCloses(sp, true)
-		e.others.leave(sp)
-		errs = append(errs, e.leave(sp))
-		sp.table.Begin(time.Now())
-		sp.table.End(table.Complete)
-		sp.table.Reset()
+		errs = append(errs, e.closeSpace(sp))
 		return true
 	})
 	if len(e.others.spaces) < before {
 		e.telemetry.namespaces(1 + len(e.others.spaces))
 	}
 	return errors.Join(errs...)
+}
+
+// closeSpace gives up a namespace in which everything has ended.
+func (e *Engine) closeSpace(sp *space) error {
+	e.drain(sp)
+	e.countCloses(sp, true)
+	e.others.leave(sp)
+	err := e.leave(sp)
+	sp.table.Begin(time.Now())
+	sp.table.End(table.Complete)
+	sp.table.Reset()
+	return err
 }
 
 func (e *Engine) leaveAll() error {
@@ -248,7 +264,11 @@ func (e *Engine) leaveAll() error {
 }
 
 func (e *Engine) leave(sp *space) error {
-	return errors.Join(e.closeIn(sp), e.closePeers(sp), sp.namespace.Close())
+	err := errors.Join(e.closeIn(sp), e.closePeers(sp))
+	if sp.namespace != nil {
+		err = errors.Join(err, sp.namespace.Close())
+	}
+	return err
 }
 
 // leftSpace is what is remembered of a namespace that was given up.

@@ -174,7 +174,7 @@ func opening(sp *space, c *table.Connection, n *tcp.Notice, now time.Time) time.
 
 // key tells the connections and queries of a namespace from those of others.
 func (sp *space) key() uint64 {
-	if sp.namespace == nil {
+	if sp.place.Namespace == 0 {
 		return ownKey
 	}
 	return sp.place.Namespace

@@ -38,7 +38,7 @@ func (e *Engine) scrape(ctx context.Context, tick int64) (built []delivery) {
 
 	e.findAskers(began) // before those that wait for an answer are given up
 	e.followPeers(time.Now())
-	errs := []error{e.findOthers(readCtx, time.Now())}
+	errs := []error{e.findOthers(readCtx, time.Now()), e.findStacks(readCtx, time.Now())}
 	if needs.Counters {
 		errs = append(errs, e.readCounters(readCtx))
 	}
@@ -119,6 +119,9 @@ func (e *Engine) dump(ctx context.Context) error {
 	return err
 }
 
+// errNoSource says that there is nothing to read from.
+var errNoSource = errors.New("no source of TCP sockets is open")
+
 // dumpOwn reads the collector's own network namespace. If the source is lost it
 // goes on with the next one.
 func (e *Engine) dumpOwn(ctx context.Context) error {
@@ -126,7 +129,7 @@ func (e *Engine) dumpOwn(ctx context.Context) error {
 		src := e.selector.Current()
 		if src == nil {
 			e.own.unread()
-			return errors.New("no source of TCP sockets is open")
+			return errNoSource
 		}
 		ended, err := e.dumpFrom(ctx, e.own, src)
 		switch {
@@ -153,26 +156,39 @@ func (sp *space) unread() {
 // interrupted. ended reports that it came to its end, save for those sockets that
 // the error says could not be read.
 func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (ended bool, err error) {
-	sp.complete = false
-	visit := func(socket *tcp.Socket) error { return e.visit(sp, socket) }
+	dumped := e.dumpedBy(sp)
+	visit := func(socket *tcp.Socket) error {
+		if at := e.spaceOf(sp, socket.ID); at != nil {
+			return e.visit(at, socket)
+		}
+		return nil
+	}
+	for _, at := range dumped {
+		at.complete = false
+	}
 	if n, ok := src.(source.Narrower); ok {
 		if err := n.Narrow(e.narrow, e.needs.States); err != nil {
 			return false, fmt.Errorf("source %s: %w", src.Name(), err)
 		}
 	}
+	e.rewatch(sp, src)
 	moving, now := e.moving(sp, src), time.Now()
 	for range maxDumps {
-		sp.states = tcp.States{}
 		clear(e.ports[:])
-		switch {
-		case moving != nil:
-			sp.table.BeginMoved(now)
+		for _, at := range dumped {
+			at.states = tcp.States{}
+			switch {
+			case moving != nil:
+				at.table.BeginMoved(now)
+			case e.needs.Sockets:
+				at.table.Begin(now)
+			default:
+				at.table.BeginListeners(now)
+			}
+		}
+		if moving != nil {
 			_, err = moving.Moved(ctx, visit)
-		case e.needs.Sockets:
-			sp.table.Begin(now)
-			err = src.Sockets(ctx, visit)
-		default:
-			sp.table.BeginListeners(now)
+		} else {
 			err = src.Sockets(ctx, visit)
 		}
 		if !errors.Is(err, source.ErrInterrupted) {
@@ -195,6 +211,21 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	if err == nil {
 		e.sayWay(sp, src)
 	}
+	for _, at := range dumped {
+		e.endDump(at, result, moving != nil, now)
+	}
+	if e.needs.Counters && sp.complete && sp.counted {
+		e.countPorts(sp)
+	}
+	e.telemetry.sourceErrors(src.Name(), err)
+	if result == table.Complete {
+		return true, nil
+	}
+	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
+}
+
+// endDump ends the dump of a namespace that began at a time.
+func (e *Engine) endDump(sp *space, result table.Result, moving bool, began time.Time) {
 	sp.complete = result != table.CutShort
 	if sp.complete {
 		sp.read = true
@@ -204,22 +235,14 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 	switch {
 	case result != table.Complete:
 		sp.reconciled = time.Time{}
-	case moving == nil:
-		sp.reconciled = now
+	case !moving:
+		sp.reconciled = began
 	default:
 		// Those that it left out, and those that it had, which the table has, too.
 		sp.states[tcp.Established] += int64(sp.table.Established())
 		sp.table.EachPort(e.ports.add)
 	}
 	sp.counted = e.needs.States || e.narrow == nil
-	if e.needs.Counters && sp.complete && sp.counted {
-		e.countPorts(sp)
-	}
-	e.telemetry.sourceErrors(src.Name(), err)
-	if result == table.Complete {
-		return true, nil
-	}
-	return sp.complete, fmt.Errorf("source %s: %w", src.Name(), err)
 }
 
 // sayWay logs which of its ways to make a dump a source takes from now on, each way
@@ -268,7 +291,9 @@ func (e *Engine) visit(sp *space, socket *tcp.Socket) error {
 	if !wanted || !sp.table.Moving() || socket.State != tcp.Established {
 		sp.states[socket.State]++ // else the table counts it
 	}
-	e.ports.add(socket.Local.Port())
+	if !sp.spanned { // another network stack has ports of its own
+		e.ports.add(socket.Local.Port())
+	}
 	switch {
 	case socket.State == tcp.Closed && socket.Peer.Port() == 0:
 	case !e.needs.Sockets && socket.State != tcp.Listen:

@@ -37,8 +37,9 @@ type space struct {
 	// then, and how many the kernel had counted.
 	failedBefore, refusedBefore uint64
 
-	watch *closeWatch  // nil if the source has no notices of closes, or nobody asks
-	taken []tcp.Notice // reused: the notices that were counted last
+	watch  *closeWatch  // nil if the source has no notices of closes, or nobody asks
+	broken brokenWatch  // its watches that broke
+	taken  []tcp.Notice // reused: the notices that were counted last
 	// unexplained are notices of connections of which only the next dump can say
 	// which end this host had.
 	unexplained []unexplained
@@ -58,6 +59,10 @@ type space struct {
 	source    source.Source // nil until it opens
 	cookie    uint64        // distinguishes it from others with its inode; 0: not known
 	place     netns.Place
+	// spanned: it is a network stack that the selector's source reads with the
+	// collector's own; stack is what was last known of it, nil if it was not listed yet.
+	spanned   bool
+	stack     *source.Stack
 	sandboxed bool // the place's container is the sandbox of a pod
 	emptied   bool // it has no processes any more
 }
@@ -79,7 +84,7 @@ func (e *Engine) newSpace(since time.Time) *space {
 // String names the namespace for the log.
 func (sp *space) String() string {
 	switch {
-	case sp.namespace == nil:
+	case sp.place.Namespace == 0:
 		return "the collector's network namespace"
 	case sp.place.Name != "":
 		return fmt.Sprintf("network namespace %d (%s)", sp.place.Namespace, sp.place.Name)
@@ -90,7 +95,7 @@ func (sp *space) String() string {
 // sourceName is the name of the source that reads the namespace.
 func (sp *space) sourceName(e *Engine) string {
 	src := sp.source
-	if sp == e.own {
+	if sp == e.own || sp.spanned {
 		src = e.selector.Current()
 	}
 	if src == nil {
@@ -210,7 +215,13 @@ func (e *Engine) wants(p *process.Process) bool {
 type others struct {
 	followed bool // they are wanted and can be read
 	own      uint64
-	spaces   []*space // by inode
+	spaces   []*space // by inode, or id of the jail
+
+	// spans: they are wanted, and only a source can read them. spanning is the source in
+	// use if it does; confined says that it does not.
+	spans    bool
+	spanning source.Spanning
+	confined alarm
 
 	// found is when they were last looked for. What is found later was not there
 	// then: its processes, which can be looked at now, could be then.

@@ -103,7 +103,7 @@ type Space struct {
 func (s *Scrape) Spaces() iter.Seq[Space] {
 	return func(yield func(Space) bool) {
 		for sp := range s.engine.spaces() {
-			if sp != s.engine.own && sp.source == nil {
+			if sp != s.engine.own && sp.source == nil && sp.stack == nil {
 				continue
 			}
 			if !yield(Space{Place: sp.place, Start: sp.start, Counters: &sp.counters, States: sp.known()}) {

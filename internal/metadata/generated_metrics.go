@@ -6298,7 +6298,7 @@ type metricTCPListenerDrops struct {
 // init fills tcp.listener.drops metric with initial data.
 func (m *metricTCPListenerDrops) init() {
 	m.data.SetName("tcp.listener.drops")
-	m.data.SetDescription("Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.")
+	m.data.SetDescription("Segments that the listener dropped, because its accept queue was full, its host short of memory, or a SYN came again whose answer is under way.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

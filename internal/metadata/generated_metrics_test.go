@@ -2416,7 +2416,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.listener.drops"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.", mi.Description())
+					assert.Equal(t, "Segments that the listener dropped, because its accept queue was full, its host short of memory, or a SYN came again whose answer is under way.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

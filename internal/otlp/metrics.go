@@ -317,6 +317,7 @@ func (m *Metrics) consume(ctx context.Context, md pmetric.Metrics) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	apart(md)
 	op := m.obsreport.StartMetricsOp(ctx)
 	err := m.cfg.Next.ConsumeMetrics(op, md)
 	m.obsreport.EndMetricsOp(op, metadata.Type.String(), points, err)

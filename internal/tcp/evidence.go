@@ -17,13 +17,13 @@ import "time"
 //
 // The figures were read from Linux 6.18, in the tests of the source sock_diag. They do
 // not hold for a socket whose counters were restored (TCP_REPAIR, as CRIU does), nor
-// for other systems.
+// for other systems, whose sources say PayloadOnly.
 
 // surplus is what is acknowledged or outstanding less the payload that was sent.
 func (s *Socket) surplus() (n int64, ok bool) {
 	const needs = Fields(1<<FieldBytesAcked | 1<<FieldBytesSent | 1<<FieldBytesRetransmitted | 1<<FieldSendBufferUsage | 1<<FieldUnsent)
 	// While something is unsent, a FIN may be among it.
-	if s.Fields&needs != needs || s.Low32&needs != 0 || s.Unsent != 0 {
+	if s.PayloadOnly || s.Fields&needs != needs || s.Low32&needs != 0 || s.Unsent != 0 {
 		return 0, false
 	}
 	return int64(s.BytesAcked) + int64(s.SendBufferUsage) - int64(s.BytesSent-s.BytesRetransmitted), true

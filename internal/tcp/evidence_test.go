@@ -77,6 +77,17 @@ func TestRoleOf(t *testing.T) {
 	assert.Equal(t, NoRole, RoleOf(&s), "wraps around")
 }
 
+// What counts payload only has the same surplus at both ends: none.
+func TestPayloadOnlyShowsNoRole(t *testing.T) {
+	s := Socket{State: Established, PayloadOnly: true, BytesSent: 100, BytesAcked: 100}
+	s.Fields = s.Fields.With(FieldBytesAcked).With(FieldBytesSent).With(FieldBytesRetransmitted).With(FieldSendBufferUsage).With(FieldUnsent)
+	assert.Equal(t, NoRole, RoleOf(&s))
+	n := Notice{Socket: s, Left: Established, WithoutFINs: true}
+	assert.Equal(t, NoRole, n.RoleEvidence(Established))
+	s.PayloadOnly = false
+	assert.Equal(t, Server, RoleOf(&s), "as Linux counts")
+}
+
 func TestNoticeEvidence(t *testing.T) {
 	const ms = time.Millisecond
 	type verdict struct{ is, sure bool }

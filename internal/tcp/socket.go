@@ -43,6 +43,10 @@ type Socket struct {
 	// low 32 bits. Whoever remembers connections continues them.
 	Low32 Fields
 
+	// PayloadOnly: BytesAcked counts no SYN and no FIN, so that it does not show which
+	// end this host has.
+	PayloadOnly bool
+
 	// Role is which end this host has, where the source itself knows.
 	Role Role
 

@@ -10,11 +10,18 @@
 # of Xen's clock's (xen_pvh_init_ops in x86/xen/pv.c of 15), and the memory map must
 # come from start_info instead of Xen (13). FOLDER becomes the root file system; its /sbin/init runs. After SECONDS, an
 # hour by default, qemu is stopped, and this fails.
+#
+# With ICOUNT=1 there is one processor, and each instruction takes a nanosecond of the
+# guest's time: what it measures is a count of instructions, whatever else this machine
+# does.
 set -eu
 
 kernel=$1
 folder=$2
 seconds=${3:-3600}
+
+clock="-accel tcg,thread=multi -smp 2"
+[ -z "${ICOUNT:-}" ] || clock="-accel tcg,thread=single -smp 1 -icount shift=0,sleep=off"
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -29,8 +36,9 @@ makefs -t ffs -B little -o version=1 -b 256m -f 4096 "$tmp/root.img" "$folder" >
 
 # A panic powers off, as the end of the jobs does, or hangs. No network: the guest talks
 # to itself.
+# shellcheck disable=SC2086 # these are words
 timeout "$seconds" qemu-system-x86_64 \
-	-machine q35 -accel tcg,thread=multi -cpu max,-la57,-pku -smp 2 -m 2048 \
+	-machine q35 $clock -cpu max,-la57,-pku -m 2048 \
 	-nodefaults -display none -no-reboot -serial stdio \
 	-drive if=none,id=root,file="$tmp/root.img",format=raw,cache=unsafe \
 	-device virtio-blk-pci,drive=root \

@@ -74,6 +74,17 @@ func (g *guest) packages() {
 	}
 }
 
+// cost makes the one job that measures what the module costs, in so many rounds.
+func (g *guest) cost(rounds string) {
+	const dir, binary = "internal/source/kmod", tests + "/cost"
+	g.compile(filepath.Join(repository, dir), binary, "test", "-c", ".")
+	g.add(job.Job{
+		Name: "cost", Dir: filepath.Join(sources, dir), Limit: jobLimit,
+		Args: []string{binary, "-test.v", "-test.run", "^TestCostOfEnds$", "-test.timeout", (jobLimit - time.Minute).String()},
+		Env:  []string{"TCPSTATS_KMOD=" + module, "TCPSTATS_COST=" + rounds},
+	})
+}
+
 // files lists the files of each package of the receiver on a system.
 func (g *guest) files(system string) map[string]string {
 	g.t.Helper()

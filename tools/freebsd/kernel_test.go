@@ -39,8 +39,13 @@ func TestKernel(t *testing.T) {
 	}
 
 	g := newGuest(t, os.Getenv("FREEBSD_JOBS"), os.Getenv("FREEBSD_KMOD"))
-	g.packages()
-	g.endToEnd()
+	rounds := os.Getenv("FREEBSD_COST")
+	if rounds != "" {
+		g.cost(rounds)
+	} else {
+		g.packages()
+		g.endToEnd()
+	}
 	g.finish()
 
 	// Each kernel has its own, so that several can run at once.
@@ -57,6 +62,9 @@ func TestKernel(t *testing.T) {
 	defer record.Close()
 	t.Logf("the console is written to %s", record.Name())
 	boot := exec.Command("sh", "boot.sh", kernel, g.root)
+	if rounds != "" {
+		boot.Env = append(os.Environ(), "ICOUNT=1")
+	}
 	boot.Stderr = os.Stderr
 	out, err := boot.StdoutPipe()
 	if err != nil {

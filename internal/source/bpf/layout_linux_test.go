@@ -23,7 +23,7 @@ func TestLayouts(t *testing.T) {
 			"kind": headKind, "state": headState, "family": headFamily, "flags": headFlags, "local_port": headLocalPort, "peer_port": headPeerPort,
 			"ifindex": headIfindex, "uid": headUID, "cookie": headCookie, "local": headLocal, "peer": headPeer,
 		}},
-		{loadSockets, "listener", listenerLen, map[string]int{"head": 0, "inode": listenerInode, "queue": listenerQueue, "limit": listenerLimit, "drops": listenerDrops, "reserved": listenerDrops + 4}},
+		{loadSockets, "listener", listenerLen, map[string]int{"head": 0, "inode": listenerInode, "queue": listenerQueue, "limit": listenerLimit, "drops": listenerDrops}},
 		{loadSockets, "connection", connectionLen, map[string]int{
 			"head": 0, "inode": connectionInode, "bytes_sent": connectionBytesSent, "bytes_retrans": connectionBytesRetrans,
 			"bytes_acked": connectionBytesAcked, "bytes_received": connectionBytesReceived, "pacing_rate": connectionPacingRate,

@@ -79,7 +79,11 @@ func TestBadMemory(t *testing.T) {
 	f := openDevice(t)
 	_, _, errno := unix.Syscall(unix.SYS_READ, f.Fd(), 8, 1<<20)
 	assert.Equal(t, unix.EFAULT, errno)
+	_, _, errno = unix.Syscall(unix.SYS_IOCTL, f.Fd(), requestVnet, 8)
+	assert.Equal(t, unix.EFAULT, errno)
 	_, _, errno = unix.Syscall(unix.SYS_READ, f.Fd(), ^uintptr(0)-1<<20, 1<<20)
+	assert.Equal(t, unix.EFAULT, errno)
+	_, _, errno = unix.Syscall(unix.SYS_IOCTL, f.Fd(), requestVnet, 8)
 	assert.Equal(t, unix.EFAULT, errno)
 	// A page that ends in the middle of a record.
 	page, err := unix.Mmap(-1, 0, 2*4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
@@ -88,6 +92,8 @@ func TestBadMemory(t *testing.T) {
 	require.NoError(t, unix.Mprotect(page[4096:], unix.PROT_NONE))
 	pair(t, "tcp", "127.0.0.1:0", nil)
 	_, _, errno = unix.Syscall(unix.SYS_READ, f.Fd(), uintptr(unsafe.Pointer(&page[4096-headerLenV1-100])), headerLenV1+4096)
+	assert.Equal(t, unix.EFAULT, errno)
+	_, _, errno = unix.Syscall(unix.SYS_IOCTL, f.Fd(), requestVnet, 8)
 	assert.Equal(t, unix.EFAULT, errno)
 	_, err = takeWalk(f, bufferLen)
 	require.NoError(t, err)
@@ -117,16 +123,18 @@ func TestGarbageIoctls(t *testing.T) {
 	module(t)
 	f := openDevice(t)
 	require.NoError(t, setAllVnets(f, 0))
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), allVnets, 8)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), requestAllVnets, 8)
+	assert.Equal(t, unix.EFAULT, errno)
+	_, _, errno = unix.Syscall(unix.SYS_IOCTL, f.Fd(), requestVnet, 8)
 	assert.Equal(t, unix.EFAULT, errno)
 	for range 2000 {
 		// A command of any group, number and length, each direction.
-		request := uintptr(rand.Uint32())
+		what := uintptr(rand.Uint32())
 		b := make([]byte, 8192)
 		for i := range b {
 			b[i] = byte(rand.Uint32())
 		}
-		_ = ioctl(f, request, unsafe.Pointer(&b[0]))
+		_ = request(f, what, unsafe.Pointer(&b[0]))
 	}
 	require.NoError(t, setAllVnets(f, 0))
 	_, err := takeWalk(f, bufferLen)

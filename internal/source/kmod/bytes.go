@@ -38,6 +38,7 @@ func (d *Decoder) sent(b []byte, fresh uint64) {
 	low := payload(u32(atISS), u32(atSendMax), sentFin)
 	acked := payload(u32(atISS), u32(atSendUna), sentFin && u32(atSendUna) == u32(atSendMax))
 
+	s.PayloadOnly = true
 	s.BytesSent = max(binary.NativeEndian.Uint64(b[atSentBytes:])+binary.NativeEndian.Uint64(b[atRexmitBytes:]), fresh)
 	s.BytesRetransmitted = s.BytesSent - fresh
 	s.BytesAcked = fresh - min(uint64(low-acked), fresh)

@@ -108,3 +108,17 @@ func TestReceivedIsLow32(t *testing.T) {
 		assert.Equal(t, fields(tcp.FieldBytesReceived), d.socket.Low32)
 	}
 }
+
+// An idle client has acknowledged all that it sent, as an idle server has: which it is
+// has to come from elsewhere.
+func TestCountersShowNoRole(t *testing.T) {
+	b := append([]byte(nil), fixture(t)[headerLenV1:headerLenV1+recordLenV1]...)
+	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
+	binary.NativeEndian.PutUint32(b[atSendUna:], u32(atSendMax))
+	binary.NativeEndian.PutUint32(b[atSendUsed:], 0)
+	d := NewDecoder()
+	require.NoError(t, d.record(b))
+	require.Equal(t, tcp.Established, d.socket.State)
+	require.Zero(t, d.socket.SendBufferUsage)
+	assert.Equal(t, tcp.NoRole, tcp.RoleOf(&d.socket))
+}

@@ -22,7 +22,16 @@ const gather = 20 * time.Millisecond
 
 // Closes implements source.CloseNotifier.
 func (s *Source) Closes() (source.CloseStream, error) {
-	return openCloses(s.file.Name() + endsSuffix)
+	c, err := openCloses(s.file.Name() + endsSuffix)
+	if err != nil {
+		return nil, err
+	}
+	if s.spans {
+		if err := span(c.file); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
 }
 
 // closes are the ends that /dev/tcpstats.ends gives.

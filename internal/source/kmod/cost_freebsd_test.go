@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -12,9 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCostOfEnds measures connections and segments a second without the module,
-// with it and nobody reading ends, and with a reader, in turns: TCPSTATS_COST says
-// how many.
+// TestCostOfEnds measures what connections and segments cost without the module, with
+// it and nobody reading ends, and with a reader, in turns: TCPSTATS_COST says how many.
+// Each turn does the same work, so that where time is a count of instructions, as `make
+// test-freebsd COST=…` has it, the differences are the module's.
 func TestCostOfEnds(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("TCPSTATS_COST"))
 	if err != nil {
@@ -25,18 +27,16 @@ func TestCostOfEnds(t *testing.T) {
 	require.NoError(t, err)
 	defer tcpListener.Close()
 	l := &listener{Listener: tcpListener}
-	const turn = time.Second
-	rate := func(work func() error) float64 {
-		n := 0
+	each := func(times int, work func() error) float64 {
 		began := time.Now()
-		for time.Since(began) < turn {
+		for range times {
 			require.NoError(t, work())
-			n++
 		}
-		return float64(n) / time.Since(began).Seconds()
+		return float64(time.Since(began)) / float64(times)
 	}
-	measure := func() (connections, segments float64) {
-		connections = rate(func() error {
+	measure := func() (connection, exchange float64) {
+		runtime.GC() // not in the middle
+		connection = each(300, func() error {
 			client, server, err := l.pair("tcp4")
 			if err == nil {
 				reset(client)
@@ -49,7 +49,7 @@ func TestCostOfEnds(t *testing.T) {
 		defer client.Close()
 		defer server.Close()
 		b := make([]byte, 1)
-		return connections, rate(func() error {
+		return connection, each(2000, func() error {
 			for _, step := range []func() (int, error){
 				func() (int, error) { return client.Write(b) }, func() (int, error) { return io.ReadFull(server, b) },
 				func() (int, error) { return server.Write(b) }, func() (int, error) { return io.ReadFull(client, b) },
@@ -62,7 +62,7 @@ func TestCostOfEnds(t *testing.T) {
 		})
 	}
 	modes := []string{"without the module", "nobody reads", "one reads"}
-	connections, segments := map[string][]float64{}, map[string][]float64{}
+	connections, exchanges := map[string][]float64{}, map[string][]float64{}
 	for round := range rounds {
 		for i := range modes {
 			mode := modes[(round+i)%len(modes)] // each is first as often as the others
@@ -75,8 +75,8 @@ func TestCostOfEnds(t *testing.T) {
 			case "one reads":
 				c = collect(t)
 			}
-			conns, segs := measure()
-			connections[mode], segments[mode] = append(connections[mode], conns), append(segments[mode], segs)
+			connection, exchange := measure()
+			connections[mode], exchanges[mode] = append(connections[mode], connection), append(exchanges[mode], exchange)
 			if c != nil {
 				c.stop()
 			} else if mode == "without the module" {
@@ -85,9 +85,10 @@ func TestCostOfEnds(t *testing.T) {
 		}
 	}
 	median := func(v []float64) float64 { slices.Sort(v); return v[len(v)/2] }
+	without := modes[0]
 	for _, mode := range modes {
-		t.Logf("%s: %.0f connections/s (%.2f of without), %.0f exchanges/s (%.2f)", mode,
-			median(connections[mode]), median(connections[mode])/median(connections[modes[0]]),
-			median(segments[mode]), median(segments[mode])/median(segments[modes[0]]))
+		connection, exchange := median(connections[mode]), median(exchanges[mode])
+		t.Logf("%s: %.0f ns a connection, %.3f of the rate without; %.0f ns an exchange, %.3f", mode,
+			connection, median(connections[without])/connection, exchange, median(exchanges[without])/exchange)
 	}
 }

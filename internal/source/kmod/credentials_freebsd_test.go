@@ -2,7 +2,6 @@ package kmod
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
 )
 
@@ -67,10 +65,17 @@ func child(kind string) (r report) {
 		}
 		return r
 	}
+	if kind == "epair" {
+		r, err := listenInJail()
+		if err != nil {
+			r.Err = err.Error()
+		}
+		return r
+	}
 	err := func() error {
 		switch kind {
 		case "jail", "vnet":
-			jid, err := enterJail("tcpstats-"+kind, kind == "vnet")
+			jid, err := netnstest.EnterJail("tcpstats-"+kind, kind == "vnet")
 			if err != nil {
 				return err
 			}
@@ -130,29 +135,6 @@ func child(kind string) (r report) {
 
 // children keeps a child's listener from being collected.
 var children []net.Listener
-
-// enterJail makes a jail and enters it: jail_set(2) with JAIL_CREATE|JAIL_ATTACH.
-func enterJail(name string, vnet bool) (int, error) {
-	number := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
-	message := make([]byte, 256)
-	params := [][]byte{[]byte("path\x00"), []byte("/\x00"), []byte("name\x00"), []byte(name + "\x00"), []byte("errmsg\x00"), message}
-	if vnet {
-		params = append(params, []byte("vnet\x00"), number(1)) // JAIL_SYS_NEW
-	} else {
-		params = append(params, []byte("ip4\x00"), number(2), []byte("ip6\x00"), number(2)) // JAIL_SYS_INHERIT
-	}
-	vector := make([]unix.Iovec, len(params))
-	for i, p := range params {
-		vector[i].Base = &p[0]
-		vector[i].SetLen(len(p))
-	}
-	id, _, errno := unix.Syscall(unix.SYS_JAIL_SET, uintptr(unsafe.Pointer(&vector[0])), uintptr(len(vector)), 1|4)
-	runtime.KeepAlive(params)
-	if errno != 0 {
-		return 0, fmt.Errorf("jail_set: %w (%s)", errno, cString(message))
-	}
-	return int(id), nil
-}
 
 // runChild starts a child and returns its report; it lives until the test ends.
 func runChild(t *testing.T, kind string) report {

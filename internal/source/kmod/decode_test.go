@@ -70,6 +70,7 @@ func TestRecords(t *testing.T) {
 			tcp.FieldBytesRetransmitted, tcp.FieldRetransmits, tcp.FieldSpuriousRetransmits, tcp.FieldOutOfOrder, tcp.FieldZeroWindows,
 			tcp.FieldDeliveredCE, tcp.FieldReceivedCE),
 		Low32:             fields(tcp.FieldBytesReceived),
+		PayloadOnly:       true,
 		CongestionControl: "cubic", Stack: "freebsd",
 		SmoothedRTT: 12345 * time.Microsecond, RTTVariation: 678 * time.Microsecond, MinRTT: 9 * time.Millisecond, RTO: 230 * time.Millisecond,
 		CongestionWindow: 14480, SlowStartThreshold: 28960, SendMSS: 1448, SendWindow: 65536, ReceiveWindow: 131072, PacingRate: 26_000_000,
@@ -79,7 +80,7 @@ func TestRecords(t *testing.T) {
 		Retransmits: 3, SpuriousRetransmits: 12, OutOfOrder: 4, ZeroWindows: 5, DeliveredCE: 15, ReceivedCE: 16,
 	}, all[0])
 	assert.Equal(t, tcp.Socket{
-		ID:    tcp.Identity{Cookie: 2, Namespace: 4},
+		ID:    tcp.Identity{Cookie: 2, Namespace: 3},
 		Local: netip.MustParseAddrPort("[::]:80"), Peer: netip.MustParseAddrPort("[::]:0"),
 		Inode: 0xfffff80000000002, State: tcp.Listen, CongestionControl: "cubic", Stack: "freebsd",
 		Fields:      fields(tcp.FieldQueueLength, tcp.FieldQueueLimit),

@@ -123,7 +123,7 @@ func TestEndsOfAVnet(t *testing.T) {
 	b := endsFixture(t, 1501000)
 	binary.NativeEndian.PutUint32(b[endsHeaderLenV1+atVnet:], 7)
 	all := notices(t, NewEndDecoder(), b)
-	assert.Equal(t, uint64(8), all[0].ID.Namespace)
+	assert.Equal(t, uint64(7), all[0].ID.Namespace)
 	assert.Zero(t, all[1].ID.Namespace)
 }
 

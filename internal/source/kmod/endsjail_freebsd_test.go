@@ -11,12 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -24,13 +23,13 @@ import (
 // and it counts the ends that it sees.
 func endsInJail(kind string) (r report, err error) {
 	vnet := strings.HasPrefix(kind, "vnet")
-	jid, err := enterJail(fmt.Sprintf("tcpstats-%s-%d", kind, os.Getpid()), vnet)
+	jid, err := netnstest.EnterJail(fmt.Sprintf("tcpstats-%s-%d", kind, os.Getpid()), vnet)
 	if err != nil {
 		return r, err
 	}
 	r.Jail = uint32(jid)
 	if vnet {
-		if err := loopbackUp(); err != nil {
+		if err := netnstest.SetAddress("lo0", [4]byte{127, 0, 0, 1}, 8); err != nil {
 			return r, err
 		}
 	}
@@ -77,28 +76,6 @@ func greet(from, to net.Conn) error {
 	return err
 }
 
-// loopbackUp gives a new vnet's lo0 its address: ifconfig lo0 127.0.0.1.
-func loopbackUp() error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	var alias struct { // struct ifaliasreq of <net/if.h>
-		name             [16]byte
-		addr, peer, mask unix.RawSockaddrInet4
-		vhid             int32
-	}
-	copy(alias.name[:], "lo0")
-	alias.addr = unix.RawSockaddrInet4{Len: unix.SizeofSockaddrInet4, Family: unix.AF_INET, Addr: [4]byte{127, 0, 0, 1}}
-	alias.mask = unix.RawSockaddrInet4{Len: unix.SizeofSockaddrInet4, Family: unix.AF_INET, Addr: [4]byte{255}}
-	const siocAIFADDR = 0x8044692b
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s), siocAIFADDR, uintptr(unsafe.Pointer(&alias))); errno != 0 {
-		return fmt.Errorf("SIOCAIFADDR: %w", errno)
-	}
-	return nil
-}
-
 // spawn runs a child that needs nothing of the module to its end.
 func spawn(kind string) (r report, err error) {
 	exe, err := os.Executable()
@@ -133,15 +110,7 @@ func TestEndsInJails(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, all %v", tt.kind, tt.all), func(t *testing.T) {
 			host := openEnds(t)
 			if tt.all {
-				// Not by File.Fd, which makes the descriptor block.
-				var err error
-				require.NoError(t, host.conn.Control(func(fd uintptr) {
-					one := int32(1)
-					if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, allVnets, uintptr(unsafe.Pointer(&one))); errno != 0 {
-						err = errno
-					}
-				}))
-				require.NoError(t, err)
+				require.NoError(t, span(host.file))
 			}
 			client, server := pair(t, "tcp", "127.0.0.1:0", nil)
 			reset(client)
@@ -156,7 +125,7 @@ func TestEndsInJails(t *testing.T) {
 			ours, ofJail := 0, 0
 			_, err = host.Drain(func(n *tcp.Notice) error {
 				switch {
-				case n.ID.Namespace == uint64(r.Jail)+1 && tt.namespace, !tt.namespace && n.Holder != nil && n.Holder.PID != int32(os.Getpid()):
+				case n.ID.Namespace == uint64(r.Jail) && tt.namespace, !tt.namespace && n.Holder != nil && n.Holder.PID != int32(os.Getpid()):
 					ofJail++
 				default:
 					ours++

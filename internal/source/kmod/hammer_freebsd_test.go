@@ -165,7 +165,7 @@ func TestHammer(t *testing.T) {
 		if err := setAllVnets(shared, rand.Int32N(2)); err != nil {
 			return err
 		}
-		_ = ioctl(shared, uintptr(rand.Uint32()), unsafe.Pointer(&[8192]byte{}))
+		_ = request(shared, uintptr(rand.Uint32()), unsafe.Pointer(&[8192]byte{}))
 		return nil
 	})
 	w.start("text", 1, func() error {

@@ -106,6 +106,9 @@ func TestOffsets(t *testing.T) {
 		"end.te_flags": {recordLenV1 + atEndFlags, 4}, "end.te_states": {recordLenV1 + atEndStates, 4}, "end.te_info": {recordLenV1 + atEndInfo, 4},
 		"end.te_error": {recordLenV1 + atEndError, 4}, "end.te_first": {recordLenV1 + atEndFirst, processLen}, "end.te_last": {recordLenV1 + atEndLast, processLen},
 
+		"vnet": {0, vnetLen}, "vnet.tv_vnet": {atVnetJail, 4}, "vnet.tv_stats_len": {atVnetStatsLen, 4}, "vnet.tv_born": {atVnetBorn, 8},
+		"vnet.tv_name": {atVnetName, 256}, "vnet.tv_states": {atVnetStates, 16 * 8}, "vnet.tv_stats": {atVnetStats, 192 * 8},
+
 		"TCPSTATS_ENDS_MAGIC": {endsMagic, 0}, "TCPSTATS_ENDS_VERSION": {minEndsVersion, 0}, "TCPSTATS_COMM_LEN": {commLen, 0},
 		"TCPSTATS_EF_TAKEN": {endTaken, 0}, "TCPSTATS_EF_RST_SENT": {endResetSent, 0}, "TCPSTATS_EF_FIN_RCVD": {endFinReceived, 0},
 		"TCPSTATS_MAGIC": {magic, 0}, "TCPSTATS_TRAILER_MAGIC": {trailerMagic, 0}, "TCPSTATS_VERSION": {minVersion, 0},
@@ -119,7 +122,7 @@ func TestOffsets(t *testing.T) {
 		assert.Equal(t, c[name], p, name)
 	}
 	for name := range c {
-		for _, of := range []string{"header", "record", "trailer", "ends_header", "process", "end"} {
+		for _, of := range []string{"header", "record", "trailer", "ends_header", "process", "end", "vnet"} {
 			if strings.HasPrefix(name, of+".") {
 				assert.Contains(t, want, name, "in the header, not here")
 			}

@@ -20,6 +20,7 @@ const (
 	// Device is where the module shows itself.
 	Device = "/dev/tcpstats"
 
+	// Closes and Namespaces come with what there is, and who asks.
 	capabilities = source.RTT | source.Bytes | source.Processes
 
 	// endsSuffix is what the name of the device of ends has after Device's. It is
@@ -36,6 +37,9 @@ type Host interface {
 	source.StateCounter
 	source.Confined
 	Counters(ctx context.Context) (tcp.Counters, error)
+	// CountersOf decodes the counters and states of another network stack than the
+	// host's own, as net.inet.tcp.stats and net.inet.tcp.states show them there.
+	CountersOf(stats, states []byte) (tcp.Counters, tcp.States, error)
 	// Embryos visits handshakes that have no socket yet, about count of them.
 	Embryos(ctx context.Context, count uint64, visit func(*tcp.Socket) error) error
 }
@@ -45,7 +49,7 @@ func factory(path string, host func(context.Context) (Host, error)) source.Facto
 	return source.Factory{
 		Name:         name,
 		Rank:         rank,
-		Capabilities: capabilities | source.Closes,
+		Capabilities: capabilities | source.Closes | source.Namespaces,
 		Open: func(ctx context.Context) (source.Source, error) {
 			h, err := host(ctx)
 			if err != nil {
@@ -63,10 +67,11 @@ func factory(path string, host func(context.Context) (Host, error)) source.Facto
 // Source reads a device.
 type Source struct {
 	Host
-	file *os.File
-	ends bool // there is a device of ends
-	dec  *Decoder
-	buf  []byte
+	file  *os.File
+	gives source.Capabilities
+	spans bool // every network stack is read
+	dec   *Decoder
+	buf   []byte
 }
 
 // Open opens the device at path and tries it with one walk.
@@ -75,10 +80,14 @@ func Open(ctx context.Context, path string, host Host) (*Source, error) {
 	if err != nil {
 		return nil, advice(err)
 	}
-	s := &Source{Host: host, file: file, dec: NewDecoder(), buf: make([]byte, bufferLen)}
+	s := &Source{Host: host, file: file, gives: capabilities, dec: NewDecoder(), buf: make([]byte, bufferLen)}
 	s.dec.Zone = source.NewZones().Name
-	_, err = os.Stat(path + endsSuffix)
-	s.ends = err == nil
+	if _, err := os.Stat(path + endsSuffix); err == nil {
+		s.gives |= source.Closes
+	}
+	if maySpan(file) {
+		s.gives |= source.Namespaces
+	}
 	err = s.Sockets(ctx, func(*tcp.Socket) error { return nil })
 	if err != nil && !isPartial(err) {
 		return nil, errors.Join(err, s.Close())
@@ -90,11 +99,16 @@ func Open(ctx context.Context, path string, host Host) (*Source, error) {
 func (*Source) Name() string { return name }
 
 // Capabilities implements source.Source.
-func (s *Source) Capabilities() source.Capabilities {
-	if s.ends {
-		return capabilities | source.Closes
+func (s *Source) Capabilities() source.Capabilities { return s.gives }
+
+// Span implements source.Spanning.
+func (s *Source) Span() error {
+	if s.spans {
+		return nil
 	}
-	return capabilities
+	err := span(s.file)
+	s.spans = err == nil
+	return err
 }
 
 // Sockets implements source.Source. The kernel walks when the first piece is

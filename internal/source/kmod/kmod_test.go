@@ -32,6 +32,12 @@ func (fakeHost) Embryos(_ context.Context, count uint64, visit func(*tcp.Socket)
 	return visit(&embryo)
 }
 
+func (fakeHost) CountersOf(stats, _ []byte) (tcp.Counters, tcp.States, error) {
+	var counters tcp.Counters
+	counters.Set(tcp.OpensClient, uint64(len(stats)))
+	return counters, tcp.States{tcp.Listen: 3}, nil
+}
+
 func (fakeHost) Confined() bool { return false }
 
 func (fakeHost) Counters(context.Context) (tcp.Counters, error) { return tcp.Counters{}, nil }

@@ -195,6 +195,18 @@ const (
 	atEndLast        = 96 // struct tcpstats_process
 )
 
+// struct tcpstats_vnet.
+const (
+	vnetLen = 1936
+
+	atVnetJail     = 0   // u32
+	atVnetStatsLen = 4   // u32
+	atVnetBorn     = 8   // u64, ns since boot
+	atVnetName     = 16  // char[256]
+	atVnetStates   = 272 // u64[16], of which tcp.NumStates are states
+	atVnetStats    = 400 // u64[192], of which atVnetStatsLen are bytes
+)
+
 const (
 	endsMagic      = 0x46504354 // TCPSTATS_ENDS_MAGIC
 	minEndsVersion = 1          // TCPSTATS_ENDS_VERSION; later ones only append

@@ -135,17 +135,7 @@ func writeSysctl(name string, value []byte) error {
 	return nil
 }
 
-// allVnets is TCPSTATS_ALLVNETS.
-const allVnets = 0x80000000 | 4<<16 | 'T'<<8 | 3
-
-func setAllVnets(f *os.File, v int32) error { return ioctl(f, allVnets, unsafe.Pointer(&v)) }
-
-func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(arg)); errno != 0 {
-		return errno
-	}
-	return nil
-}
+func setAllVnets(f *os.File, v int32) error { return request(f, requestAllVnets, unsafe.Pointer(&v)) }
 
 func openDevice(t testing.TB) *os.File {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/source"
@@ -54,9 +55,10 @@ func (d *Decoder) record(b []byte) error {
 		Stack:             d.names.Of(b[atStack : atStack+32]),
 	}
 	// The reader's own vnet is 0, as with other sources, so that a connection
-	// keeps its identity when one takes over from another.
+	// keeps its identity when one takes over from another. Only the host, whose
+	// vnet is 0, may see others.
 	if vnet := u32(atVnet); vnet != d.vnet {
-		s.ID.Namespace = uint64(vnet) + 1
+		s.ID.Namespace = uint64(vnet)
 	}
 	if u32(atFlags)&(flagNotAccepted|flagNoFD) == 0 {
 		s.Inode = u64(atSocket)
@@ -176,11 +178,18 @@ func (d *Decoder) addr(b []byte, at int) netip.Addr {
 		return netip.AddrFrom4([4]byte(b[at : at+4]))
 	}
 	zone := binary.NativeEndian.Uint32(b[atZone:])
-	if d.Zone == nil {
+	name := d.Zone
+	switch {
+	case name == nil:
 		zone = 0
+	case binary.NativeEndian.Uint32(b[atVnet:]) != d.vnet:
+		name = unnamedZone // another vnet has other interfaces
 	}
-	return source.IPv6([16]byte(b[at:at+16]), zone, d.Zone)
+	return source.IPv6([16]byte(b[at:at+16]), zone, name)
 }
+
+// unnamedZone is the number of an interface.
+func unnamedZone(index uint32) string { return strconv.FormatUint(uint64(index), 10) }
 
 func micros(v uint64) time.Duration {
 	return time.Duration(min(v, math.MaxInt64/1000)) * time.Microsecond

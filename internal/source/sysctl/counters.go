@@ -2,6 +2,7 @@ package sysctl
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -73,6 +74,13 @@ recipe:
 		cs.Set(recipes[i].counter, sum)
 	}
 	return cs, err
+}
+
+// countersOf decodes both, as far as they can be.
+func countersOf(rawStats, rawStates []byte, osreldate int) (tcp.Counters, tcp.States, error) {
+	cs, errStats := counters(rawStats, osreldate)
+	n, errStates := states(rawStates)
+	return cs, n, errors.Join(errStats, errStates)
 }
 
 // states reads net.inet.tcp.states, a 64-bit number for each state of

@@ -154,6 +154,11 @@ func (r *CounterReader) Counters(ctx context.Context) (tcp.Counters, error) {
 	return counters(raw, r.osreldate)
 }
 
+// CountersOf decodes the counters and states of another network stack.
+func (r *CounterReader) CountersOf(stats, states []byte) (tcp.Counters, tcp.States, error) {
+	return countersOf(stats, states, r.osreldate)
+}
+
 // States implements source.StateCounter.
 func (r *CounterReader) States(ctx context.Context) (tcp.States, error) {
 	raw, err := r.states.Read(ctx)

@@ -353,6 +353,9 @@ static __always_inline int on_change(unsigned long long *ctx, bool again)
 		establish(sk, life, old);
 		break;
 	case TCP_FIN_WAIT1:
+		/* What is left in TIME_WAIT inherits the cookie, if there is one by then. */
+		if (cookies)
+			bpf_get_socket_cookie(sk);
 		finish(sk, life);
 		/* fallthrough */
 	case TCP_LAST_ACK:

@@ -77,6 +77,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct in6_addr {
 	union {
 		__be32 u6_addr32[4];
@@ -108,10 +112,6 @@ struct socket;
 struct socket_alloc {
 	struct inode vfs_inode;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct sock {
 	struct sock_common __sk_common;

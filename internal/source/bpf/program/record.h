@@ -52,8 +52,7 @@ struct listener {
 	__u64 inode;
 	__u32 queue;
 	__u32 limit;
-	__u32 drops;
-	__u32 reserved;
+	__u64 drops; /* segments, 32 bits in the kernel */
 };
 
 struct connection {

@@ -156,8 +156,7 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 		l.inode = inode_of(sk);
 		l.queue = sk->sk_ack_backlog;
 		l.limit = sk->sk_max_ack_backlog;
-		l.drops = sk->sk_drops.counter;
-		l.reserved = 0;
+		l.drops = (__u32)sk->sk_drops.counter;
 		bpf_seq_write(seq, &l, sizeof(l));
 		return 0;
 	}

@@ -155,6 +155,13 @@ layout(void)
 	MEMBER(tcpstats_end, te_error);
 	MEMBER(tcpstats_end, te_first);
 	MEMBER(tcpstats_end, te_last);
+	SIZE(tcpstats_vnet);
+	MEMBER(tcpstats_vnet, tv_vnet);
+	MEMBER(tcpstats_vnet, tv_stats_len);
+	MEMBER(tcpstats_vnet, tv_born);
+	MEMBER(tcpstats_vnet, tv_name);
+	MEMBER(tcpstats_vnet, tv_states);
+	MEMBER(tcpstats_vnet, tv_stats);
 	VALUE(TCPSTATS_MAGIC);
 	VALUE(TCPSTATS_ENDS_MAGIC);
 	VALUE(TCPSTATS_ENDS_VERSION);
