@@ -74,7 +74,7 @@ bench: ## Run all benchmarks, one package at a time
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 1h ./...
 
 .PHONY: bench-peers
-bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
+bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes docs/performance.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
 
 .PHONY: bench-memory

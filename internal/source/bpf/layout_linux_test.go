@@ -47,6 +47,13 @@ func TestLayouts(t *testing.T) {
 			"connection": 0, "holder": connectionLen, "established": endingEstablished, "handshake": endingHandshake, "ended": endingEnded,
 			"error": endingError, "facts": endingFacts,
 		}},
+		{loadSockets, "life", lifeLen, map[string]int{
+			"connecting": 0, "established": 8, "handshake": 16, "data_segs_in": 24, "finished": 28, "handled": 29,
+			"role": lifeRole, "counted": lifeCounted, "total_retrans": 32, "retransmits": lifeRetransmits,
+		}},
+		{loadCloses, "change", changeLen, map[string]int{
+			"cookie": changeCookie, "role": changeRole, "counted": changeCounted, "retransmits": changeRetransmits,
+		}},
 		{loadHolders, "holding", holdingLen, map[string]int{"pid": holdingPID, "fd": holdingFD, "inode": holdingInode}},
 	} {
 		spec, err := tt.load()
