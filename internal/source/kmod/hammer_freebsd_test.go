@@ -296,6 +296,9 @@ func TestHammerEnds(t *testing.T) {
 			return nil // between unload and load
 		}
 		readers.Add(1)
+		if rand.IntN(2) == 0 {
+			_ = span(c.file) // the module may be gone
+		}
 		for range rand.IntN(20) {
 			if rand.IntN(2) == 0 {
 				time.AfterFunc(time.Second, func() { _ = c.Close() }) // even if nothing comes
@@ -339,6 +342,10 @@ func TestHammerEnds(t *testing.T) {
 	})
 	w.start("walk", 1, func() error {
 		if f, err := os.Open(Device); err == nil {
+			if rand.IntN(2) == 0 {
+				_ = span(f)
+				_, _ = (&Source{Host: anyHost{}, file: f}).Stacks(t.Context())
+			}
 			_, _ = takeWalk(f, bufferLen)
 			_ = f.Close()
 		}
