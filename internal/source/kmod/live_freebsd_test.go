@@ -88,7 +88,7 @@ func TestSourcesAgree(t *testing.T) {
 			func(x *tcp.Socket) { x.SmoothedRTT, x.RTTVariation, x.MinRTT, x.RTO = 0, 0, 0, 0 },
 			func(x *tcp.Socket) { x.BytesSent, x.BytesReceived, x.BytesAcked, x.BytesRetransmitted = 0, 0, 0, 0 },
 			func(x *tcp.Socket) { x.SinceDataSent, x.Age, x.Unsent, x.PacingRate = 0, 0, 0, 0 },
-			func(x *tcp.Socket) { x.DeliveredCE, x.ReceivedCE, x.Low32 = 0, 0, 0 },
+			func(x *tcp.Socket) { x.DeliveredCE, x.ReceivedCE, x.Low32, x.PayloadOnly = 0, 0, 0, false },
 		} {
 			clear(&known)
 		}
