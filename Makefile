@@ -20,7 +20,7 @@ CROSS := linux/arm64 freebsd/amd64 freebsd/arm64 darwin/arm64
 VET := freebsd/amd64 darwin/arm64 linux/arm64
 
 # Modules of this repository besides the root. The last comes with the end-to-end test.
-MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
+MODULES := $(patsubst %/,%,$(dir $(wildcard tools/lint/go.mod tools/distribution/go.mod tools/distribution/newer/go.mod tools/peers/go.mod tools/page/go.mod tools/promql/go.mod tools/prometheus/go.mod tools/release/go.mod tools/kubernetes/go.mod tools/soak/go.mod internal/e2e/go.mod)))
 
 # The same flags as ocb's own. Modules that the receiver newly imports may be added
 # to the generated go.mod.
@@ -39,6 +39,11 @@ build: $(DISTRIBUTION) ## Build the distribution: _build/otelcol-tcpstats
 .PHONY: run
 run: build ## Build and run: the live page on http://127.0.0.1:8890/
 	@sh tools/run.sh $(DISTRIBUTION) examples/run.yaml
+
+.PHONY: prometheus
+prometheus: ## Build the Prometheus and promtool of the end-to-end tests: _build/prometheus
+	@mkdir -p _build
+	CGO_ENABLED=0 $(GO) build -C tools/prometheus -ldflags='-s -w' -o $(abspath _build)/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
 
 ##@ Develop
 
@@ -69,8 +74,12 @@ bench: ## Run all benchmarks, one package at a time
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 1h ./...
 
 .PHONY: bench-peers
-bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes README.md
+bench-peers: ## Measure it beside others that read TCP sockets; UPDATE=1 writes docs/performance.md
 	$(GO) run -C tools/peers . $(if $(UPDATE),-update) $(PEERS)
+
+.PHONY: bench-memory
+bench-memory: build ## Measure the memory that the distribution takes at its worst, beside 190,000 sockets
+	$(GO) run -C tools/peers ./memory $(MEMORY)
 
 .PHONY: soak
 soak: build ## Run it MINUTES=20 under churn, reloads and failing backends; a plot and a verdict

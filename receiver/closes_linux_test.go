@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -52,7 +53,42 @@ func TestEveryConnectionIsAttributed(t *testing.T) {
 	testEveryConnection(t, bpf.Factory(), cfg)
 }
 
-func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
+// Nor does it matter who makes the dumps: bpf has sock_diag do so while there are few
+// sockets, and here by turns.
+func TestEveryConnectionIsCountedByTurns(t *testing.T) {
+	cfg := createDefaultConfig()
+	cfg.Process.Attribution = false
+	cfg.Groups.By = []string{"tcp.role", "server.port"}
+	factory := bpf.Factory()
+	open := factory.Open
+	var turner interface {
+		source.Mixed
+		Turn()
+	}
+	factory.Open = func(ctx context.Context) (src source.Source, err error) {
+		src, err = open(ctx)
+		if err == nil {
+			turner = src.(interface {
+				source.Mixed
+				Turn()
+			})
+		}
+		return src, err
+	}
+	ways := make(map[string]int)
+	testEveryConnection(t, factory, cfg, func() {
+		if rand.IntN(2) == 0 {
+			turner.Turn()
+		}
+		way, _ := turner.Way()
+		ways[way]++
+	})
+	t.Logf("dumps: %v", ways)
+	assert.Greater(t, ways["sock_diag"], 3)
+	assert.Greater(t, ways["the iterator"], 3)
+}
+
+func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config, beforeScrapes ...func()) {
 	const (
 		processes, each = 4, 5_000
 		sent, received  = 777, 100
@@ -70,6 +106,9 @@ func testEveryConnection(t *testing.T, factory source.Factory, cfg *Config) {
 	}
 	defer func() { require.NoError(t, s.close()) }()
 	scrape := func() {
+		for _, do := range beforeScrapes {
+			do()
+		}
 		next.Reset()
 		require.NoError(t, s.scrape())
 	}

@@ -289,7 +289,12 @@ func TestHandshakesThatTakeLong(t *testing.T) {
 
 // A listener whose accept queue is full drops handshakes, and says how many.
 func TestDropsOfAListener(t *testing.T) {
-	k := onKernel(t, sockdiag.Factory())
+	for _, factory := range []source.Factory{bpf.Factory(), sockdiag.Factory()} {
+		t.Run(factory.Name, func(t *testing.T) { testDropsOfAListener(t, onKernel(t, factory)) })
+	}
+}
+
+func testDropsOfAListener(t *testing.T, k *kernel) {
 	l, port := listenTCP(t)
 	option(t, l, func(fd int) error { return unix.Listen(fd, 0) }) // room for one
 	drops := func() (value int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/beneath"
 	"github.com/netpulse/tcpstatsreceiver/internal/otlp"
 )
 
@@ -13,7 +14,7 @@ func (r *tcpStats) newMetrics(boot, now time.Time) (*otlp.Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	write.Beneath, write.Findings = readBeneath, r.counted
+	write.Beneath, write.Findings = beneath.NewReader().Read, r.counted
 	write.Boot, write.Receiver, write.Next, write.Telemetry = boot, r.set, r.next, r.telemetry
 	return otlp.NewMetrics(write, now)
 }

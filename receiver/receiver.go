@@ -142,18 +142,19 @@ func (r *tcpStats) newEngine() (*engine.Engine, error) {
 		if r.view, err = r.newMetrics(boot, now); err != nil {
 			return nil, err
 		}
-		observe.Detailed, observe.Follow = r.view.Detailed(), r.view.Follows()
+		observe.Detailed, observe.Exact, observe.Follow = r.view.Detailed(), r.view.Exact(), r.view.Follows()
 		observe.AwaitProcesses = r.view.AwaitsProcesses()
 		observe.Peers.Observers = append(observe.Peers.Observers, r.view.Observers()...)
 	}
 	if r.nextLogs != nil {
 		observe.Prompt = true
-		observe.Detailed = observe.Detailed || r.recordsNeedDetails()
+		observe.Exact = observe.Exact || r.recordsNeedDetails()
 	}
 	// What nobody writes is not looked for.
 	observe.Peers.Processes = observe.Peers.Processes && (r.nextLogs != nil || r.view != nil && r.view.WantsPeerProcesses())
 	r.page = r.newPage()
-	observe.Detailed = observe.Detailed || found != nil && found.Detailed()
+	observe.Exact = observe.Exact || found != nil && found.Detailed()
+	observe.Detailed = observe.Detailed || observe.Exact
 	observe.AwaitProcesses = observe.AwaitProcesses || found != nil || r.page != nil || observe.Wanted != nil || r.nextLogs != nil
 	if found != nil {
 		for _, kind := range found.follows() {

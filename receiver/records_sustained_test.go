@@ -170,10 +170,10 @@ func BenchmarkSustainedEnds(b *testing.B) {
 	}
 }
 
-// BenchmarkSustainedConnections is the same with real connections on loopback, each of
-// which has two ends here, as many as the machine can make beside the receiver: the
-// processes that make them share its cores. What the kernel drops of its notices is
-// lost; everything else has its record.
+// BenchmarkSustainedConnections is the same with real connections on loopback, as many
+// as the machine can make beside the receiver: the processes that make them share its
+// cores. Of the two ends that each has here, the accepted one is counted. What the
+// kernel drops of its notices is lost; everything else has its record.
 func BenchmarkSustainedConnections(b *testing.B) {
 	for _, factory := range sources() {
 		if factory.Name != "bpf" && factory.Name != "sock_diag" {

@@ -148,6 +148,7 @@ func TestAbandonedAttemptsAreNotUnseen(t *testing.T) {
 	}
 	src.opens = 20
 	r.scrapeOnce(t)
+	metadatatest.AssertEqualReceiverTcpstatsUnseenConnections(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 0}}, metricdatatest.IgnoreTimestamp())
 	src.sockets = nil // closed before anybody answered: AttemptFails does not count them
 	r.scrapeOnce(t)
 	r.scrapeOnce(t)

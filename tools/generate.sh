@@ -1,6 +1,6 @@
 #!/bin/sh
-# Generates internal/metadata, internal/metadatatest, documentation.md and the
-# generated_*_test.go at the root from metadata.yaml, and the BPF programs from
+# Generates internal/metadata, internal/metadatatest, documentation.md,
+# docs/registry/tcp_stats.yaml and the generated_*_test.go at the root from metadata.yaml, and the BPF programs from
 # their C. `make generate` runs it; it may be run from any folder.
 set -eu
 
@@ -33,6 +33,9 @@ histogram && /^\| Unit \|/ { print "| Unit | Metric Type | Value Type | Aggregat
 ' documentation.md >documentation.md.new
 mv documentation.md.new documentation.md
 chmod u=rw,go=r documentation.md
+
+# The same names for OpenTelemetry's weaver.
+(cd "$root/tools/distribution" && go run ./registry "$root/metadata.yaml" "$root/docs/registry/tcp_stats.yaml")
 
 # The programs are compiled only where their C has changed: what comes out is not the
 # same with every compiler.

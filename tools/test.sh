@@ -58,11 +58,20 @@ else
 	echo "skipped: the soak test, which makes network namespaces of Linux"
 fi
 
-step "tests of the queries in the documentation"
+step "tests of series in Prometheus' own engine"
 (cd tools/promql && sh ../gotest.sh -count=1 ./...)
 
 step "tests of the live page in a browser"
 (cd tools/page && sh "$root/tools/gotest.sh" -count=1 ./...)
+
+# Some minutes where nothing of it is compiled yet, none later. Its tests are skipped
+# where it cannot be had.
+if [ "$("$GO" env GOOS)" = linux ]; then
+	step "Prometheus, for the end-to-end tests"
+	if ! why=$("${MAKE:-make}" --no-print-directory prometheus 2>&1); then
+		echo "skipped: the tests that ask a Prometheus server, which cannot be built here: $(echo "$why" | tail -n 1)"
+	fi
+fi
 
 if [ -f internal/e2e/go.mod ]; then
 	step "end-to-end tests"

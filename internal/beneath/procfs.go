@@ -30,15 +30,20 @@ var names = map[string]Number{
 	"IcmpInDestUnreachs": ICMPUnreachablesReceived, "IcmpOutDestUnreachs": ICMPUnreachablesSent,
 }
 
-// Read returns what the host counts. With an error, which names each file that could
-// not be understood, it returns the rest. What the host does not have is no error.
-func Read(dir, conntrackDir string) (Numbers, error) {
+// ReadProcfs returns what is wanted of what Linux counts. With an error, which names
+// each file that could not be understood, it returns the rest. What the host does not
+// have is no error.
+func ReadProcfs(dir, conntrackDir string, want Parts) (Numbers, error) {
 	var n Numbers
 	var errs []error
 	for _, file := range []struct {
+		part  Parts
 		name  string
 		parse func(text []byte, n *Numbers) error
-	}{{"snmp", parseSNMP}, {"snmp6", parseSNMP6}, {"softnet_stat", parseSoftnet}, {"dev", parseInterfaces}} {
+	}{{Protocols, "snmp", parseSNMP}, {Protocols, "snmp6", parseSNMP6}, {Queues, "softnet_stat", parseSoftnet}, {Interfaces, "dev", parseInterfaces}} {
+		if want&file.part == 0 {
+			continue
+		}
 		path := filepath.Join(dir, file.name)
 		text, err := os.ReadFile(path)
 		if err == nil {
@@ -48,11 +53,13 @@ func Read(dir, conntrackDir string) (Numbers, error) {
 			errs = append(errs, fmt.Errorf("read %s: %w", path, err))
 		}
 	}
-	conntrack, err := readConntrack(conntrackDir)
-	if err != nil {
-		errs = append(errs, err)
+	if want&Tracking != 0 {
+		conntrack, err := readConntrack(conntrackDir)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		n.Conntrack = conntrack
 	}
-	n.Conntrack = conntrack
 	return n, errors.Join(errs...)
 }
 
@@ -114,7 +121,7 @@ func (n *Numbers) take(family Family, name, text string) error {
 // parseSoftnet adds up the lines of all CPUs: hexadecimal numbers, of which the
 // second are drops and the third squeezes (net/core/net-procfs.c softnet_seq_show).
 func parseSoftnet(text []byte, n *Numbers) error {
-	var all Softnet
+	all := Softnet{HasSqueezes: true}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 {

@@ -77,3 +77,72 @@ func (p *Process) cgroup(t *testing.T) string {
 	}
 	return ""
 }
+
+// cpuTime is how long a process has run so far.
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), ") ") // the name may hold anything
+	require.True(t, ok)
+	words := strings.Fields(rest)
+	var ticks int64 // of 10 ms: proc(5), utime and stime
+	for _, word := range words[11:13] {
+		n, err := strconv.ParseInt(word, 10, 64)
+		require.NoError(t, err)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// ports counts the ephemeral ports that sockets of this network namespace have, and
+// how many there are.
+func ephemeralPorts(t *testing.T) (used, limit float64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	require.NoError(t, err)
+	words := strings.Fields(string(text))
+	first, err := strconv.ParseUint(words[0], 10, 16)
+	require.NoError(t, err)
+	last, err := strconv.ParseUint(words[1], 10, 16)
+	require.NoError(t, err)
+	ports := make(map[uint64]bool)
+	for _, words := range procSockets(t) {
+		_, hex, _ := strings.Cut(words[1], ":")
+		port, err := strconv.ParseUint(hex, 16, 16)
+		require.NoError(t, err)
+		if port >= first && port <= last {
+			ports[port] = true
+		}
+	}
+	return float64(len(ports)), float64(last - first + 1)
+}
+
+// established counts the established connections of this network namespace.
+func established(t *testing.T) (n float64) {
+	t.Helper()
+	for _, words := range procSockets(t) {
+		if words[3] == "01" {
+			n++
+		}
+	}
+	return n
+}
+
+// procSockets are the lines of /proc/net/tcp and tcp6, in words.
+func procSockets(t *testing.T) (lines [][]string) {
+	t.Helper()
+	for _, file := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile("/proc/net/" + file)
+		if os.IsNotExist(err) {
+			continue // no IPv6
+		}
+		require.NoError(t, err)
+		for line := range strings.Lines(string(text)) {
+			if words := strings.Fields(line); words[0] != "sl" {
+				lines = append(lines, words)
+			}
+		}
+	}
+	return lines
+}

@@ -122,6 +122,15 @@ func (w *closeWatch) take(spare []tcp.Notice) (queue []tcp.Notice, lost uint64, 
 	return queue, lost, w.err
 }
 
+// each visits the notices that are there and were not taken yet.
+func (w *closeWatch) each(visit func(*tcp.Notice)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.queue {
+		visit(&w.queue[i])
+	}
+}
+
 // end stops the watch and waits for it.
 func (w *closeWatch) end() error {
 	if w.stream == nil {

@@ -41,8 +41,11 @@ type Config struct {
 	// Without it they are counted with each scrape, and when many have come.
 	Prompt bool
 	// Detailed keeps the Details of each connection all the time; without it, they
-	// are kept while a view needs them.
-	Detailed bool
+	// are kept while a view needs them. With Exact, every scrape reads them anew;
+	// without, the times that go on while nothing happens are continued, save for those
+	// that the peer or the network limits a connection, which stand still until
+	// something happens.
+	Detailed, Exact bool
 	// Follow are the counters whose growth is reported beside what everybody wants.
 	Follow []event.Kind
 	// Boot is when the host was started.

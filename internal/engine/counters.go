@@ -145,5 +145,7 @@ func (sp *space) opened(ctx context.Context, e *Engine) uint64 {
 	failed, _ := sp.counters.Get(tcp.AttemptsFailed)
 	failed -= min(failed, sp.refusedBefore)
 	given := counts.Failed - min(counts.Failed, sp.failedBefore)
-	return now - min(now, given-min(given, failed))
+	// Those that still wait for an answer are counted by the kernel, too.
+	waiting := uint64(max(0, sp.states[tcp.SynSent]))
+	return now - min(now, waiting+given-min(given, failed))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -196,6 +197,9 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		now = time.Now()
 	}
 	e.drain(sp)
+	if moving != nil && sp.watch != nil {
+		sp.watch.each(func(n *tcp.Notice) { sp.table.Vacate(&n.Socket) })
+	}
 	var partial *source.PartialError
 	result := table.CutShort
 	switch {
@@ -203,6 +207,9 @@ func (e *Engine) dumpFrom(ctx context.Context, sp *space, src source.Source) (en
 		result = table.Complete
 	case errors.Is(err, source.ErrInterrupted) || errors.As(err, &partial):
 		result = table.Partial
+	}
+	if err == nil {
+		e.sayWay(sp, src)
 	}
 	for _, at := range dumped {
 		e.endDump(at, result, moving != nil, now)
@@ -238,6 +245,27 @@ func (e *Engine) endDump(sp *space, result table.Result, moving bool, began time
 	sp.counted = e.needs.States || e.narrow == nil
 }
 
+// sayWay logs which of its ways to make a dump a source takes from now on, each way
+// once: a host may have about as many sockets as it takes for a turn.
+func (e *Engine) sayWay(sp *space, src source.Source) {
+	mixed, ok := src.(source.Mixed)
+	if !ok {
+		return
+	}
+	name, why := mixed.Way()
+	if name == sp.way {
+		return
+	}
+	sp.way = name
+	log := e.log.Info
+	if slices.Contains(sp.ways, name) {
+		log = e.log.Debug
+	} else {
+		sp.ways = append(sp.ways, name)
+	}
+	log("dumps of TCP sockets are made by "+name, zap.String("source", src.Name()), zap.String("why", why))
+}
+
 // reconcileEvery is how often all sockets are read where a source can leave out
 // those that have not changed: what it cannot see to have changed (owners, names of
 // algorithms), and ends of which no notice came, are learned then.
@@ -245,11 +273,12 @@ const reconcileEvery = 5 * time.Minute
 
 // moving returns the source if its next dump may leave out connections that have
 // not changed: their ends are noticed, no notice was lost since all were read, none
-// was missing then whose notice has not come, and nobody wants Details: the times in
-// them go on by themselves.
+// was missing then whose notice has not come, and nobody wants Details that are read
+// anew.
 func (e *Engine) moving(sp *space, src source.Source) source.Incremental {
 	incremental, ok := src.(source.Incremental)
-	if !ok || sp.watch == nil || e.detailed || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
+	anew := e.detailed && (e.cfg.Exact || !e.cfg.Detailed || e.needs.Details)
+	if !ok || sp.watch == nil || anew || sp.reconciled.IsZero() || sp.table.Missing() > 0 || time.Since(sp.reconciled) >= reconcileEvery {
 		return nil
 	}
 	return incremental

@@ -45,6 +45,8 @@ type space struct {
 	unexplained []unexplained
 	dumps       uint64    // complete ones
 	reconciled  time.Time // when all sockets were last read; zero if they are to be
+	way         string    // how its dumps are made, where the source has more ways than one
+	ways        []string  // those that were logged
 	lost        alarm     // notices were lost
 	lostAt      time.Time
 

@@ -89,6 +89,20 @@ func (s *Scrape) Connections() iter.Seq[*table.Connection] {
 	}
 }
 
+// Listeners iterates over the listeners that this scrape saw and that are wanted,
+// without a look at the connections, of which there may be many more.
+func (s *Scrape) Listeners() iter.Seq[*table.Connection] {
+	return func(yield func(*table.Connection) bool) {
+		for sp := range s.engine.spaces() {
+			for c := range sp.table.Listeners() {
+				if s.engine.wanted(c) && !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Space is a network namespace in a scrape.
 type Space struct {
 	netns.Place

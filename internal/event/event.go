@@ -55,19 +55,22 @@ type Traits struct {
 }
 
 // Details is what only those want who look at each connection by itself. They may
-// be kept for a part of a connection's life only.
+// be kept for a part of a connection's life only. Pointers come first: the garbage
+// collector looks no further than the last of them.
 type Details struct {
-	// Sample is the whole last sample. Its counters are unwrapped from when Details
-	// began to be kept.
-	Sample tcp.Socket
-	// Delta is what the connection did since the dump before the last.
-	Delta Delta
 	// FirstSeen is when the first dump that had it began. It may be up to a second
 	// late if Details were not kept then.
 	FirstSeen time.Time
 	// Start is a time at which its counters were 0: the dump that did not have
 	// it yet or, for what the first dump found, the host's boot.
 	Start time.Time
+	// At is when the dump began that Sample is of.
+	At time.Time
+	// Sample are the numbers of the last sample. Its counters are unwrapped from when
+	// Details began to be kept. The endpoints and names are those of the [Connection].
+	Sample tcp.Socket
+	// Delta is what the connection did since the dump before the last.
+	Delta Delta
 }
 
 // Delta is how much counters grew. For a connection that the first dump found it

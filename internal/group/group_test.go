@@ -516,3 +516,18 @@ func BenchmarkProgress(b *testing.B) {
 		s.Progress(&p)
 	}
 }
+
+// A host's first scrape meets all its connections: what each of them takes there is
+// what the process takes at its worst.
+func TestNewConnectionsOfAGroupAllocateNothing(t *testing.T) {
+	s := newDriver(config(ProcessExecutableName, Role, ServerPort))
+	c := connection("192.0.2.1:443", "192.0.2.2:5")
+	first := event.Progress{Connection: &c.Connection, Was: event.NoState, Is: tcp.Established, First: true}
+	gone := event.Progress{Connection: &c.Connection, Was: tcp.Established, Is: event.NoState, Gone: true}
+	s.Progress(&first)
+	s.Progress(&gone)
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		s.Progress(&first)
+		s.Progress(&gone)
+	}))
+}

@@ -85,6 +85,7 @@ type Set struct {
 	groups []*Group
 	vacant []int32 // places that were given up
 	bySlot []int32 // the place of each connection's group, by its slot; -1: none
+	key    Key     // reused: a host's first scrape wants one for each connection
 
 	now, before time.Time // of the last collection, and of the one before
 }
@@ -236,13 +237,13 @@ func (s *Set) groupOf(c *event.Connection) *Group {
 	if place := s.bySlot[c.Slot]; place >= 0 {
 		return s.groups[place]
 	}
-	var key Key
+	s.key = Key{}
 	for _, a := range s.cfg.By {
-		attributes[a].take(&key, c, &s.masks)
+		attributes[a].take(&s.key, c, &s.masks)
 	}
-	place, ok := s.index[key]
+	place, ok := s.index[s.key]
 	if !ok {
-		place = s.place(key)
+		place = s.place(s.key)
 	}
 	s.bySlot[c.Slot] = place
 	s.groups[place].members++

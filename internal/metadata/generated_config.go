@@ -47,6 +47,46 @@ func (ms *DNSQueriesMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// SystemNetworkBpfDropsMetricConfig provides config for the system.network.bpf.drops metric.
+type SystemNetworkBpfDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkBpfDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkBpfPacketsMetricConfig provides config for the system.network.bpf.packets metric.
+type SystemNetworkBpfPacketsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkBpfPacketsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkConnectionCountMetricConfig provides config for the system.network.connection.count metric.
 type SystemNetworkConnectionCountMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -287,6 +327,186 @@ func (ms *SystemNetworkIPReassemblyFailuresMetricConfig) Unmarshal(parser *confm
 	return nil
 }
 
+// SystemNetworkMbufDelayedMetricConfig provides config for the system.network.mbuf.delayed metric.
+type SystemNetworkMbufDelayedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkMbufDelayedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkMbufDeniedMetricConfig provides config for the system.network.mbuf.denied metric.
+type SystemNetworkMbufDeniedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkMbufDeniedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkMbufLimitMetricConfig provides config for the system.network.mbuf.limit metric.
+type SystemNetworkMbufLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkMbufLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkMbufUsageMetricConfig provides config for the system.network.mbuf.usage metric.
+type SystemNetworkMbufUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkMbufUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkNetisrDropsMetricConfig provides config for the system.network.netisr.drops metric.
+type SystemNetworkNetisrDropsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkNetisrDropsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkNetisrPacketsMetricConfig provides config for the system.network.netisr.packets metric.
+type SystemNetworkNetisrPacketsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkNetisrPacketsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkNetisrQueueLimitMetricConfig provides config for the system.network.netisr.queue.limit metric.
+type SystemNetworkNetisrQueueLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkNetisrQueueLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkNetisrQueueUsageMetricConfig provides config for the system.network.netisr.queue.usage metric.
+type SystemNetworkNetisrQueueUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkNetisrQueueUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkNetisrQueueWatermarkMetricConfig provides config for the system.network.netisr.queue.watermark metric.
+type SystemNetworkNetisrQueueWatermarkMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkNetisrQueueWatermarkMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkPacketDroppedMetricConfig provides config for the system.network.packet.dropped metric.
 type SystemNetworkPacketDroppedMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -294,6 +514,46 @@ type SystemNetworkPacketDroppedMetricConfig struct {
 }
 
 func (ms *SystemNetworkPacketDroppedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkRouteCountMetricConfig provides config for the system.network.route.count metric.
+type SystemNetworkRouteCountMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkRouteCountMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkRouteNexthopCountMetricConfig provides config for the system.network.route.nexthop.count metric.
+type SystemNetworkRouteNexthopCountMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkRouteNexthopCountMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -2191,6 +2451,8 @@ func (ms *TCPZeroWindowsMetricConfig) Unmarshal(parser *confmap.Conf) error {
 type MetricsConfig struct {
 	DNSLookupDuration                        DNSLookupDurationMetricConfig                        `mapstructure:"dns.lookup.duration"`
 	DNSQueries                               DNSQueriesMetricConfig                               `mapstructure:"dns.queries"`
+	SystemNetworkBpfDrops                    SystemNetworkBpfDropsMetricConfig                    `mapstructure:"system.network.bpf.drops"`
+	SystemNetworkBpfPackets                  SystemNetworkBpfPacketsMetricConfig                  `mapstructure:"system.network.bpf.packets"`
 	SystemNetworkConnectionCount             SystemNetworkConnectionCountMetricConfig             `mapstructure:"system.network.connection.count"`
 	SystemNetworkConntrackLimit              SystemNetworkConntrackLimitMetricConfig              `mapstructure:"system.network.conntrack.limit"`
 	SystemNetworkConntrackUsage              SystemNetworkConntrackUsageMetricConfig              `mapstructure:"system.network.conntrack.usage"`
@@ -2203,7 +2465,18 @@ type MetricsConfig struct {
 	SystemNetworkIPNoRoutes                  SystemNetworkIPNoRoutesMetricConfig                  `mapstructure:"system.network.ip.no_routes"`
 	SystemNetworkIPPackets                   SystemNetworkIPPacketsMetricConfig                   `mapstructure:"system.network.ip.packets"`
 	SystemNetworkIPReassemblyFailures        SystemNetworkIPReassemblyFailuresMetricConfig        `mapstructure:"system.network.ip.reassembly.failures"`
+	SystemNetworkMbufDelayed                 SystemNetworkMbufDelayedMetricConfig                 `mapstructure:"system.network.mbuf.delayed"`
+	SystemNetworkMbufDenied                  SystemNetworkMbufDeniedMetricConfig                  `mapstructure:"system.network.mbuf.denied"`
+	SystemNetworkMbufLimit                   SystemNetworkMbufLimitMetricConfig                   `mapstructure:"system.network.mbuf.limit"`
+	SystemNetworkMbufUsage                   SystemNetworkMbufUsageMetricConfig                   `mapstructure:"system.network.mbuf.usage"`
+	SystemNetworkNetisrDrops                 SystemNetworkNetisrDropsMetricConfig                 `mapstructure:"system.network.netisr.drops"`
+	SystemNetworkNetisrPackets               SystemNetworkNetisrPacketsMetricConfig               `mapstructure:"system.network.netisr.packets"`
+	SystemNetworkNetisrQueueLimit            SystemNetworkNetisrQueueLimitMetricConfig            `mapstructure:"system.network.netisr.queue.limit"`
+	SystemNetworkNetisrQueueUsage            SystemNetworkNetisrQueueUsageMetricConfig            `mapstructure:"system.network.netisr.queue.usage"`
+	SystemNetworkNetisrQueueWatermark        SystemNetworkNetisrQueueWatermarkMetricConfig        `mapstructure:"system.network.netisr.queue.watermark"`
 	SystemNetworkPacketDropped               SystemNetworkPacketDroppedMetricConfig               `mapstructure:"system.network.packet.dropped"`
+	SystemNetworkRouteCount                  SystemNetworkRouteCountMetricConfig                  `mapstructure:"system.network.route.count"`
+	SystemNetworkRouteNexthopCount           SystemNetworkRouteNexthopCountMetricConfig           `mapstructure:"system.network.route.nexthop.count"`
 	SystemNetworkSoftnetDrops                SystemNetworkSoftnetDropsMetricConfig                `mapstructure:"system.network.softnet.drops"`
 	SystemNetworkSoftnetSqueezes             SystemNetworkSoftnetSqueezesMetricConfig             `mapstructure:"system.network.softnet.squeezes"`
 	SystemNetworkTCPAcceptQueueOverflows     SystemNetworkTCPAcceptQueueOverflowsMetricConfig     `mapstructure:"system.network.tcp.accept_queue.overflows"`
@@ -2308,6 +2581,12 @@ func DefaultMetricsConfig() MetricsConfig {
 		DNSQueries: DNSQueriesMetricConfig{
 			Enabled: false,
 		},
+		SystemNetworkBpfDrops: SystemNetworkBpfDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkBpfPackets: SystemNetworkBpfPacketsMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 			Enabled: true,
 		},
@@ -2344,7 +2623,40 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
 			Enabled: false,
 		},
+		SystemNetworkMbufDelayed: SystemNetworkMbufDelayedMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkMbufDenied: SystemNetworkMbufDeniedMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkMbufLimit: SystemNetworkMbufLimitMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkMbufUsage: SystemNetworkMbufUsageMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkNetisrDrops: SystemNetworkNetisrDropsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkNetisrPackets: SystemNetworkNetisrPacketsMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkNetisrQueueLimit: SystemNetworkNetisrQueueLimitMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkNetisrQueueUsage: SystemNetworkNetisrQueueUsageMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkNetisrQueueWatermark: SystemNetworkNetisrQueueWatermarkMetricConfig{
+			Enabled: false,
+		},
 		SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkRouteCount: SystemNetworkRouteCountMetricConfig{
+			Enabled: false,
+		},
+		SystemNetworkRouteNexthopCount: SystemNetworkRouteNexthopCountMetricConfig{
 			Enabled: false,
 		},
 		SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{

@@ -32,6 +32,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					DNSQueries: DNSQueriesMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkBpfDrops: SystemNetworkBpfDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkBpfPackets: SystemNetworkBpfPacketsMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: true,
 					},
@@ -68,7 +74,40 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkMbufDelayed: SystemNetworkMbufDelayedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkMbufDenied: SystemNetworkMbufDeniedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkMbufLimit: SystemNetworkMbufLimitMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkMbufUsage: SystemNetworkMbufUsageMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkNetisrDrops: SystemNetworkNetisrDropsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkNetisrPackets: SystemNetworkNetisrPacketsMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkNetisrQueueLimit: SystemNetworkNetisrQueueLimitMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkNetisrQueueUsage: SystemNetworkNetisrQueueUsageMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkNetisrQueueWatermark: SystemNetworkNetisrQueueWatermarkMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkRouteCount: SystemNetworkRouteCountMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkRouteNexthopCount: SystemNetworkRouteNexthopCountMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
@@ -379,6 +418,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					DNSQueries: DNSQueriesMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkBpfDrops: SystemNetworkBpfDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkBpfPackets: SystemNetworkBpfPacketsMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkConnectionCount: SystemNetworkConnectionCountMetricConfig{
 						Enabled: false,
 					},
@@ -415,7 +460,40 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemNetworkIPReassemblyFailures: SystemNetworkIPReassemblyFailuresMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkMbufDelayed: SystemNetworkMbufDelayedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkMbufDenied: SystemNetworkMbufDeniedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkMbufLimit: SystemNetworkMbufLimitMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkMbufUsage: SystemNetworkMbufUsageMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkNetisrDrops: SystemNetworkNetisrDropsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkNetisrPackets: SystemNetworkNetisrPacketsMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkNetisrQueueLimit: SystemNetworkNetisrQueueLimitMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkNetisrQueueUsage: SystemNetworkNetisrQueueUsageMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkNetisrQueueWatermark: SystemNetworkNetisrQueueWatermarkMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkPacketDropped: SystemNetworkPacketDroppedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkRouteCount: SystemNetworkRouteCountMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkRouteNexthopCount: SystemNetworkRouteNexthopCountMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkSoftnetDrops: SystemNetworkSoftnetDropsMetricConfig{
@@ -720,7 +798,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(DNSLookupDurationMetricConfig{}, DNSQueriesMetricConfig{}, SystemNetworkConnectionCountMetricConfig{}, SystemNetworkConntrackLimitMetricConfig{}, SystemNetworkConntrackUsageMetricConfig{}, SystemNetworkErrorsMetricConfig{}, SystemNetworkIcmpErrorsMetricConfig{}, SystemNetworkIcmpMessagesMetricConfig{}, SystemNetworkIcmpUnreachablesMetricConfig{}, SystemNetworkIPDropsMetricConfig{}, SystemNetworkIPFragmentationFailuresMetricConfig{}, SystemNetworkIPNoRoutesMetricConfig{}, SystemNetworkIPPacketsMetricConfig{}, SystemNetworkIPReassemblyFailuresMetricConfig{}, SystemNetworkPacketDroppedMetricConfig{}, SystemNetworkSoftnetDropsMetricConfig{}, SystemNetworkSoftnetSqueezesMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynsMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPEphemeralPortLimitMetricConfig{}, SystemNetworkTCPEphemeralPortUsageMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphanCountMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, SystemNetworkUDPDatagramsMetricConfig{}, SystemNetworkUDPErrorsMetricConfig{}, TCPAbortsMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPCountMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPDurationMetricConfig{}, TCPFailuresMetricConfig{}, TCPFindingsMetricConfig{}, TCPHandshakeDurationMetricConfig{}, TCPIoMetricConfig{}, TCPListenerDropsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPQueueingDelayMetricConfig{}, TCPRetransmitEventsMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, TCPSegmentsMetricConfig{}, TCPTimeMetricConfig{}, TCPZeroWindowsMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(DNSLookupDurationMetricConfig{}, DNSQueriesMetricConfig{}, SystemNetworkBpfDropsMetricConfig{}, SystemNetworkBpfPacketsMetricConfig{}, SystemNetworkConnectionCountMetricConfig{}, SystemNetworkConntrackLimitMetricConfig{}, SystemNetworkConntrackUsageMetricConfig{}, SystemNetworkErrorsMetricConfig{}, SystemNetworkIcmpErrorsMetricConfig{}, SystemNetworkIcmpMessagesMetricConfig{}, SystemNetworkIcmpUnreachablesMetricConfig{}, SystemNetworkIPDropsMetricConfig{}, SystemNetworkIPFragmentationFailuresMetricConfig{}, SystemNetworkIPNoRoutesMetricConfig{}, SystemNetworkIPPacketsMetricConfig{}, SystemNetworkIPReassemblyFailuresMetricConfig{}, SystemNetworkMbufDelayedMetricConfig{}, SystemNetworkMbufDeniedMetricConfig{}, SystemNetworkMbufLimitMetricConfig{}, SystemNetworkMbufUsageMetricConfig{}, SystemNetworkNetisrDropsMetricConfig{}, SystemNetworkNetisrPacketsMetricConfig{}, SystemNetworkNetisrQueueLimitMetricConfig{}, SystemNetworkNetisrQueueUsageMetricConfig{}, SystemNetworkNetisrQueueWatermarkMetricConfig{}, SystemNetworkPacketDroppedMetricConfig{}, SystemNetworkRouteCountMetricConfig{}, SystemNetworkRouteNexthopCountMetricConfig{}, SystemNetworkSoftnetDropsMetricConfig{}, SystemNetworkSoftnetSqueezesMetricConfig{}, SystemNetworkTCPAcceptQueueOverflowsMetricConfig{}, SystemNetworkTCPBadSynsMetricConfig{}, SystemNetworkTCPChallengeAcksMetricConfig{}, SystemNetworkTCPConnectionAttemptsFailedMetricConfig{}, SystemNetworkTCPConnectionDropsTimeoutMetricConfig{}, SystemNetworkTCPConnectionDurationMetricConfig{}, SystemNetworkTCPConnectionFailuresMetricConfig{}, SystemNetworkTCPConnectionOpensMetricConfig{}, SystemNetworkTCPConnectionResetsMetricConfig{}, SystemNetworkTCPDelayedAcksMetricConfig{}, SystemNetworkTCPDsackReceivedMetricConfig{}, SystemNetworkTCPDuplicateAcksMetricConfig{}, SystemNetworkTCPEcnCeMetricConfig{}, SystemNetworkTCPEphemeralPortLimitMetricConfig{}, SystemNetworkTCPEphemeralPortUsageMetricConfig{}, SystemNetworkTCPErrorsMetricConfig{}, SystemNetworkTCPFinwait2DropsMetricConfig{}, SystemNetworkTCPKeepaliveProbesMetricConfig{}, SystemNetworkTCPListenDropsMetricConfig{}, SystemNetworkTCPLossProbesMetricConfig{}, SystemNetworkTCPMemoryPressuresMetricConfig{}, SystemNetworkTCPMemoryUsageMetricConfig{}, SystemNetworkTCPOrphanCountMetricConfig{}, SystemNetworkTCPOutOfOrderMetricConfig{}, SystemNetworkTCPOutOfOrderDropsMetricConfig{}, SystemNetworkTCPPawsDropsMetricConfig{}, SystemNetworkTCPResetsMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemNetworkTCPRetransmitsSynMetricConfig{}, SystemNetworkTCPRttMetricConfig{}, SystemNetworkTCPSackRecoveriesMetricConfig{}, SystemNetworkTCPSackRetransmitsMetricConfig{}, SystemNetworkTCPSegmentsMetricConfig{}, SystemNetworkTCPSpuriousRetransmitsMetricConfig{}, SystemNetworkTCPSynCookiesMetricConfig{}, SystemNetworkTCPSynQueueResetsMetricConfig{}, SystemNetworkTCPTimeWaitRecycledMetricConfig{}, SystemNetworkTCPTimeoutsMetricConfig{}, SystemNetworkTCPWindowProbesMetricConfig{}, SystemNetworkTCPZeroWindowAdvertisedMetricConfig{}, SystemNetworkUDPDatagramsMetricConfig{}, SystemNetworkUDPErrorsMetricConfig{}, TCPAbortsMetricConfig{}, TCPBufferUsageMetricConfig{}, TCPClosesMetricConfig{}, TCPCongestionWindowMetricConfig{}, TCPConnectionAckedMetricConfig{}, TCPConnectionAgeMetricConfig{}, TCPConnectionBufferLimitMetricConfig{}, TCPConnectionBufferUsageMetricConfig{}, TCPConnectionCongestionWindowMetricConfig{}, TCPConnectionDeliveryRateMetricConfig{}, TCPConnectionEcnCeMetricConfig{}, TCPConnectionIdleMetricConfig{}, TCPConnectionIoMetricConfig{}, TCPConnectionLostMetricConfig{}, TCPConnectionMssMetricConfig{}, TCPConnectionOutOfOrderMetricConfig{}, TCPConnectionPacingRateMetricConfig{}, TCPConnectionRetransmitIoMetricConfig{}, TCPConnectionRetransmitsMetricConfig{}, TCPConnectionRtoMetricConfig{}, TCPConnectionRttMetricConfig{}, TCPConnectionRttMinMetricConfig{}, TCPConnectionRttVariationMetricConfig{}, TCPConnectionSegmentsMetricConfig{}, TCPConnectionSlowStartThresholdMetricConfig{}, TCPConnectionSpuriousRetransmitsMetricConfig{}, TCPConnectionTimeMetricConfig{}, TCPConnectionTimeoutsMetricConfig{}, TCPConnectionUnsentMetricConfig{}, TCPConnectionWindowMetricConfig{}, TCPConnectionZeroWindowsMetricConfig{}, TCPCountMetricConfig{}, TCPDeliveryRateMetricConfig{}, TCPDurationMetricConfig{}, TCPFailuresMetricConfig{}, TCPFindingsMetricConfig{}, TCPHandshakeDurationMetricConfig{}, TCPIoMetricConfig{}, TCPListenerDropsMetricConfig{}, TCPListenerQueueLimitMetricConfig{}, TCPListenerQueueUsageMetricConfig{}, TCPOpensMetricConfig{}, TCPQueueingDelayMetricConfig{}, TCPRetransmitEventsMetricConfig{}, TCPRetransmitsMetricConfig{}, TCPRttMetricConfig{}, TCPRttVariationMetricConfig{}, TCPSegmentsMetricConfig{}, TCPTimeMetricConfig{}, TCPZeroWindowsMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

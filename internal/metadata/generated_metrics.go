@@ -506,6 +506,14 @@ var MetricsInfo = metricsInfo{
 		Name:       "dns.queries",
 		Attributes: []string{"dns.question.type", "dns.response.code", "dns.error.type", "dns.question.name"},
 	},
+	SystemNetworkBpfDrops: metricInfo{
+		Name:       "system.network.bpf.drops",
+		Attributes: []string{"device.process.pid", "network.interface.name"},
+	},
+	SystemNetworkBpfPackets: metricInfo{
+		Name:       "system.network.bpf.packets",
+		Attributes: []string{"device.process.pid", "network.interface.name"},
+	},
 	SystemNetworkConnectionCount: metricInfo{
 		Name:       "system.network.connection.count",
 		Attributes: []string{"network.connection.state", "network.transport"},
@@ -552,9 +560,51 @@ var MetricsInfo = metricsInfo{
 		Name:       "system.network.ip.reassembly.failures",
 		Attributes: []string{"network.type"},
 	},
+	SystemNetworkMbufDelayed: metricInfo{
+		Name:       "system.network.mbuf.delayed",
+		Attributes: []string{"mbuf.zone"},
+	},
+	SystemNetworkMbufDenied: metricInfo{
+		Name:       "system.network.mbuf.denied",
+		Attributes: []string{"mbuf.zone"},
+	},
+	SystemNetworkMbufLimit: metricInfo{
+		Name:       "system.network.mbuf.limit",
+		Attributes: []string{"mbuf.zone"},
+	},
+	SystemNetworkMbufUsage: metricInfo{
+		Name:       "system.network.mbuf.usage",
+		Attributes: []string{"mbuf.zone"},
+	},
+	SystemNetworkNetisrDrops: metricInfo{
+		Name:       "system.network.netisr.drops",
+		Attributes: []string{"netisr.protocol"},
+	},
+	SystemNetworkNetisrPackets: metricInfo{
+		Name:       "system.network.netisr.packets",
+		Attributes: []string{"netisr.protocol"},
+	},
+	SystemNetworkNetisrQueueLimit: metricInfo{
+		Name:       "system.network.netisr.queue.limit",
+		Attributes: []string{"netisr.protocol"},
+	},
+	SystemNetworkNetisrQueueUsage: metricInfo{
+		Name:       "system.network.netisr.queue.usage",
+		Attributes: []string{"netisr.protocol"},
+	},
+	SystemNetworkNetisrQueueWatermark: metricInfo{
+		Name:       "system.network.netisr.queue.watermark",
+		Attributes: []string{"netisr.protocol"},
+	},
 	SystemNetworkPacketDropped: metricInfo{
 		Name:       "system.network.packet.dropped",
 		Attributes: []string{"network.interface.name", "network.io.direction"},
+	},
+	SystemNetworkRouteCount: metricInfo{
+		Name: "system.network.route.count",
+	},
+	SystemNetworkRouteNexthopCount: metricInfo{
+		Name: "system.network.route.nexthop.count",
 	},
 	SystemNetworkSoftnetDrops: metricInfo{
 		Name: "system.network.softnet.drops",
@@ -695,11 +745,11 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemNetworkUDPDatagrams: metricInfo{
 		Name:       "system.network.udp.datagrams",
-		Attributes: []string{"network.io.direction", "network.type"},
+		Attributes: []string{"network.io.direction", "udp.network.type"},
 	},
 	SystemNetworkUDPErrors: metricInfo{
 		Name:       "system.network.udp.errors",
-		Attributes: []string{"network.type", "udp.error.type"},
+		Attributes: []string{"udp.error.type", "udp.network.type"},
 	},
 	TCPAborts: metricInfo{
 		Name:       "tcp.aborts",
@@ -895,6 +945,8 @@ var MetricsInfo = metricsInfo{
 type metricsInfo struct {
 	DNSLookupDuration                        metricInfo
 	DNSQueries                               metricInfo
+	SystemNetworkBpfDrops                    metricInfo
+	SystemNetworkBpfPackets                  metricInfo
 	SystemNetworkConnectionCount             metricInfo
 	SystemNetworkConntrackLimit              metricInfo
 	SystemNetworkConntrackUsage              metricInfo
@@ -907,7 +959,18 @@ type metricsInfo struct {
 	SystemNetworkIPNoRoutes                  metricInfo
 	SystemNetworkIPPackets                   metricInfo
 	SystemNetworkIPReassemblyFailures        metricInfo
+	SystemNetworkMbufDelayed                 metricInfo
+	SystemNetworkMbufDenied                  metricInfo
+	SystemNetworkMbufLimit                   metricInfo
+	SystemNetworkMbufUsage                   metricInfo
+	SystemNetworkNetisrDrops                 metricInfo
+	SystemNetworkNetisrPackets               metricInfo
+	SystemNetworkNetisrQueueLimit            metricInfo
+	SystemNetworkNetisrQueueUsage            metricInfo
+	SystemNetworkNetisrQueueWatermark        metricInfo
 	SystemNetworkPacketDropped               metricInfo
+	SystemNetworkRouteCount                  metricInfo
+	SystemNetworkRouteNexthopCount           metricInfo
 	SystemNetworkSoftnetDrops                metricInfo
 	SystemNetworkSoftnetSqueezes             metricInfo
 	SystemNetworkTCPAcceptQueueOverflows     metricInfo
@@ -1007,6 +1070,22 @@ type metricsInfo struct {
 type metricInfo struct {
 	Name       string
 	Attributes []string
+}
+
+type MetricAttributeOption interface {
+	apply(pmetric.NumberDataPoint)
+}
+
+type metricAttributeOptionFunc func(pmetric.NumberDataPoint)
+
+func (maof metricAttributeOptionFunc) apply(dp pmetric.NumberDataPoint) {
+	maof(dp)
+}
+
+func WithUDPNetworkTypeMetricAttribute(udpNetworkTypeAttributeValue string) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutStr("network.type", udpNetworkTypeAttributeValue)
+	})
 }
 
 type metricDNSLookupDuration struct {
@@ -1113,6 +1192,116 @@ func (m *metricDNSQueries) emit(metrics pmetric.MetricSlice) {
 
 func newMetricDNSQueries(cfg DNSQueriesMetricConfig) metricDNSQueries {
 	m := metricDNSQueries{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkBpfDrops struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   SystemNetworkBpfDropsMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills system.network.bpf.drops metric with initial data.
+func (m *metricSystemNetworkBpfDrops) init() {
+	m.data.SetName("system.network.bpf.drops")
+	m.data.SetDescription("Packets that the filter of a bpf device wanted and its buffer had no room for. The process reads too slowly, or wants a longer buffer.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkBpfDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, deviceProcessPidAttributeValue int64, networkInterfaceNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutInt("process.pid", deviceProcessPidAttributeValue)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkBpfDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkBpfDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkBpfDrops(cfg SystemNetworkBpfDropsMetricConfig) metricSystemNetworkBpfDrops {
+	m := metricSystemNetworkBpfDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkBpfPackets struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkBpfPacketsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.bpf.packets metric with initial data.
+func (m *metricSystemNetworkBpfPackets) init() {
+	m.data.SetName("system.network.bpf.packets")
+	m.data.SetDescription("Packets that the bpf devices of a process saw, before their filters.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkBpfPackets) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, deviceProcessPidAttributeValue int64, networkInterfaceNameAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutInt("process.pid", deviceProcessPidAttributeValue)
+	dp.Attributes().PutStr("network.interface.name", networkInterfaceNameAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkBpfPackets) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkBpfPackets) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkBpfPackets(cfg SystemNetworkBpfPacketsMetricConfig) metricSystemNetworkBpfPackets {
+	m := metricSystemNetworkBpfPackets{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1772,6 +1961,486 @@ func newMetricSystemNetworkIPReassemblyFailures(cfg SystemNetworkIPReassemblyFai
 	return m
 }
 
+type metricSystemNetworkMbufDelayed struct {
+	data     pmetric.Metric                       // data buffer for generated metric.
+	config   SystemNetworkMbufDelayedMetricConfig // metric config provided by user.
+	capacity int                                  // max observed number of data points added to the metric.
+}
+
+// init fills system.network.mbuf.delayed metric with initial data.
+func (m *metricSystemNetworkMbufDelayed) init() {
+	m.data.SetName("system.network.mbuf.delayed")
+	m.data.SetDescription("Requests for network memory (mbuf) that had to wait for some.")
+	m.data.SetUnit("{request}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkMbufDelayed) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("mbuf.zone", mbufZoneAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkMbufDelayed) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkMbufDelayed) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkMbufDelayed(cfg SystemNetworkMbufDelayedMetricConfig) metricSystemNetworkMbufDelayed {
+	m := metricSystemNetworkMbufDelayed{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkMbufDenied struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkMbufDeniedMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.mbuf.denied metric with initial data.
+func (m *metricSystemNetworkMbufDenied) init() {
+	m.data.SetName("system.network.mbuf.denied")
+	m.data.SetDescription("Requests for network memory (mbuf) that got nothing. Each is a packet or a write that failed.")
+	m.data.SetUnit("{request}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkMbufDenied) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("mbuf.zone", mbufZoneAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkMbufDenied) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkMbufDenied) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkMbufDenied(cfg SystemNetworkMbufDeniedMetricConfig) metricSystemNetworkMbufDenied {
+	m := metricSystemNetworkMbufDenied{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkMbufLimit struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkMbufLimitMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.mbuf.limit metric with initial data.
+func (m *metricSystemNetworkMbufLimit) init() {
+	m.data.SetName("system.network.mbuf.limit")
+	m.data.SetDescription("Most items of network memory (mbuf) that there can be. Zones without a limit have none.")
+	m.data.SetUnit("{item}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkMbufLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("mbuf.zone", mbufZoneAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkMbufLimit) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkMbufLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkMbufLimit(cfg SystemNetworkMbufLimitMetricConfig) metricSystemNetworkMbufLimit {
+	m := metricSystemNetworkMbufLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkMbufUsage struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemNetworkMbufUsageMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.network.mbuf.usage metric with initial data.
+func (m *metricSystemNetworkMbufUsage) init() {
+	m.data.SetName("system.network.mbuf.usage")
+	m.data.SetDescription("Items of network memory (mbuf) that are in use. Near their limit, packets are dropped and writes wait.")
+	m.data.SetUnit("{item}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkMbufUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("mbuf.zone", mbufZoneAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkMbufUsage) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkMbufUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkMbufUsage(cfg SystemNetworkMbufUsageMetricConfig) metricSystemNetworkMbufUsage {
+	m := metricSystemNetworkMbufUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkNetisrDrops struct {
+	data     pmetric.Metric                       // data buffer for generated metric.
+	config   SystemNetworkNetisrDropsMetricConfig // metric config provided by user.
+	capacity int                                  // max observed number of data points added to the metric.
+}
+
+// init fills system.network.netisr.drops metric with initial data.
+func (m *metricSystemNetworkNetisrDrops) init() {
+	m.data.SetName("system.network.netisr.drops")
+	m.data.SetDescription("Packets for which the queue of a protocol had no room.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkNetisrDrops) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("netisr.protocol", netisrProtocolAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkNetisrDrops) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkNetisrDrops) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkNetisrDrops(cfg SystemNetworkNetisrDropsMetricConfig) metricSystemNetworkNetisrDrops {
+	m := metricSystemNetworkNetisrDrops{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkNetisrPackets struct {
+	data     pmetric.Metric                         // data buffer for generated metric.
+	config   SystemNetworkNetisrPacketsMetricConfig // metric config provided by user.
+	capacity int                                    // max observed number of data points added to the metric.
+}
+
+// init fills system.network.netisr.packets metric with initial data.
+func (m *metricSystemNetworkNetisrPackets) init() {
+	m.data.SetName("system.network.netisr.packets")
+	m.data.SetDescription("Packets that the kernel handed to a protocol, at once or through its queue.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkNetisrPackets) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("netisr.protocol", netisrProtocolAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkNetisrPackets) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkNetisrPackets) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkNetisrPackets(cfg SystemNetworkNetisrPacketsMetricConfig) metricSystemNetworkNetisrPackets {
+	m := metricSystemNetworkNetisrPackets{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkNetisrQueueLimit struct {
+	data     pmetric.Metric                            // data buffer for generated metric.
+	config   SystemNetworkNetisrQueueLimitMetricConfig // metric config provided by user.
+	capacity int                                       // max observed number of data points added to the metric.
+}
+
+// init fills system.network.netisr.queue.limit metric with initial data.
+func (m *metricSystemNetworkNetisrQueueLimit) init() {
+	m.data.SetName("system.network.netisr.queue.limit")
+	m.data.SetDescription("Packets for which the queue of a protocol has room, on each CPU.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkNetisrQueueLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("netisr.protocol", netisrProtocolAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkNetisrQueueLimit) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkNetisrQueueLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkNetisrQueueLimit(cfg SystemNetworkNetisrQueueLimitMetricConfig) metricSystemNetworkNetisrQueueLimit {
+	m := metricSystemNetworkNetisrQueueLimit{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkNetisrQueueUsage struct {
+	data     pmetric.Metric                            // data buffer for generated metric.
+	config   SystemNetworkNetisrQueueUsageMetricConfig // metric config provided by user.
+	capacity int                                       // max observed number of data points added to the metric.
+}
+
+// init fills system.network.netisr.queue.usage metric with initial data.
+func (m *metricSystemNetworkNetisrQueueUsage) init() {
+	m.data.SetName("system.network.netisr.queue.usage")
+	m.data.SetDescription("Packets in the queue of a protocol now, on the CPU where it is the longest.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkNetisrQueueUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("netisr.protocol", netisrProtocolAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkNetisrQueueUsage) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkNetisrQueueUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkNetisrQueueUsage(cfg SystemNetworkNetisrQueueUsageMetricConfig) metricSystemNetworkNetisrQueueUsage {
+	m := metricSystemNetworkNetisrQueueUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkNetisrQueueWatermark struct {
+	data     pmetric.Metric                                // data buffer for generated metric.
+	config   SystemNetworkNetisrQueueWatermarkMetricConfig // metric config provided by user.
+	capacity int                                           // max observed number of data points added to the metric.
+}
+
+// init fills system.network.netisr.queue.watermark metric with initial data.
+func (m *metricSystemNetworkNetisrQueueWatermark) init() {
+	m.data.SetName("system.network.netisr.queue.watermark")
+	m.data.SetDescription("Most packets that were in the queue of a protocol on any CPU since the host was started. Where it is the limit, packets were dropped.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricSystemNetworkNetisrQueueWatermark) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("netisr.protocol", netisrProtocolAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkNetisrQueueWatermark) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkNetisrQueueWatermark) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkNetisrQueueWatermark(cfg SystemNetworkNetisrQueueWatermarkMetricConfig) metricSystemNetworkNetisrQueueWatermark {
+	m := metricSystemNetworkNetisrQueueWatermark{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemNetworkPacketDropped struct {
 	data     pmetric.Metric                         // data buffer for generated metric.
 	config   SystemNetworkPacketDroppedMetricConfig // metric config provided by user.
@@ -1819,6 +2488,110 @@ func (m *metricSystemNetworkPacketDropped) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemNetworkPacketDropped(cfg SystemNetworkPacketDroppedMetricConfig) metricSystemNetworkPacketDropped {
 	m := metricSystemNetworkPacketDropped{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkRouteCount struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkRouteCountMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.route.count metric with initial data.
+func (m *metricSystemNetworkRouteCount) init() {
+	m.data.SetName("system.network.route.count")
+	m.data.SetDescription("Routes in all routing tables of the host and its jails, of both versions of IP.")
+	m.data.SetUnit("{route}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkRouteCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkRouteCount) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkRouteCount) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkRouteCount(cfg SystemNetworkRouteCountMetricConfig) metricSystemNetworkRouteCount {
+	m := metricSystemNetworkRouteCount{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkRouteNexthopCount struct {
+	data     pmetric.Metric                             // data buffer for generated metric.
+	config   SystemNetworkRouteNexthopCountMetricConfig // metric config provided by user.
+	capacity int                                        // max observed number of data points added to the metric.
+}
+
+// init fills system.network.route.nexthop.count metric with initial data.
+func (m *metricSystemNetworkRouteNexthopCount) init() {
+	m.data.SetName("system.network.route.nexthop.count")
+	m.data.SetDescription("Different next hops that these routes have.")
+	m.data.SetUnit("{nexthop}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkRouteNexthopCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkRouteNexthopCount) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkRouteNexthopCount) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkRouteNexthopCount(cfg SystemNetworkRouteNexthopCountMetricConfig) metricSystemNetworkRouteNexthopCount {
+	m := metricSystemNetworkRouteNexthopCount{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -4047,7 +4820,7 @@ func (m *metricSystemNetworkUDPDatagrams) init() {
 	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricSystemNetworkUDPDatagrams) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, networkTypeAttributeValue string) {
+func (m *metricSystemNetworkUDPDatagrams) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -4056,7 +4829,9 @@ func (m *metricSystemNetworkUDPDatagrams) recordDataPoint(start pcommon.Timestam
 	dp.SetTimestamp(ts)
 	dp.SetIntValue(val)
 	dp.Attributes().PutStr("network.io.direction", networkIoDirectionAttributeValue)
-	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
+	for _, op := range options {
+		op.apply(dp)
+	}
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
@@ -4102,7 +4877,7 @@ func (m *metricSystemNetworkUDPErrors) init() {
 	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricSystemNetworkUDPErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, networkTypeAttributeValue string, udpErrorTypeAttributeValue string) {
+func (m *metricSystemNetworkUDPErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, udpErrorTypeAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -4110,8 +4885,10 @@ func (m *metricSystemNetworkUDPErrors) recordDataPoint(start pcommon.Timestamp, 
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	dp.SetIntValue(val)
-	dp.Attributes().PutStr("network.type", networkTypeAttributeValue)
 	dp.Attributes().PutStr("error.type", udpErrorTypeAttributeValue)
+	for _, op := range options {
+		op.apply(dp)
+	}
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
@@ -6298,7 +7075,7 @@ type metricTCPListenerDrops struct {
 // init fills tcp.listener.drops metric with initial data.
 func (m *metricTCPListenerDrops) init() {
 	m.data.SetName("tcp.listener.drops")
-	m.data.SetDescription("Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.")
+	m.data.SetDescription("Segments that the listener dropped, because its accept queue was full, its host short of memory, or a SYN came again whose answer is under way.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -6940,6 +7717,8 @@ type MetricsBuilder struct {
 	resourceAttributeExcludeFilter                 map[string]filter.Filter
 	metricDNSLookupDuration                        metricDNSLookupDuration
 	metricDNSQueries                               metricDNSQueries
+	metricSystemNetworkBpfDrops                    metricSystemNetworkBpfDrops
+	metricSystemNetworkBpfPackets                  metricSystemNetworkBpfPackets
 	metricSystemNetworkConnectionCount             metricSystemNetworkConnectionCount
 	metricSystemNetworkConntrackLimit              metricSystemNetworkConntrackLimit
 	metricSystemNetworkConntrackUsage              metricSystemNetworkConntrackUsage
@@ -6952,7 +7731,18 @@ type MetricsBuilder struct {
 	metricSystemNetworkIPNoRoutes                  metricSystemNetworkIPNoRoutes
 	metricSystemNetworkIPPackets                   metricSystemNetworkIPPackets
 	metricSystemNetworkIPReassemblyFailures        metricSystemNetworkIPReassemblyFailures
+	metricSystemNetworkMbufDelayed                 metricSystemNetworkMbufDelayed
+	metricSystemNetworkMbufDenied                  metricSystemNetworkMbufDenied
+	metricSystemNetworkMbufLimit                   metricSystemNetworkMbufLimit
+	metricSystemNetworkMbufUsage                   metricSystemNetworkMbufUsage
+	metricSystemNetworkNetisrDrops                 metricSystemNetworkNetisrDrops
+	metricSystemNetworkNetisrPackets               metricSystemNetworkNetisrPackets
+	metricSystemNetworkNetisrQueueLimit            metricSystemNetworkNetisrQueueLimit
+	metricSystemNetworkNetisrQueueUsage            metricSystemNetworkNetisrQueueUsage
+	metricSystemNetworkNetisrQueueWatermark        metricSystemNetworkNetisrQueueWatermark
 	metricSystemNetworkPacketDropped               metricSystemNetworkPacketDropped
+	metricSystemNetworkRouteCount                  metricSystemNetworkRouteCount
+	metricSystemNetworkRouteNexthopCount           metricSystemNetworkRouteNexthopCount
 	metricSystemNetworkSoftnetDrops                metricSystemNetworkSoftnetDrops
 	metricSystemNetworkSoftnetSqueezes             metricSystemNetworkSoftnetSqueezes
 	metricSystemNetworkTCPAcceptQueueOverflows     metricSystemNetworkTCPAcceptQueueOverflows
@@ -7074,6 +7864,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		buildInfo:                                      settings.BuildInfo,
 		metricDNSLookupDuration:                        newMetricDNSLookupDuration(mbc.Metrics.DNSLookupDuration),
 		metricDNSQueries:                               newMetricDNSQueries(mbc.Metrics.DNSQueries),
+		metricSystemNetworkBpfDrops:                    newMetricSystemNetworkBpfDrops(mbc.Metrics.SystemNetworkBpfDrops),
+		metricSystemNetworkBpfPackets:                  newMetricSystemNetworkBpfPackets(mbc.Metrics.SystemNetworkBpfPackets),
 		metricSystemNetworkConnectionCount:             newMetricSystemNetworkConnectionCount(mbc.Metrics.SystemNetworkConnectionCount),
 		metricSystemNetworkConntrackLimit:              newMetricSystemNetworkConntrackLimit(mbc.Metrics.SystemNetworkConntrackLimit),
 		metricSystemNetworkConntrackUsage:              newMetricSystemNetworkConntrackUsage(mbc.Metrics.SystemNetworkConntrackUsage),
@@ -7086,7 +7878,18 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricSystemNetworkIPNoRoutes:                  newMetricSystemNetworkIPNoRoutes(mbc.Metrics.SystemNetworkIPNoRoutes),
 		metricSystemNetworkIPPackets:                   newMetricSystemNetworkIPPackets(mbc.Metrics.SystemNetworkIPPackets),
 		metricSystemNetworkIPReassemblyFailures:        newMetricSystemNetworkIPReassemblyFailures(mbc.Metrics.SystemNetworkIPReassemblyFailures),
+		metricSystemNetworkMbufDelayed:                 newMetricSystemNetworkMbufDelayed(mbc.Metrics.SystemNetworkMbufDelayed),
+		metricSystemNetworkMbufDenied:                  newMetricSystemNetworkMbufDenied(mbc.Metrics.SystemNetworkMbufDenied),
+		metricSystemNetworkMbufLimit:                   newMetricSystemNetworkMbufLimit(mbc.Metrics.SystemNetworkMbufLimit),
+		metricSystemNetworkMbufUsage:                   newMetricSystemNetworkMbufUsage(mbc.Metrics.SystemNetworkMbufUsage),
+		metricSystemNetworkNetisrDrops:                 newMetricSystemNetworkNetisrDrops(mbc.Metrics.SystemNetworkNetisrDrops),
+		metricSystemNetworkNetisrPackets:               newMetricSystemNetworkNetisrPackets(mbc.Metrics.SystemNetworkNetisrPackets),
+		metricSystemNetworkNetisrQueueLimit:            newMetricSystemNetworkNetisrQueueLimit(mbc.Metrics.SystemNetworkNetisrQueueLimit),
+		metricSystemNetworkNetisrQueueUsage:            newMetricSystemNetworkNetisrQueueUsage(mbc.Metrics.SystemNetworkNetisrQueueUsage),
+		metricSystemNetworkNetisrQueueWatermark:        newMetricSystemNetworkNetisrQueueWatermark(mbc.Metrics.SystemNetworkNetisrQueueWatermark),
 		metricSystemNetworkPacketDropped:               newMetricSystemNetworkPacketDropped(mbc.Metrics.SystemNetworkPacketDropped),
+		metricSystemNetworkRouteCount:                  newMetricSystemNetworkRouteCount(mbc.Metrics.SystemNetworkRouteCount),
+		metricSystemNetworkRouteNexthopCount:           newMetricSystemNetworkRouteNexthopCount(mbc.Metrics.SystemNetworkRouteNexthopCount),
 		metricSystemNetworkSoftnetDrops:                newMetricSystemNetworkSoftnetDrops(mbc.Metrics.SystemNetworkSoftnetDrops),
 		metricSystemNetworkSoftnetSqueezes:             newMetricSystemNetworkSoftnetSqueezes(mbc.Metrics.SystemNetworkSoftnetSqueezes),
 		metricSystemNetworkTCPAcceptQueueOverflows:     newMetricSystemNetworkTCPAcceptQueueOverflows(mbc.Metrics.SystemNetworkTCPAcceptQueueOverflows),
@@ -7322,6 +8125,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
 	mb.metricDNSLookupDuration.emit(ils.Metrics())
 	mb.metricDNSQueries.emit(ils.Metrics())
+	mb.metricSystemNetworkBpfDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkBpfPackets.emit(ils.Metrics())
 	mb.metricSystemNetworkConnectionCount.emit(ils.Metrics())
 	mb.metricSystemNetworkConntrackLimit.emit(ils.Metrics())
 	mb.metricSystemNetworkConntrackUsage.emit(ils.Metrics())
@@ -7334,7 +8139,18 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricSystemNetworkIPNoRoutes.emit(ils.Metrics())
 	mb.metricSystemNetworkIPPackets.emit(ils.Metrics())
 	mb.metricSystemNetworkIPReassemblyFailures.emit(ils.Metrics())
+	mb.metricSystemNetworkMbufDelayed.emit(ils.Metrics())
+	mb.metricSystemNetworkMbufDenied.emit(ils.Metrics())
+	mb.metricSystemNetworkMbufLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkMbufUsage.emit(ils.Metrics())
+	mb.metricSystemNetworkNetisrDrops.emit(ils.Metrics())
+	mb.metricSystemNetworkNetisrPackets.emit(ils.Metrics())
+	mb.metricSystemNetworkNetisrQueueLimit.emit(ils.Metrics())
+	mb.metricSystemNetworkNetisrQueueUsage.emit(ils.Metrics())
+	mb.metricSystemNetworkNetisrQueueWatermark.emit(ils.Metrics())
 	mb.metricSystemNetworkPacketDropped.emit(ils.Metrics())
+	mb.metricSystemNetworkRouteCount.emit(ils.Metrics())
+	mb.metricSystemNetworkRouteNexthopCount.emit(ils.Metrics())
 	mb.metricSystemNetworkSoftnetDrops.emit(ils.Metrics())
 	mb.metricSystemNetworkSoftnetSqueezes.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPAcceptQueueOverflows.emit(ils.Metrics())
@@ -7470,6 +8286,16 @@ func (mb *MetricsBuilder) RecordDNSQueriesDataPoint(ts pcommon.Timestamp, val in
 	mb.metricDNSQueries.recordDataPoint(mb.startTime, ts, val, dnsQuestionTypeAttributeValue, dnsResponseCodeAttributeValue, dnsErrorTypeAttributeValue, dnsQuestionNameAttributeValue)
 }
 
+// RecordSystemNetworkBpfDropsDataPoint adds a data point to system.network.bpf.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkBpfDropsDataPoint(ts pcommon.Timestamp, val int64, deviceProcessPidAttributeValue int64, networkInterfaceNameAttributeValue string) {
+	mb.metricSystemNetworkBpfDrops.recordDataPoint(mb.startTime, ts, val, deviceProcessPidAttributeValue, networkInterfaceNameAttributeValue)
+}
+
+// RecordSystemNetworkBpfPacketsDataPoint adds a data point to system.network.bpf.packets metric.
+func (mb *MetricsBuilder) RecordSystemNetworkBpfPacketsDataPoint(ts pcommon.Timestamp, val int64, deviceProcessPidAttributeValue int64, networkInterfaceNameAttributeValue string) {
+	mb.metricSystemNetworkBpfPackets.recordDataPoint(mb.startTime, ts, val, deviceProcessPidAttributeValue, networkInterfaceNameAttributeValue)
+}
+
 // RecordSystemNetworkConnectionCountDataPoint adds a data point to system.network.connection.count metric.
 func (mb *MetricsBuilder) RecordSystemNetworkConnectionCountDataPoint(ts pcommon.Timestamp, val int64, networkConnectionStateAttributeValue AttributeNetworkConnectionState, networkTransportAttributeValue AttributeNetworkTransport) {
 	mb.metricSystemNetworkConnectionCount.recordDataPoint(mb.startTime, ts, val, networkConnectionStateAttributeValue.String(), networkTransportAttributeValue.String())
@@ -7530,9 +8356,64 @@ func (mb *MetricsBuilder) RecordSystemNetworkIPReassemblyFailuresDataPoint(ts pc
 	mb.metricSystemNetworkIPReassemblyFailures.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String())
 }
 
+// RecordSystemNetworkMbufDelayedDataPoint adds a data point to system.network.mbuf.delayed metric.
+func (mb *MetricsBuilder) RecordSystemNetworkMbufDelayedDataPoint(ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	mb.metricSystemNetworkMbufDelayed.recordDataPoint(mb.startTime, ts, val, mbufZoneAttributeValue)
+}
+
+// RecordSystemNetworkMbufDeniedDataPoint adds a data point to system.network.mbuf.denied metric.
+func (mb *MetricsBuilder) RecordSystemNetworkMbufDeniedDataPoint(ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	mb.metricSystemNetworkMbufDenied.recordDataPoint(mb.startTime, ts, val, mbufZoneAttributeValue)
+}
+
+// RecordSystemNetworkMbufLimitDataPoint adds a data point to system.network.mbuf.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkMbufLimitDataPoint(ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	mb.metricSystemNetworkMbufLimit.recordDataPoint(mb.startTime, ts, val, mbufZoneAttributeValue)
+}
+
+// RecordSystemNetworkMbufUsageDataPoint adds a data point to system.network.mbuf.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkMbufUsageDataPoint(ts pcommon.Timestamp, val int64, mbufZoneAttributeValue string) {
+	mb.metricSystemNetworkMbufUsage.recordDataPoint(mb.startTime, ts, val, mbufZoneAttributeValue)
+}
+
+// RecordSystemNetworkNetisrDropsDataPoint adds a data point to system.network.netisr.drops metric.
+func (mb *MetricsBuilder) RecordSystemNetworkNetisrDropsDataPoint(ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	mb.metricSystemNetworkNetisrDrops.recordDataPoint(mb.startTime, ts, val, netisrProtocolAttributeValue)
+}
+
+// RecordSystemNetworkNetisrPacketsDataPoint adds a data point to system.network.netisr.packets metric.
+func (mb *MetricsBuilder) RecordSystemNetworkNetisrPacketsDataPoint(ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	mb.metricSystemNetworkNetisrPackets.recordDataPoint(mb.startTime, ts, val, netisrProtocolAttributeValue)
+}
+
+// RecordSystemNetworkNetisrQueueLimitDataPoint adds a data point to system.network.netisr.queue.limit metric.
+func (mb *MetricsBuilder) RecordSystemNetworkNetisrQueueLimitDataPoint(ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	mb.metricSystemNetworkNetisrQueueLimit.recordDataPoint(mb.startTime, ts, val, netisrProtocolAttributeValue)
+}
+
+// RecordSystemNetworkNetisrQueueUsageDataPoint adds a data point to system.network.netisr.queue.usage metric.
+func (mb *MetricsBuilder) RecordSystemNetworkNetisrQueueUsageDataPoint(ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	mb.metricSystemNetworkNetisrQueueUsage.recordDataPoint(mb.startTime, ts, val, netisrProtocolAttributeValue)
+}
+
+// RecordSystemNetworkNetisrQueueWatermarkDataPoint adds a data point to system.network.netisr.queue.watermark metric.
+func (mb *MetricsBuilder) RecordSystemNetworkNetisrQueueWatermarkDataPoint(ts pcommon.Timestamp, val int64, netisrProtocolAttributeValue string) {
+	mb.metricSystemNetworkNetisrQueueWatermark.recordDataPoint(mb.startTime, ts, val, netisrProtocolAttributeValue)
+}
+
 // RecordSystemNetworkPacketDroppedDataPoint adds a data point to system.network.packet.dropped metric.
 func (mb *MetricsBuilder) RecordSystemNetworkPacketDroppedDataPoint(ts pcommon.Timestamp, val int64, networkInterfaceNameAttributeValue string, networkIoDirectionAttributeValue AttributeNetworkIoDirection) {
 	mb.metricSystemNetworkPacketDropped.recordDataPoint(mb.startTime, ts, val, networkInterfaceNameAttributeValue, networkIoDirectionAttributeValue.String())
+}
+
+// RecordSystemNetworkRouteCountDataPoint adds a data point to system.network.route.count metric.
+func (mb *MetricsBuilder) RecordSystemNetworkRouteCountDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkRouteCount.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkRouteNexthopCountDataPoint adds a data point to system.network.route.nexthop.count metric.
+func (mb *MetricsBuilder) RecordSystemNetworkRouteNexthopCountDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkRouteNexthopCount.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkSoftnetDropsDataPoint adds a data point to system.network.softnet.drops metric.
@@ -7746,13 +8627,13 @@ func (mb *MetricsBuilder) RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts
 }
 
 // RecordSystemNetworkUDPDatagramsDataPoint adds a data point to system.network.udp.datagrams metric.
-func (mb *MetricsBuilder) RecordSystemNetworkUDPDatagramsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, networkTypeAttributeValue AttributeNetworkType) {
-	mb.metricSystemNetworkUDPDatagrams.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), networkTypeAttributeValue.String())
+func (mb *MetricsBuilder) RecordSystemNetworkUDPDatagramsDataPoint(ts pcommon.Timestamp, val int64, networkIoDirectionAttributeValue AttributeNetworkIoDirection, options ...MetricAttributeOption) {
+	mb.metricSystemNetworkUDPDatagrams.recordDataPoint(mb.startTime, ts, val, networkIoDirectionAttributeValue.String(), options...)
 }
 
 // RecordSystemNetworkUDPErrorsDataPoint adds a data point to system.network.udp.errors metric.
-func (mb *MetricsBuilder) RecordSystemNetworkUDPErrorsDataPoint(ts pcommon.Timestamp, val int64, networkTypeAttributeValue AttributeNetworkType, udpErrorTypeAttributeValue string) {
-	mb.metricSystemNetworkUDPErrors.recordDataPoint(mb.startTime, ts, val, networkTypeAttributeValue.String(), udpErrorTypeAttributeValue)
+func (mb *MetricsBuilder) RecordSystemNetworkUDPErrorsDataPoint(ts pcommon.Timestamp, val int64, udpErrorTypeAttributeValue string, options ...MetricAttributeOption) {
+	mb.metricSystemNetworkUDPErrors.recordDataPoint(mb.startTime, ts, val, udpErrorTypeAttributeValue, options...)
 }
 
 // RecordTCPAbortsDataPoint adds a data point to tcp.aborts metric.

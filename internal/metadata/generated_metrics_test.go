@@ -72,6 +72,12 @@ func TestMetricsBuilder(t *testing.T) {
 
 			allMetricsCount++
 			mb.RecordDNSQueriesDataPoint(ts, 1, "dns.question.type-val", "dns.response.code-val", "dns.error.type-val", "dns.question.name-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkBpfDropsDataPoint(ts, 1, 18, "network.interface.name-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkBpfPacketsDataPoint(ts, 1, 18, "network.interface.name-val")
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordSystemNetworkConnectionCountDataPoint(ts, 1, AttributeNetworkConnectionStateClosed, AttributeNetworkTransportTCP)
@@ -110,7 +116,40 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkIPReassemblyFailuresDataPoint(ts, 1, AttributeNetworkTypeIpv4)
 
 			allMetricsCount++
+			mb.RecordSystemNetworkMbufDelayedDataPoint(ts, 1, "mbuf.zone-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkMbufDeniedDataPoint(ts, 1, "mbuf.zone-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkMbufLimitDataPoint(ts, 1, "mbuf.zone-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkMbufUsageDataPoint(ts, 1, "mbuf.zone-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkNetisrDropsDataPoint(ts, 1, "netisr.protocol-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkNetisrPacketsDataPoint(ts, 1, "netisr.protocol-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkNetisrQueueLimitDataPoint(ts, 1, "netisr.protocol-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkNetisrQueueUsageDataPoint(ts, 1, "netisr.protocol-val")
+
+			allMetricsCount++
+			mb.RecordSystemNetworkNetisrQueueWatermarkDataPoint(ts, 1, "netisr.protocol-val")
+
+			allMetricsCount++
 			mb.RecordSystemNetworkPacketDroppedDataPoint(ts, 1, "network.interface.name-val", AttributeNetworkIoDirectionTransmit)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkRouteCountDataPoint(ts, 1)
+
+			allMetricsCount++
+			mb.RecordSystemNetworkRouteNexthopCountDataPoint(ts, 1)
 
 			allMetricsCount++
 			mb.RecordSystemNetworkSoftnetDropsDataPoint(ts, 1)
@@ -239,10 +278,10 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordSystemNetworkTCPZeroWindowAdvertisedDataPoint(ts, 1)
 
 			allMetricsCount++
-			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, AttributeNetworkTypeIpv4)
+			mb.RecordSystemNetworkUDPDatagramsDataPoint(ts, 1, AttributeNetworkIoDirectionTransmit, WithUDPNetworkTypeMetricAttribute("udp.network.type-val"))
 
 			allMetricsCount++
-			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, AttributeNetworkTypeIpv4, "udp.error.type-val")
+			mb.RecordSystemNetworkUDPErrorsDataPoint(ts, 1, "udp.error.type-val", WithUDPNetworkTypeMetricAttribute("udp.network.type-val"))
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTCPAbortsDataPoint(ts, 1, AttributeTCPEndCauseLocalReset)
@@ -484,6 +523,46 @@ func TestMetricsBuilder(t *testing.T) {
 					dnsQuestionNameAttrVal, ok := dp.Attributes().Get("dns.question.name")
 					assert.True(t, ok)
 					assert.Equal(t, "dns.question.name-val", dnsQuestionNameAttrVal.Str())
+				case "system.network.bpf.drops":
+					assert.False(t, validatedMetrics["system.network.bpf.drops"], "Found a duplicate in the metrics slice: system.network.bpf.drops")
+					validatedMetrics["system.network.bpf.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that the filter of a bpf device wanted and its buffer had no room for. The process reads too slowly, or wants a longer buffer.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					deviceProcessPidAttrVal, ok := dp.Attributes().Get("process.pid")
+					assert.True(t, ok)
+					assert.EqualValues(t, 18, deviceProcessPidAttrVal.Int())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
+				case "system.network.bpf.packets":
+					assert.False(t, validatedMetrics["system.network.bpf.packets"], "Found a duplicate in the metrics slice: system.network.bpf.packets")
+					validatedMetrics["system.network.bpf.packets"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that the bpf devices of a process saw, before their filters.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					deviceProcessPidAttrVal, ok := dp.Attributes().Get("process.pid")
+					assert.True(t, ok)
+					assert.EqualValues(t, 18, deviceProcessPidAttrVal.Int())
+					networkInterfaceNameAttrVal, ok := dp.Attributes().Get("network.interface.name")
+					assert.True(t, ok)
+					assert.Equal(t, "network.interface.name-val", networkInterfaceNameAttrVal.Str())
 				case "system.network.connection.count":
 					assert.False(t, validatedMetrics["system.network.connection.count"], "Found a duplicate in the metrics slice: system.network.connection.count")
 					validatedMetrics["system.network.connection.count"] = true
@@ -703,6 +782,153 @@ func TestMetricsBuilder(t *testing.T) {
 					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
 					assert.True(t, ok)
 					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+				case "system.network.mbuf.delayed":
+					assert.False(t, validatedMetrics["system.network.mbuf.delayed"], "Found a duplicate in the metrics slice: system.network.mbuf.delayed")
+					validatedMetrics["system.network.mbuf.delayed"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Requests for network memory (mbuf) that had to wait for some.", mi.Description())
+					assert.Equal(t, "{request}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					mbufZoneAttrVal, ok := dp.Attributes().Get("mbuf.zone")
+					assert.True(t, ok)
+					assert.Equal(t, "mbuf.zone-val", mbufZoneAttrVal.Str())
+				case "system.network.mbuf.denied":
+					assert.False(t, validatedMetrics["system.network.mbuf.denied"], "Found a duplicate in the metrics slice: system.network.mbuf.denied")
+					validatedMetrics["system.network.mbuf.denied"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Requests for network memory (mbuf) that got nothing. Each is a packet or a write that failed.", mi.Description())
+					assert.Equal(t, "{request}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					mbufZoneAttrVal, ok := dp.Attributes().Get("mbuf.zone")
+					assert.True(t, ok)
+					assert.Equal(t, "mbuf.zone-val", mbufZoneAttrVal.Str())
+				case "system.network.mbuf.limit":
+					assert.False(t, validatedMetrics["system.network.mbuf.limit"], "Found a duplicate in the metrics slice: system.network.mbuf.limit")
+					validatedMetrics["system.network.mbuf.limit"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Most items of network memory (mbuf) that there can be. Zones without a limit have none.", mi.Description())
+					assert.Equal(t, "{item}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					mbufZoneAttrVal, ok := dp.Attributes().Get("mbuf.zone")
+					assert.True(t, ok)
+					assert.Equal(t, "mbuf.zone-val", mbufZoneAttrVal.Str())
+				case "system.network.mbuf.usage":
+					assert.False(t, validatedMetrics["system.network.mbuf.usage"], "Found a duplicate in the metrics slice: system.network.mbuf.usage")
+					validatedMetrics["system.network.mbuf.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Items of network memory (mbuf) that are in use. Near their limit, packets are dropped and writes wait.", mi.Description())
+					assert.Equal(t, "{item}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					mbufZoneAttrVal, ok := dp.Attributes().Get("mbuf.zone")
+					assert.True(t, ok)
+					assert.Equal(t, "mbuf.zone-val", mbufZoneAttrVal.Str())
+				case "system.network.netisr.drops":
+					assert.False(t, validatedMetrics["system.network.netisr.drops"], "Found a duplicate in the metrics slice: system.network.netisr.drops")
+					validatedMetrics["system.network.netisr.drops"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets for which the queue of a protocol had no room.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					netisrProtocolAttrVal, ok := dp.Attributes().Get("netisr.protocol")
+					assert.True(t, ok)
+					assert.Equal(t, "netisr.protocol-val", netisrProtocolAttrVal.Str())
+				case "system.network.netisr.packets":
+					assert.False(t, validatedMetrics["system.network.netisr.packets"], "Found a duplicate in the metrics slice: system.network.netisr.packets")
+					validatedMetrics["system.network.netisr.packets"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Packets that the kernel handed to a protocol, at once or through its queue.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					assert.True(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					netisrProtocolAttrVal, ok := dp.Attributes().Get("netisr.protocol")
+					assert.True(t, ok)
+					assert.Equal(t, "netisr.protocol-val", netisrProtocolAttrVal.Str())
+				case "system.network.netisr.queue.limit":
+					assert.False(t, validatedMetrics["system.network.netisr.queue.limit"], "Found a duplicate in the metrics slice: system.network.netisr.queue.limit")
+					validatedMetrics["system.network.netisr.queue.limit"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Packets for which the queue of a protocol has room, on each CPU.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					netisrProtocolAttrVal, ok := dp.Attributes().Get("netisr.protocol")
+					assert.True(t, ok)
+					assert.Equal(t, "netisr.protocol-val", netisrProtocolAttrVal.Str())
+				case "system.network.netisr.queue.usage":
+					assert.False(t, validatedMetrics["system.network.netisr.queue.usage"], "Found a duplicate in the metrics slice: system.network.netisr.queue.usage")
+					validatedMetrics["system.network.netisr.queue.usage"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Packets in the queue of a protocol now, on the CPU where it is the longest.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					netisrProtocolAttrVal, ok := dp.Attributes().Get("netisr.protocol")
+					assert.True(t, ok)
+					assert.Equal(t, "netisr.protocol-val", netisrProtocolAttrVal.Str())
+				case "system.network.netisr.queue.watermark":
+					assert.False(t, validatedMetrics["system.network.netisr.queue.watermark"], "Found a duplicate in the metrics slice: system.network.netisr.queue.watermark")
+					validatedMetrics["system.network.netisr.queue.watermark"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "Most packets that were in the queue of a protocol on any CPU since the host was started. Where it is the limit, packets were dropped.", mi.Description())
+					assert.Equal(t, "{packet}", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					netisrProtocolAttrVal, ok := dp.Attributes().Get("netisr.protocol")
+					assert.True(t, ok)
+					assert.Equal(t, "netisr.protocol-val", netisrProtocolAttrVal.Str())
 				case "system.network.packet.dropped":
 					assert.False(t, validatedMetrics["system.network.packet.dropped"], "Found a duplicate in the metrics slice: system.network.packet.dropped")
 					validatedMetrics["system.network.packet.dropped"] = true
@@ -723,6 +949,34 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
+				case "system.network.route.count":
+					assert.False(t, validatedMetrics["system.network.route.count"], "Found a duplicate in the metrics slice: system.network.route.count")
+					validatedMetrics["system.network.route.count"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Routes in all routing tables of the host and its jails, of both versions of IP.", mi.Description())
+					assert.Equal(t, "{route}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+				case "system.network.route.nexthop.count":
+					assert.False(t, validatedMetrics["system.network.route.nexthop.count"], "Found a duplicate in the metrics slice: system.network.route.nexthop.count")
+					validatedMetrics["system.network.route.nexthop.count"] = true
+					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
+					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
+					assert.Equal(t, "Different next hops that these routes have.", mi.Description())
+					assert.Equal(t, "{nexthop}", mi.Unit())
+					assert.False(t, mi.Sum().IsMonotonic())
+					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
+					dp := mi.Sum().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
 				case "system.network.softnet.drops":
 					assert.False(t, validatedMetrics["system.network.softnet.drops"], "Found a duplicate in the metrics slice: system.network.softnet.drops")
 					validatedMetrics["system.network.softnet.drops"] = true
@@ -1360,9 +1614,9 @@ func TestMetricsBuilder(t *testing.T) {
 					networkIoDirectionAttrVal, ok := dp.Attributes().Get("network.io.direction")
 					assert.True(t, ok)
 					assert.Equal(t, "transmit", networkIoDirectionAttrVal.Str())
-					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					udpNetworkTypeAttrVal, ok := dp.Attributes().Get("network.type")
 					assert.True(t, ok)
-					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
+					assert.Equal(t, "udp.network.type-val", udpNetworkTypeAttrVal.Str())
 				case "system.network.udp.errors":
 					assert.False(t, validatedMetrics["system.network.udp.errors"], "Found a duplicate in the metrics slice: system.network.udp.errors")
 					validatedMetrics["system.network.udp.errors"] = true
@@ -1377,12 +1631,12 @@ func TestMetricsBuilder(t *testing.T) {
 					assert.Equal(t, ts, dp.Timestamp())
 					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 					assert.Equal(t, int64(1), dp.IntValue())
-					networkTypeAttrVal, ok := dp.Attributes().Get("network.type")
-					assert.True(t, ok)
-					assert.Equal(t, "ipv4", networkTypeAttrVal.Str())
 					udpErrorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 					assert.True(t, ok)
 					assert.Equal(t, "udp.error.type-val", udpErrorTypeAttrVal.Str())
+					udpNetworkTypeAttrVal, ok := dp.Attributes().Get("network.type")
+					assert.True(t, ok)
+					assert.Equal(t, "udp.network.type-val", udpNetworkTypeAttrVal.Str())
 				case "tcp.aborts":
 					assert.False(t, validatedMetrics["tcp.aborts"], "Found a duplicate in the metrics slice: tcp.aborts")
 					validatedMetrics["tcp.aborts"] = true
@@ -2416,7 +2670,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tcp.listener.drops"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments that the listener dropped. A rise means that its accept queue is full, or that its host is short of memory.", mi.Description())
+					assert.Equal(t, "Segments that the listener dropped, because its accept queue was full, its host short of memory, or a SYN came again whose answer is under way.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

@@ -32,6 +32,14 @@ func TestReadsTheKernel(t *testing.T) {
 	assert.Zero(t, len(b)%128)
 	assert.NotEmpty(t, b)
 
+	// One by its numbers: CTL_KERN, KERN_OSRELDATE.
+	b, err = Numbered("kern.osreldate", 1, 24).Read(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, version, int(binary.NativeEndian.Uint32(b)))
+	_, err = Numbered("nothing", 1, 1<<30).Read(t.Context())
+	require.ErrorIs(t, err, unix.ENOENT)
+	assert.ErrorContains(t, err, "nothing")
+
 	boot, err := Timeval("kern.boottime")
 	require.NoError(t, err)
 	up := time.Since(time.UnixMicro(boot))

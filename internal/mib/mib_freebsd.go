@@ -35,6 +35,24 @@ func byName(name, dst []byte) (int, error) {
 	return int(length), nil
 }
 
+// Numbered returns a variable that has numbers, but no name of its own: the name is
+// for errors.
+func Numbered(name string, numbers ...int32) *Variable {
+	return &Variable{name: name, call: func(dst []byte) (int, error) {
+		length := uintptr(len(dst))
+		var at unsafe.Pointer
+		if len(dst) > 0 {
+			at = unsafe.Pointer(&dst[0])
+		}
+		_, _, errno := unix.Syscall6(unix.SYS___SYSCTL, uintptr(unsafe.Pointer(&numbers[0])), uintptr(len(numbers)),
+			uintptr(at), uintptr(unsafe.Pointer(&length)), 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(length), nil
+	}}
+}
+
 // Int returns a variable that is a C int.
 func Int(name string) (int32, error) {
 	v, err := unix.SysctlUint32(name)

@@ -29,6 +29,11 @@ type endpoint struct {
 	localAddr, peerAddr string
 	localPort, peerPort uint16
 	start               pcommon.Timestamp
+
+	// common are the attributes of a point that has no more than those which all
+	// points of the connection have, once there is one.
+	common    pcommon.Map
+	described bool
 }
 
 // SortByHolder brings the connections of each process together, so that it has
@@ -62,14 +67,14 @@ func (w *Writer) Connections(connections []*table.Connection, now time.Time) pme
 // were written before.
 func (w *Writer) Ended(all []ending, now time.Time) pmetric.Metrics {
 	md := pmetric.NewMetrics()
-	slices.SortFunc(all, func(a, b ending) int { return a.holder.compare(b.holder) })
-	for h, its := range ofEachHolder(all, func(e ending) holder { return e.holder }) {
+	slices.SortFunc(all, func(a, b ending) int { return a.holder().compare(b.holder()) })
+	for h, its := range ofEachHolder(all, func(e ending) holder { return e.holder() }) {
 		if !w.enter(md, h, now) {
 			continue
 		}
 		for _, one := range its {
 			e := endpointOf(one.local, one.peer)
-			e.process, e.stateOnly, e.fields, e.state, e.start = w.withPeer(w.under.process, one.peerInfo), one.stateOnly, one.fields, one.state, startTime(one.start, now)
+			e.process, e.stateOnly, e.fields, e.state, e.start = w.withPeer(w.under.process, one.peerInfo), one.stateOnly, one.fields, one.state, startTime(one.startOf(), now)
 			w.endpoints = append(w.endpoints, e)
 		}
 	}
@@ -155,27 +160,42 @@ func (in *instrument) write(metrics pmetric.MetricSlice, endpoints []endpoint, n
 			} else {
 				dp.SetFlags(ended)
 			}
-			attrs := dp.Attributes()
-			// To the letter: attributes are most of what a batch takes.
-			capacity := 6
-			if s.key != "" || in.hasState {
-				capacity = 7
-			}
-			attrs.EnsureCapacity(capacity + e.process.Len())
-			attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
-			attrs.PutStr("network.type", e.networkType)
-			attrs.PutStr("network.local.address", e.localAddr)
-			attrs.PutInt("network.local.port", int64(e.localPort))
-			attrs.PutStr("network.peer.address", e.peerAddr)
-			attrs.PutInt("network.peer.port", int64(e.peerPort))
-			if s.key != "" {
-				attrs.PutStr(s.key, s.value)
-			}
-			if in.hasState {
-				attrs.PutStr("network.connection.state", e.state.String())
-			}
-			putAll(attrs, e.process)
+			in.describe(s, e, dp.Attributes())
 		}
+	}
+}
+
+// describe sets the attributes of a point. All points of a connection have most of
+// them in common: they are put together for the first one, and copied for the others,
+// which is cheaper because a copy does not look each name up. The capacity is exact:
+// attributes are most of what a batch takes.
+func (in *instrument) describe(s *series, e *endpoint, attrs pcommon.Map) {
+	const own = 6
+	key, value := s.key, s.value
+	if in.hasState {
+		key, value = "network.connection.state", e.state.String()
+	}
+	capacity := own + e.process.Len()
+	if key != "" {
+		capacity++
+	}
+	attrs.EnsureCapacity(capacity)
+	if e.described {
+		e.common.CopyTo(attrs)
+	} else {
+		attrs.PutStr("network.transport", metadata.AttributeNetworkTransportTCP.String())
+		attrs.PutStr("network.type", e.networkType)
+		attrs.PutStr("network.local.address", e.localAddr)
+		attrs.PutInt("network.local.port", int64(e.localPort))
+		attrs.PutStr("network.peer.address", e.peerAddr)
+		attrs.PutInt("network.peer.port", int64(e.peerPort))
+		putAll(attrs, e.process)
+		if key == "" {
+			e.common, e.described = attrs, true
+		}
+	}
+	if key != "" {
+		attrs.PutStr(key, value)
 	}
 }
 

@@ -138,6 +138,7 @@ func setSummary(dp summary, h *group.Histogram, start, ts pcommon.Timestamp) {
 	dp.SetTimestamp(ts)
 	if h == nil {
 		dp.SetFlags(ended)
+		dp.SetSum(0) // else Prometheus does not end the series of the sum
 		return
 	}
 	dp.SetCount(h.Count)
@@ -151,9 +152,13 @@ func setSummary(dp summary, h *group.Histogram, start, ts pcommon.Timestamp) {
 func writeExplicit(m pmetric.Metric, h *group.Histogram, bounds []float64, start, ts pcommon.Timestamp) pcommon.Map {
 	dp := m.Histogram().DataPoints().AppendEmpty()
 	setSummary(dp, h, start, ts)
+	// The last point of a series has its buckets, too: Prometheus makes a series of
+	// each, and ends those that it finds.
+	dp.ExplicitBounds().FromRaw(bounds)
 	if h != nil {
-		dp.ExplicitBounds().FromRaw(bounds)
 		dp.BucketCounts().FromRaw(h.Explicit)
+	} else {
+		dp.BucketCounts().FromRaw(make([]uint64, len(bounds)+1))
 	}
 	return dp.Attributes()
 }

@@ -37,8 +37,8 @@ type MetricsConfig struct {
 	// ProcessOnPoints puts what is known of the process of a connection or listener on
 	// each of its points, not on a resource of its own.
 	ProcessOnPoints bool
-	// Beneath reads what the host counts beneath TCP.
-	Beneath func() (beneath.Numbers, error)
+	// Beneath reads what is wanted of what the host counts beneath TCP.
+	Beneath func(ctx context.Context, want beneath.Parts) (beneath.Numbers, error)
 	// Boot is when the host was started.
 	Boot time.Time
 	// Findings are counted by whoever has them reported; nil: there are none.
@@ -92,8 +92,9 @@ type Metrics struct {
 	written                                 written
 	// spaces are the other namespaces that were written last, by inode.
 	spaces map[uint64]lastSpace
-	// wantsBeneath: a metric of what lies beneath TCP is enabled.
-	wantsBeneath, beneathFailed bool
+	// wantsBeneath are the parts of what lies beneath TCP of which a metric is enabled.
+	wantsBeneath  beneath.Parts
+	beneathFailed bool
 }
 
 // due is what is written at a tick.
@@ -110,7 +111,9 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
 	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
-	m.wantsBeneath = cfg.Beneath != nil && wantsBeneath(&cfg.Metrics)
+	if cfg.Beneath != nil {
+		m.wantsBeneath = beneathParts(&cfg.Metrics)
+	}
 	if wantsLookups(&cfg.Metrics) && cfg.System.Every > 0 {
 		m.lookups = group.NewLookups(cfg.Lookups, now)
 	}
@@ -129,6 +132,13 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 
 // Detailed reports whether the view wants all that is known of each connection.
 func (m *Metrics) Detailed() bool { return m.detailed }
+
+// Exact reports whether the view writes numbers of connections that change while
+// nothing is sent or received, and that only reading them gives: for how long each was
+// limited by its peer or the network.
+func (m *Metrics) Exact() bool {
+	return m.cfg.Connections.Every > 0 && m.cfg.Metrics.TCPConnectionTime.Enabled
+}
 
 // AwaitsProcesses reports whether groups want a connection's process before they
 // count it.
@@ -199,7 +209,7 @@ func (m *Metrics) Scrape(s *engine.Scrape) (send func(context.Context) error) {
 	}
 	if m.due.system {
 		sends = append(sends, m.sendAll("the host's numbers", m.writeSystem(s)))
-		if m.wantsBeneath {
+		if m.wantsBeneath != 0 {
 			sends = append(sends, m.sendBeneath)
 		}
 		if m.lookups != nil {
@@ -232,10 +242,8 @@ const namespacesAtOnce = 50
 func (m *Metrics) writeSystem(s *engine.Scrape) (batches []pmetric.Metrics) {
 	defer m.phase(s, metadata.AttributePhaseSystem)()
 	if m.wantsListeners() {
-		for c := range s.Connections() {
-			if c.State == tcp.Listen {
-				m.writer.AddListener(c)
-			}
+		for c := range s.Listeners() {
+			m.writer.AddListener(c)
 		}
 	}
 	n, spaces := 0, make(map[uint64]lastSpace, len(m.spaces))
@@ -317,6 +325,7 @@ func (m *Metrics) consume(ctx context.Context, md pmetric.Metrics) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	apart(md)
 	op := m.obsreport.StartMetricsOp(ctx)
 	err := m.cfg.Next.ConsumeMetrics(op, md)
 	m.obsreport.EndMetricsOp(op, metadata.Type.String(), points, err)

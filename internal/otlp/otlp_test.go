@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -68,8 +69,13 @@ func full() tcp.Socket {
 		s.Fields = s.Fields.With(f)
 	}
 	v := reflect.ValueOf(&s).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); v.Type().Field(i).Name {
+	i := -1 // of the fields but Stack
+	for field := range v.NumField() {
+		name := v.Type().Field(field).Name
+		if name != "Stack" {
+			i++
+		}
+		switch f := v.Field(field); name {
 		case "ID", "Local", "Peer", "Inode", "UID", "State", "Role", "Fields", "Low32", "CongestionControl", "Stack":
 		default:
 			switch {
@@ -230,10 +236,14 @@ func TestEveryMetricIsWritten(t *testing.T) {
 // lower are numbers beneath TCP, each another one.
 func lower() *beneath.Numbers {
 	n := &beneath.Numbers{
-		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
+		Softnet: &beneath.Softnet{Drops: 1, Squeezes: 2, HasSqueezes: true}, Conntrack: &beneath.Conntrack{Usage: 3, Limit: 4},
 		Interfaces: []beneath.Interface{{Name: "eth0", Errors: [2]uint64{5, 6}, Drops: [2]uint64{7, 8}}},
+		NetISR:     []beneath.NetISR{{Protocol: "ip", Handled: 9, Drops: 10, Longest: 11, Watermark: 12, Limit: 13}},
+		Mbufs:      []beneath.MbufZone{{Name: "mbuf", Usage: 14, Limit: 15, Denied: 16, Delayed: 17}, {Name: "mbuf_packet", Usage: 18}},
+		Devices:    []beneath.Device{{Interface: "em0", PID: 19, Received: 20, Dropped: 21}},
+		Routes:     &beneath.Routes{Routes: 22, Nexthops: 23},
 	}
-	for family := range beneath.NumFamilies {
+	for _, family := range []beneath.Family{beneath.IPv4, beneath.IPv6} {
 		for number := range beneath.NumNumbers {
 			n.Set(family, number, uint64(100*(int(family)+1)+int(number)))
 		}
@@ -247,8 +257,9 @@ func TestGoldenBeneath(t *testing.T) { golden(t, newWriter(everything()).Beneath
 func TestBeneathOfAHostWithoutIt(t *testing.T) {
 	assert.Zero(t, newWriter(everything()).Beneath(&beneath.Numbers{}, now).DataPointCount())
 	cfg := metadata.NewDefaultMetricsBuilderConfig()
-	assert.False(t, wantsBeneath(&cfg.Metrics))
+	assert.Zero(t, beneathParts(&cfg.Metrics))
 	settings := reflect.ValueOf(&cfg.Metrics).Elem()
+	var all beneath.Parts
 	for name, n := range names(newWriter(everything()).Beneath(lower(), now)) {
 		assert.Positive(t, n)
 		cfg = metadata.NewDefaultMetricsBuilderConfig()
@@ -257,7 +268,25 @@ func TestBeneathOfAHostWithoutIt(t *testing.T) {
 				settings.Field(i).FieldByName("Enabled").SetBool(true)
 			}
 		}
-		assert.True(t, wantsBeneath(&cfg.Metrics), name)
+		part := beneathParts(&cfg.Metrics)
+		assert.Equal(t, 1, bits.OnesCount8(uint8(part)), name)
+		all |= part
+	}
+	assert.Equal(t, beneath.Parts(beneath.AllParts), all)
+}
+
+// UDP of both versions of IP together has no version.
+func TestBeneathOfBothVersions(t *testing.T) {
+	n := &beneath.Numbers{}
+	n.Set(beneath.BothIP, beneath.UDPReceived, 1)
+	n.Set(beneath.BothIP, beneath.UDPNoPort, 2)
+	md := newWriter(everything()).Beneath(n, now)
+	require.Equal(t, 2, md.DataPointCount())
+	for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		attributes := m.Sum().DataPoints().At(0).Attributes()
+		_, there := attributes.Get("network.type")
+		assert.False(t, there, m.Name())
+		assert.Equal(t, 1, attributes.Len(), m.Name())
 	}
 }
 
@@ -538,25 +567,6 @@ func TestListenerSeries(t *testing.T) {
 	drops, usage := write(100, true)
 	assert.Equal(t, []string{"-9.999: 0", "100.000: 3"}, drops, "after the dump that did not have it")
 	assert.Equal(t, []string{"100.000: 1"}, usage)
-}
-
-func BenchmarkConnections(b *testing.B) {
-	for _, n := range []int{500, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			w := newWriter(metadata.NewDefaultMetricsBuilderConfig())
-			connections := make([]*table.Connection, n)
-			for i := range connections {
-				connections[i] = connection(full(), nginx)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				for chunk := range slices.Chunk(connections, 500) {
-					w.Connections(chunk, now)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/connection")
-		})
-	}
 }
 
 // Backends drop points that end before they start.

@@ -83,8 +83,8 @@ func TestPointsOfAKnownPeer(t *testing.T) {
 	var all written
 	all.add(c)
 	all.commit()
-	all.turn()
-	last := points(w.Ended(all.turn(), now).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)).At(0)
+	all.end()
+	last := points(w.Ended(all.end(), now).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)).At(0)
 	assert.True(t, last.Flags().NoRecordedValue())
 	assert.Equal(t, got, last.Attributes().AsRaw())
 }

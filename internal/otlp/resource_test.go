@@ -69,7 +69,7 @@ func TestProcessOnPoints(t *testing.T) {
 	for _, p := range owners {
 		c := connection(full(), p)
 		connections = append(connections, c)
-		over = append(over, ending{holder: holderOf(c), local: c.Local, peer: c.Peer, fields: c.Fields})
+		over = append(over, ending{id: c.ID, process: p, local: c.Local, peer: c.Peer, fields: c.Fields})
 		l := full()
 		l.State = tcp.Listen
 		w.AddListener(connection(l, p))

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
-	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/engine"
-	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -108,7 +105,7 @@ func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pme
 
 // sendEnded sends the last points of the series that this scrape did not write.
 func (m *Metrics) sendEnded(ctx context.Context, s *engine.Scrape) error {
-	for chunk := range slices.Chunk(m.written.turn(), m.cfg.Connections.BatchSize) {
+	for chunk := range slices.Chunk(m.written.end(), m.cfg.Connections.BatchSize) {
 		var md pmetric.Metrics
 		s.Later(func(func(tcp.Identity) *table.Connection) { md = m.writer.Ended(chunk, s.Now) })
 		if err := m.consume(ctx, md); err != nil {
@@ -116,87 +113,4 @@ func (m *Metrics) sendEnded(ctx context.Context, s *engine.Scrape) error {
 		}
 	}
 	return nil
-}
-
-// ending is what is remembered of the series of a connection, to end them.
-type ending struct {
-	holder      holder
-	local, peer netip.AddrPort
-	peerInfo    *event.Peer
-	start       time.Time
-	fields      tcp.Fields // of which there was a point
-	state       tcp.State
-	stateOnly   bool // only those with the state end
-}
-
-// written are the series of connections that were written.
-type written struct {
-	last, next map[tcp.Identity]ending
-	batch      []tcp.Identity // of next, not taken by the pipeline yet
-	over       []ending       // those that end though their connection is written
-	overBefore int            // how many of them were there before the batch
-}
-
-// add notes that a connection is in a batch.
-func (w *written) add(c *table.Connection) {
-	if w.next == nil {
-		w.next = make(map[tcp.Identity]ending)
-	}
-	now := ending{holder: holderOf(c), local: c.Local, peer: c.Peer, peerInfo: c.PeerInfo, start: c.Start, fields: c.Fields, state: c.State}
-	if before, ok := w.last[c.ID]; ok {
-		switch {
-		case before.holder != now.holder || before.local != now.local || before.peer != now.peer:
-			w.over = append(w.over, before)
-		case before.state != now.state:
-			before.stateOnly = true
-			w.over = append(w.over, before)
-			fallthrough
-		default:
-			now.fields |= before.fields
-		}
-	}
-	w.next[c.ID] = now
-	w.batch = append(w.batch, c.ID)
-}
-
-// commit notes that the pipeline took the batch.
-func (w *written) commit() { w.batch, w.overBefore = w.batch[:0], len(w.over) }
-
-// rollback notes that the pipeline refused the batch: what was written before it
-// stands.
-func (w *written) rollback() {
-	for _, id := range w.batch {
-		if before, ok := w.last[id]; ok {
-			w.next[id] = before
-		} else {
-			delete(w.next, id)
-		}
-	}
-	w.batch, w.over = w.batch[:0], w.over[:w.overBefore]
-}
-
-// turn ends a scrape, and returns the series that were written before it and not
-// in it.
-func (w *written) turn() (gone []ending) {
-	gone = w.over
-	for id, e := range w.last {
-		if _, ok := w.next[id]; !ok {
-			gone = append(gone, e)
-		}
-	}
-	w.last, w.next, w.over, w.overBefore = w.next, nil, nil, 0
-	return gone
-}
-
-// keep ends a scrape that does not show what is gone.
-func (w *written) keep() {
-	for id, e := range w.last {
-		if _, ok := w.next[id]; !ok {
-			if w.next == nil {
-				w.next = make(map[tcp.Identity]ending)
-			}
-			w.next[id] = e
-		}
-	}
-	w.last, w.next = w.next, nil
 }

@@ -70,6 +70,14 @@ type Incremental interface {
 	Moved(ctx context.Context, visit func(*tcp.Socket) error) (all bool, err error)
 }
 
+// Mixed is a source that has more than one way to make a dump, and takes what costs
+// least.
+type Mixed interface {
+	// Way returns how the next dump will be made, and why, for the log. The reason may
+	// have numbers in it that change from dump to dump.
+	Way() (name, why string)
+}
+
 // CloseNotifier is a source that the kernel tells of every socket that it
 // destroys. Only those with the capability Closes are asked.
 type CloseNotifier interface {

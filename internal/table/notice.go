@@ -54,6 +54,16 @@ func (t *Table) Notice(n *tcp.Notice, last bool) bool {
 	return true
 }
 
+// Vacate notes that a connection has ended of which the notice is still to be given:
+// who took its descriptor is looked for before. A dump of [Table.BeginMoved] does not
+// show that it is missing.
+func (t *Table) Vacate(s *tcp.Socket) {
+	t.identify(s)
+	if c := t.index[s.ID.Cookie]; c != nil && c.missing == 0 && c.Owner.Process != nil {
+		t.freed = append(t.freed, c.Owner)
+	}
+}
+
 // endLive ends a connection that the table has.
 func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	switch {

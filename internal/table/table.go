@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -143,9 +144,52 @@ func (t *Table) Len() int { return len(t.live) }
 func (t *Table) All() iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
 		for _, c := range t.live {
-			if t.isThere(c) && !yield(c) {
+			if !t.isThere(c) {
+				continue
+			}
+			if c.pass != t.pass && c.Details != nil {
+				t.advance(c)
+			}
+			if !yield(c) {
 				return
 			}
+		}
+	}
+}
+
+// Listeners iterates over the listeners that the last dump had, each once, without a
+// look at the connections.
+func (t *Table) Listeners() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		seen := make(map[*Connection]bool, len(t.listening))
+		for _, c := range t.listening {
+			if c.State != tcp.Listen || c.place < 0 || !t.isThere(c) || seen[c] {
+				continue // gone, or another's by now, or the dump had it twice
+			}
+			seen[c] = true
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// advance brings the Details of a connection that the last dump left out up to it: it
+// did nothing since its sample, so the times since it did go on.
+func (t *Table) advance(c *Connection) {
+	passed := t.began.Sub(c.At)
+	c.At, c.Delta = t.began, event.Delta{}
+	for _, of := range [...]struct {
+		field tcp.Field
+		time  *time.Duration
+	}{
+		{tcp.FieldAge, &c.Sample.Age},
+		{tcp.FieldSinceDataSent, &c.Sample.SinceDataSent},
+		{tcp.FieldSinceDataReceived, &c.Sample.SinceDataReceived},
+		{tcp.FieldSinceACKReceived, &c.Sample.SinceACKReceived},
+	} {
+		if c.Has(of.field) {
+			*of.time += passed
 		}
 	}
 }
@@ -474,6 +518,7 @@ func (t *Table) Claims(claims []process.Claim, stale map[*process.Process]bool) 
 			}
 		}
 	}
+	claims = slices.Grow(claims, len(t.unowned))
 	t.eachUnowned(func(c *Connection) {
 		if c.Inode == 0 {
 			c.Reason = process.ReasonNoOwner

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -467,8 +468,10 @@ func TestMovedIsEverything(t *testing.T) {
 			w.BeginMoved(at(20 * round))
 			for cookie, s := range live {
 				if moved[cookie] || s.State != tcp.Established {
-					copied := *s
-					w.Observe(&copied)
+					for range 1 + random.IntN(2) { // dumps may have a socket twice
+						copied := *s
+						w.Observe(&copied)
+					}
 				}
 			}
 			w.End(Complete)
@@ -476,9 +479,18 @@ func TestMovedIsEverything(t *testing.T) {
 		}
 		established := 0
 		seen := map[uint64]uint64{}
+		listeners := map[uint64]bool{}
 		for c := range w.All() {
 			seen[c.ID.Cookie] = c.BytesSent
+			if c.State == tcp.Listen {
+				listeners[c.ID.Cookie] = true
+			}
 		}
+		for c := range w.Listeners() {
+			require.True(t, listeners[c.ID.Cookie], "it is no listener, or comes twice")
+			delete(listeners, c.ID.Cookie)
+		}
+		require.Empty(t, listeners, "missing")
 		for cookie, s := range live {
 			sent, ok := seen[cookie]
 			require.True(t, ok, "%d in %s", cookie, s.State)
@@ -495,4 +507,43 @@ func TestMovedIsEverything(t *testing.T) {
 			require.Equal(t, established > 0, ports[443], "all have one local port")
 		}
 	}
+}
+
+// Details of what a dump left out are as if it had been read: nothing was sent or
+// received since, and that is longer ago.
+func TestDetailsOfWhatDidNotMove(t *testing.T) {
+	w := newWatched(detailed)
+	timed := func(age, since int) func(*tcp.Socket) {
+		return func(s *tcp.Socket) {
+			s.Fields = s.Fields.With(tcp.FieldAge).With(tcp.FieldSinceDataSent)
+			s.Age, s.SinceDataSent, s.BytesSent = time.Duration(age)*time.Second, time.Duration(since)*time.Second, uint64(age)
+		}
+	}
+	w.scrape(0, socket(1, timed(100, 7)), socket(2, timed(200, 8)), socket(3, inState(tcp.FinWait2)))
+	w.scrape(10, socket(1, timed(110, 1)), socket(2, timed(210, 2)), socket(3, inState(tcp.FinWait2)))
+	w.BeginMoved(at(20))
+	w.Observe(socket(2, timed(220, 3)))
+	w.Observe(socket(3, inState(tcp.FinWait2)))
+	w.End(Complete)
+	for range 2 { // looking does not change it
+		seen := map[uint64]event.Details{}
+		for c := range w.All() {
+			seen[c.ID.Cookie] = *c.Details
+		}
+		require.Len(t, seen, 3)
+		for cookie, want := range map[uint64]struct {
+			age, since int
+			delta      uint64
+		}{1: {120, 11, 0}, 2: {220, 3, 10}, 3: {}} {
+			got := seen[cookie]
+			assert.Equal(t, time.Duration(want.age)*time.Second, got.Sample.Age, cookie)
+			assert.Equal(t, time.Duration(want.since)*time.Second, got.Sample.SinceDataSent, cookie)
+			assert.Zero(t, got.Sample.SinceACKReceived, "not known")
+			assert.Equal(t, want.delta, got.Delta.BytesSent, cookie)
+			assert.Equal(t, at(20), got.At, cookie)
+		}
+	}
+	// The order of a limit goes by what they did in the last dump's time.
+	top, _ := Top(nil, w.All(), ByIO, 1, func(c *Connection) bool { return c.State == tcp.Established })
+	assert.EqualValues(t, 2, top[0].ID.Cookie)
 }

@@ -2,6 +2,7 @@ package table
 
 import (
 	"math"
+	"net/netip"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -119,7 +120,9 @@ func (t *Table) keep(c *Connection, s *tcp.Socket) {
 	}
 	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	if c.Details != nil {
-		c.Sample = *s
+		c.At, c.Sample = t.began, *s
+		// Once is enough: the garbage collector follows each pointer.
+		c.Sample.Local, c.Sample.Peer, c.Sample.CongestionControl, c.Sample.Stack = netip.AddrPort{}, netip.AddrPort{}, "", ""
 	}
 }
 
@@ -128,14 +131,15 @@ const maxTraits = 1024
 
 func (t *Table) traitsOf(s *tcp.Socket) *event.Traits {
 	key := event.Traits{CongestionControl: s.CongestionControl, Stack: s.Stack}
-	shared, ok := t.traits[key]
-	if !ok {
-		if len(t.traits) >= maxTraits {
-			clear(t.traits)
-		}
-		shared = &key
-		t.traits[key] = shared
+	if shared, ok := t.traits[key]; ok {
+		return shared
 	}
+	if len(t.traits) >= maxTraits {
+		clear(t.traits)
+	}
+	shared := new(event.Traits)
+	*shared = key
+	t.traits[key] = shared
 	return shared
 }
 

@@ -52,6 +52,9 @@ type Socket struct {
 
 	// CongestionControl is the name of the algorithm; "" if it is not known.
 	CongestionControl string
+	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
+	// there is but one, or where it is not known.
+	Stack string
 
 	SmoothedRTT  time.Duration
 	RTTVariation time.Duration
@@ -112,10 +115,6 @@ type Socket struct {
 	BusyTime             time.Duration
 	ReceiveWindowLimited time.Duration
 	SendBufferLimited    time.Duration
-
-	// Stack is the name of the TCP stack, of which FreeBSD has several; "" where
-	// there is but one, or where it is not known.
-	Stack string
 }
 
 // Holder is a process as it was when it was seen with a socket. It may have

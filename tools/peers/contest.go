@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"math"
+	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/tools/peers/contestant"
 	"github.com/netpulse/tcpstatsreceiver/tools/peers/hold"
@@ -31,9 +32,20 @@ func (r *runner) out(err error) {
 	}
 }
 
-// contest has the contestants take turns over the same sockets. options go to
-// those that take any.
-func contest(plan hold.Plan, contestants []contestant.Contestant, options map[string]any, rounds int) (report.Contest, error) {
+// scene is what goes on while contestants take turns.
+type scene struct {
+	plan hold.Plan
+	// sending is the share of the connections that send something before each round.
+	sending float64
+	// rest is how long nobody does anything before each pass.
+	rest time.Duration
+	// options go to those contestants that take any.
+	options map[string]any
+}
+
+// contest has the contestants take turns over the same sockets.
+func contest(in scene, contestants []contestant.Contestant, rounds int) (report.Contest, error) {
+	plan := in.plan
 	holders, err := hold.Start(plan)
 	if err != nil {
 		return report.Contest{}, fmt.Errorf("hold %d sockets: %w", plan.Sockets, err)
@@ -46,13 +58,17 @@ func contest(plan hold.Plan, contestants []contestant.Contestant, options map[st
 	if plan.Namespaces {
 		most = math.MaxInt
 	}
-	runners := begin(contestants, options, held, most)
+	runners := begin(contestants, in.options, held, most)
 	// One round more: in the first some have not found their caches' sizes.
 	for round := range rounds + 1 {
 		if err = holders.Replace(max(1, held/200)); err != nil { // 1 % of the connections
 			break
 		}
+		if err = holders.Send(int(in.sending * float64(held/2))); err != nil {
+			break
+		}
 		for i := range runners {
+			time.Sleep(in.rest)
 			// Who comes after whom changes, for what one leaves in the caches is the
 			// next one's.
 			runners[(i+round)%len(runners)].run(round > 0)

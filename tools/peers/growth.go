@@ -21,7 +21,7 @@ type axis struct {
 	label  string
 	values []int
 	// scene is what is measured where it has grown to n.
-	scene func(n int) (hold.Plan, map[string]any)
+	scene func(n int) scene
 	// of are those whose cost may depend on it; nil: everyone.
 	of []string
 }
@@ -31,36 +31,40 @@ func axes(held int) []axis {
 	return []axis{
 		{
 			title: fmt.Sprintf("Processes that hold %s sockets", report.Number(held)), label: "processes", values: []int{1, 5, 20, 100, 500},
-			scene: func(n int) (hold.Plan, map[string]any) { return hold.Plan{Sockets: held, Processes: n}, nil },
+			scene: func(n int) scene { return scene{plan: hold.Plan{Sockets: held, Processes: n}} },
 			of:    append([]string{"gopsutil"}, ours...),
 		},
 		{
 			title: fmt.Sprintf("Network namespaces with %s sockets in all", report.Number(held)), label: "namespaces", values: []int{1, 5, 20, 100, 200},
-			scene: func(n int) (hold.Plan, map[string]any) {
-				return hold.Plan{Sockets: held, Processes: n, Namespaces: true}, map[string]any{"network_namespaces": "all"}
+			scene: func(n int) scene {
+				return scene{plan: hold.Plan{Sockets: held, Processes: n, Namespaces: true}, options: map[string]any{"network_namespaces": "all"}}
 			},
 			of: []string{contestant.Groups}, // BPF reads the collector's own namespace
 		},
 		{
 			title: fmt.Sprintf("Groups of %s sockets", report.Number(held)), label: "groups", values: []int{10, 100, 1_000, held},
-			scene: func(n int) (hold.Plan, map[string]any) {
+			scene: func(n int) scene {
 				groups := map[string]any{"by": []any{"client.address", "tcp.role"}, "limit": 2 * n}
 				// A client is a group at either end of its connections.
-				return hold.Plan{Sockets: held, Clients: n / 2}, map[string]any{"groups": groups}
+				return scene{plan: hold.Plan{Sockets: held, Clients: n / 2}, options: map[string]any{"groups": groups}}
 			},
 			of: ours,
 		},
 	}
 }
 
+// only returns the contestants with these names.
+func only(names []string) []contestant.Contestant {
+	return slices.DeleteFunc(contestant.All(), func(c contestant.Contestant) bool { return !slices.Contains(names, c.Name) })
+}
+
 // grow measures along an axis. A value that cannot be had is left out.
 func (a *axis) grow(rounds int) report.Growth {
 	g := report.Growth{Title: a.title, Label: a.label}
-	contestants := slices.DeleteFunc(contestant.All(), func(c contestant.Contestant) bool { return !slices.Contains(a.of, c.Name) })
+	contestants := only(a.of)
 	for _, n := range a.values {
 		log.Printf("%d %s", n, a.label)
-		plan, options := a.scene(n)
-		c, err := contest(plan, contestants, options, rounds)
+		c, err := contest(a.scene(n), contestants, rounds)
 		if err != nil {
 			log.Printf("  not available: %v", err)
 			continue

@@ -44,13 +44,14 @@ func run() error {
 	if played, err := playRole(); played {
 		return err
 	}
-	b := bench{table: numbers{5_000, 50_000, 190_000}, others: numbers{1_000, 20_000}}
-	flag.Var(&b.table, "sockets", "numbers of `sockets` that the table shows, with commas between")
+	b := bench{table: numbers{5_000, 50_000, 190_000}, others: numbers{1_000, 20_000}, scenes: defaultScenes()}
+	flag.Var(&b.table, "sockets", "numbers of `sockets` that the tables show, with commas between")
 	flag.Var(&b.others, "others", "further numbers of `sockets`, for the plot alone")
+	flag.Var(&b.scenes, "scenes", "which of the tables to make: `names` with commas between")
 	flag.IntVar(&b.rounds, "rounds", 9, "how often each contestant is measured, 7 or more")
 	flag.BoolVar(&b.growth, "growth", true, "measure along the other axes of the plot, too")
 	flag.StringVar(&b.root, "root", "../..", "the repository's `folder`")
-	flag.BoolVar(&b.update, "update", false, "write the figures into README.md and tools/peers/results, not to _build/peers")
+	flag.BoolVar(&b.update, "update", false, "write the figures into docs/performance.md and tools/peers/results, not to _build/peers")
 	flag.Parse()
 	if b.rounds < 7 {
 		return fmt.Errorf("-rounds: got %d, takes 7 or more: the median of fewer says little", b.rounds)
@@ -63,6 +64,7 @@ func run() error {
 
 type bench struct {
 	table, others  numbers
+	scenes         choice
 	rounds         int
 	growth, update bool
 	root           string
@@ -88,28 +90,53 @@ func (n *numbers) Set(text string) error {
 }
 
 func (b *bench) run() error {
-	table := report.Table{Rows: rows(), Floor: contestant.Floor}
-	sockets := report.Growth{Title: "Sockets of the host", Label: "sockets"}
-	all := slices.Concat(b.table, b.others)
-	slices.Sort(all)
-	for _, n := range slices.Compact(all) {
-		log.Printf("%d sockets", n)
-		c, err := contest(hold.Plan{Sockets: n}, contestant.All(), nil, b.rounds)
+	var (
+		tables  []report.Table
+		growths []report.Growth
+	)
+	for _, s := range b.scenes {
+		table, growth, err := s.measure(b)
 		if err != nil {
 			return err
 		}
-		sockets.Points = append(sockets.Points, report.Point{At: n, Contest: c})
-		if slices.Contains(b.table, n) {
-			table.Contests = append(table.Contests, c)
+		tables = append(tables, table)
+		if s.rest == 0 {
+			growths = append(growths, growth)
 		}
 	}
-	growths := []report.Growth{sockets}
 	if b.growth {
 		for _, a := range axes(heldSockets) {
 			growths = append(growths, a.grow(b.rounds))
 		}
 	}
-	return b.write(&table, growths)
+	return b.write(tables, growths)
+}
+
+// measure holds the contests of a table.
+func (s *setting) measure(b *bench) (report.Table, report.Growth, error) {
+	table := report.Table{Title: s.title, Rows: rows(), Floor: contestant.Floor}
+	growth := report.Growth{Title: "Sockets of the host, " + s.name, Label: "sockets"}
+	contestants := contestant.All()
+	if s.of != nil {
+		contestants = only(s.of)
+	}
+	numbers := slices.Clone(b.table)
+	if s.rest == 0 {
+		numbers = append(numbers, b.others...)
+	}
+	slices.Sort(numbers)
+	for _, n := range slices.Compact(numbers) {
+		log.Printf("%d sockets, %s", n, s.name)
+		c, err := contest(scene{plan: hold.Plan{Sockets: n}, sending: s.sending, rest: s.rest}, contestants, b.rounds)
+		if err != nil {
+			return table, growth, err
+		}
+		growth.Points = append(growth.Points, report.Point{At: n, Contest: c})
+		if slices.Contains(b.table, n) {
+			table.Contests = append(table.Contests, c)
+		}
+	}
+	return table, growth, nil
 }
 
 // rows are the contestants as the tables show them.
@@ -120,38 +147,42 @@ func rows() (rows []report.Row) {
 	return rows
 }
 
-// The lines of the README between which the table is.
+// The lines of docs/performance.md between which the table is.
 const (
 	markBegin = "<!-- make bench-peers: begin -->"
 	markEnd   = "<!-- make bench-peers: end -->"
 )
 
 // write puts the results where they belong.
-func (b *bench) write(table *report.Table, growths []report.Growth) error {
+func (b *bench) write(tables []report.Table, growths []report.Growth) error {
 	about, err := machine()
 	if err != nil {
 		return err
 	}
-	short := about + "\n\n" + table.Markdown()
-	full := "# What `make bench-peers` measured\n\n" + about + "\n\n" + table.Full() + "## Growth\n\nCPU time of a scrape, medians.\n"
-	for i := range growths {
-		full += "\n" + growths[i].Markdown(table.Rows)
+	short, full := about, "# What `make bench-peers` measured\n\n"+about+"\n\n"
+	for i := range tables {
+		short += "\n\n" + tables[i].Title + ":\n\n" + tables[i].Markdown()
+		full += "## " + tables[i].Title + "\n\n" + tables[i].Full()
 	}
-	fmt.Print(full, "\n", table.Markdown())
+	full += "## Growth\n\nCPU time of a scrape, medians.\n"
+	for i := range growths {
+		full += "\n" + growths[i].Markdown(rows())
+	}
+	fmt.Print(full, "\n", short, "\n")
 
 	folder := filepath.Join(b.root, "_build", "peers")
 	if b.update {
 		folder = filepath.Join(b.root, "tools", "peers", "results")
-		readme := filepath.Join(b.root, "README.md")
-		text, err := os.ReadFile(readme)
+		page := filepath.Join(b.root, "docs", "performance.md")
+		text, err := os.ReadFile(page)
 		if err != nil {
 			return err
 		}
 		updated, err := report.Replace(string(text), markBegin, markEnd, "\n"+short+"\n")
 		if err != nil {
-			return fmt.Errorf("%s: %w", readme, err)
+			return fmt.Errorf("%s: %w", page, err)
 		}
-		if err := os.WriteFile(readme, []byte(updated), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(updated), 0o644); err != nil {
 			return err
 		}
 	}

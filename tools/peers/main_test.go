@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,7 +50,7 @@ func alone(t *testing.T) {
 func TestContest(t *testing.T) {
 	alone(t)
 	const rounds = 2
-	c, err := contest(hold.Plan{Sockets: 40, Processes: 3}, contestant.All(), nil, rounds)
+	c, err := contest(scene{plan: hold.Plan{Sockets: 40, Processes: 3}, sending: 0.5, rest: time.Millisecond}, contestant.All(), rounds)
 	require.NoError(t, err)
 	assert.Equal(t, 40, c.Sockets)
 	require.Len(t, c.Measurements, len(contestant.All()))
@@ -76,7 +77,7 @@ func TestContest(t *testing.T) {
 func TestContestantThatCannotStart(t *testing.T) {
 	alone(t)
 	all := contestant.All()
-	c, err := contest(hold.Plan{Sockets: 10}, all, map[string]any{"no_such_key": "all"}, 1)
+	c, err := contest(scene{plan: hold.Plan{Sockets: 10}, options: map[string]any{"no_such_key": "all"}}, all, 1)
 	require.NoError(t, err)
 	for i, m := range c.Measurements {
 		if all[i].Receiver {
@@ -135,8 +136,39 @@ func TestNumbers(t *testing.T) {
 	assert.Error(t, n.Set("5k"))
 }
 
-func TestReadmeHasAPlace(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+func TestScenes(t *testing.T) {
+	var c choice
+	require.NoError(t, c.Set("cold,busy"))
+	assert.Equal(t, "cold,busy", c.String())
+	assert.ErrorContains(t, c.Set("lazy"), "busy,idle,cold")
+	known := make(map[string]bool)
+	for _, row := range rows() {
+		known[row.Name] = true
+	}
+	for _, s := range settings() {
+		for _, name := range s.of {
+			assert.True(t, known[name], name)
+		}
+	}
+}
+
+// Connections send and are replaced as they are told to.
+func TestMeasuring(t *testing.T) {
+	alone(t)
+	b := &bench{table: numbers{20}, others: numbers{40}, rounds: 1}
+	s := setting{name: "busy", title: "Busy", sending: 1, of: []string{contestant.Floor, contestant.Groups}}
+	table, growth, err := s.measure(b)
+	require.NoError(t, err)
+	assert.Len(t, growth.Points, 2)
+	require.Len(t, table.Contests, 1)
+	for _, name := range s.of {
+		_, ok := table.Contests[0].Of(name)
+		assert.True(t, ok, name)
+	}
+}
+
+func TestThePageHasAPlace(t *testing.T) {
+	text, err := os.ReadFile("../../docs/performance.md")
 	require.NoError(t, err)
 	_, err = report.Replace(string(text), markBegin, markEnd, "")
 	assert.NoError(t, err)

@@ -6,8 +6,6 @@ package promql
 import (
 	"context"
 	"net/netip"
-	"os"
-	"regexp"
 	"testing"
 	"time"
 
@@ -148,60 +146,5 @@ func TestBirthAndDeath(t *testing.T) {
 	}
 	assert.Equal(t, map[string]float64{curl: 5}, r.query(t, "tcp_opens_total", 100))
 	assert.Empty(t, r.query(t, "tcp_opens_total", end), "it has ended, and is not shown for 5 minutes more")
-	assert.Empty(t, r.query(t, "tcp_count", end))
-}
-
-// Every query of docs/questions.md, on a run whose story is known.
-func TestQuestions(t *testing.T) {
-	text, err := os.ReadFile("../../docs/questions.md")
-	require.NoError(t, err)
-	queries := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?s)\n## ([^\n]+)\n\n```promql\n(.*?)\n```").FindAllStringSubmatch(string(text), -1) {
-		queries[m[1]] = m[2]
-	}
-
-	r := newRun(t)
-	const end = 300
-	nginx, leaky := r.open("nginx", tcp.Server, 443), r.open("leaky", tcp.Client, 5432)
-	r.Progress(&event.Progress{Connection: leaky, Was: tcp.Established, Is: tcp.CloseWait})
-	for now := 10; now <= end; now += 10 {
-		r.Progress(&event.Progress{
-			Connection: nginx, Was: tcp.Established, Is: tcp.Established, Delta: event.Delta{BytesSent: 10_000, Retransmits: 2},
-			Growth: &event.Growth{event.SegmentsSent: 100, event.LimitedByReceiver: 3000, event.LimitedByNetwork: 1000},
-		})
-		r.end(r.open("poller", tcp.Client, 80), event.Ended{Established: true, Cause: tcp.LocalClose})
-		switch now {
-		case 100:
-			for range 7 {
-				r.end(r.attempt("curl", tcp.Client, 8443), event.Ended{Failure: tcp.Refused})
-			}
-		case 110:
-			for range 3 {
-				r.end(r.open("nginx", tcp.Server, 443), event.Ended{Established: true, Cause: tcp.PeerReset})
-			}
-		}
-		r.collect(t, now)
-	}
-	want := map[string]map[string]float64{
-		"Who talks most?": {
-			`{process_executable_name="nginx", server_port="443"}`: 1000, `{process_executable_name="poller", server_port="80"}`: 0,
-			`{process_executable_name="leaky", server_port="5432"}`: 0,
-		},
-		"How many segments are lost, by port?":                   {`{server_port="443"}`: 0.02},
-		"Who is refused, by whom?":                               {`{error_type="connection_refused", process_executable_name="curl", server_port="8443"}`: 7},
-		"Who resets whom?":                                       {`{process_executable_name="nginx", tcp_end_cause="peer_reset", tcp_role="server"}`: 3},
-		"What holds the senders back?":                           {`{server_port="443", tcp_limited_by="receiver"}`: 0.75},
-		"How often does each service open connections?":          {`{process_executable_name="poller"}`: 0.1, `{process_executable_name="leaky"}`: 1.0 / 300},
-		"Which connections does an application forget to close?": {`{process_executable_name="leaky"}`: 1},
-	}
-	assert.Len(t, queries, len(want))
-	for question, answer := range want {
-		got := r.query(t, queries[question], end)
-		assert.Len(t, got, len(answer), "%s: %v", question, got)
-		for series, value := range answer {
-			require.Contains(t, got, series, question)
-			// Prometheus extrapolates by half an interval where a series ends.
-			assert.InDelta(t, value, got[series], 0.1*value+1e-9, "%s %s", question, series)
-		}
-	}
+	assert.Empty(t, r.query(t, `count({__name__=~"tcp_.+"})`, end), "nor are its histograms")
 }

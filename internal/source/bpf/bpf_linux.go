@@ -29,7 +29,13 @@ func Factory() source.Factory {
 		Name:         name,
 		Rank:         rank,
 		Capabilities: source.RTT | source.Bytes | source.Closes | source.Processes,
-		Open:         func(context.Context) (source.Source, error) { return open(shared) },
+		Open: func(ctx context.Context) (source.Source, error) {
+			s, err := open(shared)
+			if err != nil {
+				return nil, err
+			}
+			return newMixed(ctx, s), nil
+		},
 	}
 }
 
@@ -47,6 +53,8 @@ type Source struct {
 	// that tcp_mstamp is of, and how often the filter had changed by then.
 	complete uint64
 	filters  int
+	// leftOut is how many connections it left out.
+	leftOut int
 }
 
 // open opens a source for the network namespace of the calling thread.
@@ -132,11 +140,11 @@ func (s *Source) walk(ctx context.Context, since uint64, visit func(*tcp.Socket)
 	s.iterator.dumping.Lock()
 	defer s.iterator.dumping.Unlock()
 	filters := s.iterator.filters()
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return fmt.Errorf("read the clock of TCP sockets: %w", err)
+	began, err := monotonic()
+	if err != nil {
+		return err
 	}
-	if err := s.iterator.objects.Since.Set(since); err != nil {
+	if err := errors.Join(s.iterator.objects.Since.Set(since), s.iterator.objects.LeftOut.Set(uint64(0))); err != nil {
 		return fmt.Errorf("hand the time to the program over TCP sockets: %w", err)
 	}
 	dump, err := s.begin()
@@ -146,7 +154,11 @@ func (s *Source) walk(ctx context.Context, since uint64, visit func(*tcp.Socket)
 	if err := ended(dump, s.dump(ctx, dump, visit)); err != nil {
 		return err
 	}
-	s.complete, s.filters = uint64(now.Nano()/int64(time.Microsecond)), filters
+	var left uint64
+	if err := s.iterator.objects.LeftOut.Get(&left); err != nil {
+		return fmt.Errorf("read how many TCP sockets a dump left out: %w", err)
+	}
+	s.complete, s.filters, s.leftOut = began, filters, int(left)
 	return nil
 }
 

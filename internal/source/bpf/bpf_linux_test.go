@@ -29,14 +29,21 @@ import (
 
 var bg = context.Background()
 
-// opened returns an open source, or skips the test where there can be none.
+// opened returns an open source whose dumps are the iterator's, or skips the test
+// where there can be none.
 func opened(t testing.TB) *Source {
 	t.Helper()
-	s, err := Factory().Open(bg)
+	return openedBy(t, new(iterator))
+}
+
+// openedBy returns a source that shares its program with others.
+func openedBy(t testing.TB, shared *iterator) *Source {
+	t.Helper()
+	s, err := open(shared)
 	skipWithout(t, err)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	return s.(*Source)
+	return s
 }
 
 // skipWithout skips the test if an error says that this user may not use BPF, or
@@ -209,7 +216,7 @@ func TestOneProgramForAll(t *testing.T) {
 	require.NoError(t, err)
 	other, err := factory.Open(bg)
 	require.NoError(t, err)
-	assert.Same(t, one.(*Source).iterator, other.(*Source).iterator)
+	assert.Same(t, one.(*mixed).iterator, other.(*mixed).iterator)
 	client, _ := connect(t, "127.0.0.1:0")
 	require.NoError(t, one.Close())
 	require.Contains(t, sockets(t, other), endpoints(client), "the other still has it")

@@ -88,6 +88,7 @@ type closesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesMapSpecs struct {
+	Changes *ebpf.MapSpec `ebpf:"changes"`
 	Endings *ebpf.MapSpec `ebpf:"endings"`
 	Holders *ebpf.MapSpec `ebpf:"holders"`
 	Lives   *ebpf.MapSpec `ebpf:"lives"`
@@ -98,9 +99,11 @@ type closesMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type closesVariableSpecs struct {
 	Cookies        *ebpf.VariableSpec `ebpf:"cookies"`
+	LayoutOfChange *ebpf.VariableSpec `ebpf:"layout_of_change"`
 	LayoutOfEnding *ebpf.VariableSpec `ebpf:"layout_of_ending"`
 	Lost           *ebpf.VariableSpec `ebpf:"lost"`
 	Namespace      *ebpf.VariableSpec `ebpf:"namespace"`
+	Untold         *ebpf.VariableSpec `ebpf:"untold"`
 	WakeAt         *ebpf.VariableSpec `ebpf:"wake_at"`
 	Woken          *ebpf.VariableSpec `ebpf:"woken"`
 }
@@ -125,6 +128,7 @@ func (o *closesObjects) Close() error {
 //
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesMaps struct {
+	Changes *ebpf.Map `ebpf:"changes"`
 	Endings *ebpf.Map `ebpf:"endings"`
 	Holders *ebpf.Map `ebpf:"holders"`
 	Lives   *ebpf.Map `ebpf:"lives"`
@@ -132,6 +136,7 @@ type closesMaps struct {
 
 func (m *closesMaps) Close() error {
 	return _ClosesClose(
+		m.Changes,
 		m.Endings,
 		m.Holders,
 		m.Lives,
@@ -143,9 +148,11 @@ func (m *closesMaps) Close() error {
 // It can be passed to loadClosesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closesVariables struct {
 	Cookies        *ebpf.Variable `ebpf:"cookies"`
+	LayoutOfChange *ebpf.Variable `ebpf:"layout_of_change"`
 	LayoutOfEnding *ebpf.Variable `ebpf:"layout_of_ending"`
 	Lost           *ebpf.Variable `ebpf:"lost"`
 	Namespace      *ebpf.Variable `ebpf:"namespace"`
+	Untold         *ebpf.Variable `ebpf:"untold"`
 	WakeAt         *ebpf.Variable `ebpf:"wake_at"`
 	Woken          *ebpf.Variable `ebpf:"woken"`
 }

@@ -22,10 +22,10 @@ func watched(t testing.TB) *closes {
 	return closesOf(t, opened(t))
 }
 
-func closesOf(t testing.TB, s *Source) *closes {
+func closesOf(t testing.TB, s source.Source) *closes {
 	t.Helper()
 	require.Zero(t, s.Capabilities().Missing(source.Closes))
-	stream, err := s.Closes()
+	stream, err := s.(source.CloseNotifier).Closes()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, stream.Close()) })
 	return stream.(*closes)

@@ -23,7 +23,7 @@ func TestLayouts(t *testing.T) {
 			"kind": headKind, "state": headState, "family": headFamily, "flags": headFlags, "local_port": headLocalPort, "peer_port": headPeerPort,
 			"ifindex": headIfindex, "uid": headUID, "cookie": headCookie, "local": headLocal, "peer": headPeer,
 		}},
-		{loadSockets, "listener", listenerLen, map[string]int{"head": 0, "inode": listenerInode, "queue": listenerQueue, "limit": listenerLimit}},
+		{loadSockets, "listener", listenerLen, map[string]int{"head": 0, "inode": listenerInode, "queue": listenerQueue, "limit": listenerLimit, "drops": listenerDrops}},
 		{loadSockets, "connection", connectionLen, map[string]int{
 			"head": 0, "inode": connectionInode, "bytes_sent": connectionBytesSent, "bytes_retrans": connectionBytesRetrans,
 			"bytes_acked": connectionBytesAcked, "bytes_received": connectionBytesReceived, "pacing_rate": connectionPacingRate,
@@ -46,6 +46,13 @@ func TestLayouts(t *testing.T) {
 		{loadCloses, "ending", endingLen, map[string]int{
 			"connection": 0, "holder": connectionLen, "established": endingEstablished, "handshake": endingHandshake, "ended": endingEnded,
 			"error": endingError, "facts": endingFacts,
+		}},
+		{loadSockets, "life", lifeLen, map[string]int{
+			"connecting": 0, "established": 8, "handshake": 16, "data_segs_in": 24, "finished": 28, "handled": 29,
+			"role": lifeRole, "counted": lifeCounted, "total_retrans": 32, "retransmits": lifeRetransmits,
+		}},
+		{loadCloses, "change", changeLen, map[string]int{
+			"cookie": changeCookie, "role": changeRole, "counted": changeCounted, "retransmits": changeRetransmits,
 		}},
 		{loadHolders, "holding", holdingLen, map[string]int{"pid": holdingPID, "fd": holdingFD, "inode": holdingInode}},
 	} {

@@ -26,7 +26,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
-func moved(t testing.TB, s *Source) (visited map[pair]tcp.Socket, all bool) {
+func moved(t testing.TB, s source.Incremental) (visited map[pair]tcp.Socket, all bool) {
 	t.Helper()
 	visited = make(map[pair]tcp.Socket)
 	all, err := s.Moved(bg, func(sock *tcp.Socket) error {
@@ -123,7 +123,7 @@ func listening(l net.Listener) pair {
 type model map[tcp.Identity]tcp.Socket
 
 // follow does what the contract of source.Incremental asks for.
-func (m model) follow(t testing.TB, s *Source, c *closes, ours func(*tcp.Socket) bool) (visited int) {
+func (m model) follow(t testing.TB, s source.Incremental, c *closes, ours func(*tcp.Socket) bool) (visited int) {
 	seen := make(map[tcp.Identity]bool)
 	all, err := s.Moved(bg, func(sock *tcp.Socket) error {
 		if ours(sock) {
@@ -229,19 +229,30 @@ func TestMovedIsEverything(t *testing.T) {
 		length, err = time.ParseDuration(text)
 		require.NoError(t, err)
 	}
-	opened(t) // or skip
-	factory := Factory()
-	var both [2]*Source
-	for i := range both {
-		s, err := factory.Open(bg)
-		require.NoError(t, err)
-		defer func() { assert.NoError(t, s.Close()) }()
-		both[i] = s.(*Source)
-	}
-	s, referee := both[0], both[1]
-	c := closesOf(t, s)
+	shared := new(iterator)
+	referee := openedBy(t, shared)
+	s := openedBy(t, shared)
+	t.Run("by the iterator", func(t *testing.T) { movedIsEverything(t, s, closesOf(t, s), referee, func(*rand.Rand) {}, length) })
+	m := mixedOf(t, openedBy(t, shared))
+	t.Run("by turns", func(t *testing.T) {
+		turns := 0
+		movedIsEverything(t, m, closesOf(t, m), referee, func(random *rand.Rand) {
+			was := m.iterates
+			if m.iterates = random.IntN(3) == 0; was != m.iterates {
+				turns++
+			}
+		}, length)
+		t.Logf("%d turns", turns)
+		assert.Greater(t, turns, 10)
+	})
+}
+
+// movedIsEverything compares what moves with what the referee shows. turn is called
+// before each dump.
+func movedIsEverything(t *testing.T, s source.Incremental, c *closes, referee *Source, turn func(*rand.Rand), length time.Duration) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
+	choices := rand.New(rand.NewPCG(seed, 1))
 	x := &traffic{TB: t, l: listenPlain(t), rand: rand.New(rand.NewPCG(seed, 0)), buf: make([]byte, 1<<17)}
 	for range 200 {
 		x.conns = append(x.conns, x.pair())
@@ -257,6 +268,7 @@ func TestMovedIsEverything(t *testing.T) {
 	m := make(model)
 	dumps, visited, compared := 0, 0, 0
 	follow := func() {
+		turn(choices)
 		visited += m.follow(t, s, c, ours)
 		dumps++
 	}

@@ -31,7 +31,8 @@ const (
 	listenerInode = headLen
 	listenerQueue = headLen + 8
 	listenerLimit = headLen + 12
-	listenerLen   = headLen + 16
+	listenerDrops = headLen + 16
+	listenerLen   = headLen + 24
 
 	connectionInode          = headLen
 	connectionBytesSent      = headLen + 8
@@ -169,7 +170,8 @@ func (d *decoder) record(b []byte) (length int, err error) {
 		s.Inode = binary.LittleEndian.Uint64(b[listenerInode:])
 		s.QueueLength = binary.LittleEndian.Uint32(b[listenerQueue:])
 		s.QueueLimit = tcp.LinuxQueueLimit(binary.LittleEndian.Uint32(b[listenerLimit:]))
-		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit)
+		s.Drops = binary.LittleEndian.Uint64(b[listenerDrops:])
+		s.Fields = s.Fields.With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit).With(tcp.FieldDrops)
 	case kindConnection:
 		d.connection((*[connectionLen]byte)(b))
 	}
@@ -304,7 +306,11 @@ func (d *decoder) connection(b *[connectionLen]byte) {
 		s.ReceivedCE = uint64(u32(connectionReceivedCE))
 		fields = fields.With(tcp.FieldReceivedCE)
 	}
-	if b[headFlags]&flagRetransmits != 0 {
+	switch {
+	case s.State == tcp.SynSent:
+		s.RetransmitsBy[tcp.SYNRetransmit] = s.Retransmits // it has sent nothing else
+		fields = fields.With(tcp.FieldRetransmitsBy)
+	case b[headFlags]&flagRetransmits != 0:
 		for i := range s.RetransmitsBy {
 			s.RetransmitsBy[i] = uint64(u32(connectionRetransmits + 4*i))
 		}

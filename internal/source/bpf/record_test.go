@@ -64,13 +64,14 @@ func TestListenerRecord(t *testing.T) {
 	binary.LittleEndian.PutUint64(b[listenerInode:], 99)
 	binary.LittleEndian.PutUint32(b[listenerQueue:], 3)
 	binary.LittleEndian.PutUint32(b[listenerLimit:], 128)
+	binary.LittleEndian.PutUint32(b[listenerDrops:], 5)
 	d := testDecoder()
 	_, err := d.record(b)
 	require.NoError(t, err)
 	s := d.socket
 	assert.Equal(t, tcp.Listen, s.State)
-	assert.Equal(t, [3]uint64{99, 3, 128 + 1}, [3]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit)})
-	assert.Equal(t, tcp.Fields(0).With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit), s.Fields)
+	assert.Equal(t, [4]uint64{99, 3, 128 + 1, 5}, [4]uint64{s.Inode, uint64(s.QueueLength), uint64(s.QueueLimit), s.Drops})
+	assert.Equal(t, tcp.Fields(0).With(tcp.FieldQueueLength).With(tcp.FieldQueueLimit).With(tcp.FieldDrops), s.Fields)
 }
 
 // What the kernel has not measured yet, or has no limit of, is absent.

@@ -105,6 +105,7 @@ type socketsVariableSpecs struct {
 	Cookies            *ebpf.VariableSpec `ebpf:"cookies"`
 	LayoutOfConnection *ebpf.VariableSpec `ebpf:"layout_of_connection"`
 	LayoutOfListener   *ebpf.VariableSpec `ebpf:"layout_of_listener"`
+	LeftOut            *ebpf.VariableSpec `ebpf:"left_out"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	PeerPorts          *ebpf.VariableSpec `ebpf:"peer_ports"`
 	Since              *ebpf.VariableSpec `ebpf:"since"`
@@ -155,6 +156,7 @@ type socketsVariables struct {
 	Cookies            *ebpf.Variable `ebpf:"cookies"`
 	LayoutOfConnection *ebpf.Variable `ebpf:"layout_of_connection"`
 	LayoutOfListener   *ebpf.Variable `ebpf:"layout_of_listener"`
+	LeftOut            *ebpf.Variable `ebpf:"left_out"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	PeerPorts          *ebpf.Variable `ebpf:"peer_ports"`
 	Since              *ebpf.Variable `ebpf:"since"`

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -38,6 +39,9 @@ type iterator struct {
 
 	// dumping is held during a dump: since is the program's, which is shared.
 	dumping sync.Mutex
+
+	// alone: sock_diag has failed beside it.
+	alone atomic.Bool
 }
 
 // acquire loads the program for its first user.

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/netns"
-	"github.com/netpulse/tcpstatsreceiver/internal/source"
 	"github.com/netpulse/tcpstatsreceiver/internal/source/sourcetest"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
@@ -29,15 +28,15 @@ const smallRing = 64 << 10
 func closesInto(t testing.TB, ring int) (*closes, *netns.Namespace) {
 	t.Helper()
 	ns := sourcetest.NewNamespace(t)
-	var s source.Source
+	var s *Source
 	err := ns.Do(func() (err error) {
-		s, err = Factory().Open(bg)
+		s, err = open(new(iterator))
 		return err
 	})
 	skipWithout(t, err)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	c, err := s.(*Source).closes(ring)
+	c, err := s.closes(ring)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, c.Close()) })
 	return c, ns

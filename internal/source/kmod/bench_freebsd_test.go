@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,13 +46,36 @@ func benchSockets(b *testing.B) int {
 	return n
 }
 
+// openWithheld opens the device as a user who may see no connection of ours.
+func openWithheld(b *testing.B) *os.File {
+	b.Helper()
+	setSysctl(b, "security.bsd.see_other_uids", 0)
+	require.NoError(b, os.Chmod(Device, 0o444))
+	defer func() { require.NoError(b, os.Chmod(Device, 0o440)) }()
+	require.NoError(b, syscall.Seteuid(65534))
+	defer func() { require.NoError(b, syscall.Seteuid(0)) }()
+	return openDevice(b)
+}
+
+// readWalk has the kernel walk, and reads it all.
+func readWalk(f *os.File, buf []byte) error {
+	_, err := f.Seek(0, io.SeekStart)
+	for err == nil {
+		_, err = f.Read(buf)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
 // BenchmarkWalk times the module against net.inet.tcp.pcblist, which tells less
 // of each socket, over the same sockets, in turns: what else the machine does
 // then hits both. All buffers are there before.
 func BenchmarkWalk(b *testing.B) {
 	module(b)
 	n := float64(benchSockets(b))
-	f := openDevice(b)
+	f, withheld := openDevice(b), openWithheld(b)
 	buf := make([]byte, bufferLen)
 	pcblist, err := mib.New("net.inet.tcp.pcblist")
 	require.NoError(b, err)
@@ -65,18 +89,11 @@ func BenchmarkWalk(b *testing.B) {
 		work  func() error
 		spent []time.Duration
 	}{
-		{name: "kmod", work: func() error {
-			_, err := f.Seek(0, io.SeekStart)
-			for err == nil {
-				_, err = f.Read(buf)
-			}
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}},
+		{name: "kmod", work: func() error { return readWalk(f, buf) }},
 		{name: "pcblist", work: func() error { _, err := pcblist.Read(b.Context()); return err }},
 		{name: "kmod-decoded", work: func() error { return s.Sockets(b.Context(), visit) }},
+		// A walk that looks at each connection and writes none.
+		{name: "kmod-withheld", work: func() error { return readWalk(withheld, buf) }},
 	}
 	for b.Loop() {
 		for i := range ways {
@@ -95,4 +112,5 @@ func BenchmarkWalk(b *testing.B) {
 		b.ReportMetric(median(i)/n, way.name+"-ns/socket")
 	}
 	b.ReportMetric(median(0)/median(1), "kmod/pcblist")
+	b.ReportMetric(median(3)/median(1), "kmod-withheld/pcblist")
 }

@@ -119,6 +119,9 @@ func (s *Source) send(states uint32, bytecode []byte) error {
 		b = binary.NativeEndian.AppendUint16(b, attrBytecode)
 		b = append(b, bytecode...)
 	}
+	if s.dec.storage != nil {
+		b = s.dec.storage.appendRequest(b)
+	}
 	s.request = b
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint16(b[4:], msgTCPDiagGetSock)

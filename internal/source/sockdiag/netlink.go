@@ -37,6 +37,7 @@ type decoder struct {
 	names       source.Interner
 	losses      source.Losses
 	interrupted bool
+	storage     *Storage // nil: none
 }
 
 // begin forgets the last dump.

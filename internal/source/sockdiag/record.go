@@ -20,9 +20,10 @@ const (
 
 // Attributes that follow a record: enum INET_DIAG_* of <linux/inet_diag.h>.
 const (
-	attrInfo       = 2 // struct tcp_info
-	attrCongestion = 4 // name of the algorithm, a C string
-	attrSockMemory = 7 // u32[SK_MEMINFO_VARS]
+	attrInfo       = 2  // struct tcp_info
+	attrCongestion = 4  // name of the algorithm, a C string
+	attrSockMemory = 7  // u32[SK_MEMINFO_VARS]
+	attrStorages   = 20 // of BPF programs, Linux 5.8
 
 	attrHeaderLen = 4
 	attrTypeMask  = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -130,6 +131,8 @@ func (d *decoder) attributes(b []byte, receiveQueue, sendQueue uint32) error {
 			s.ReceiveBufferLimit = binary.NativeEndian.Uint32(value[sockMemoryReceiveLimit:])
 			s.SendBufferLimit = binary.NativeEndian.Uint32(value[sockMemorySendLimit:])
 			s.Fields = s.Fields.With(tcp.FieldReceiveBufferLimit).With(tcp.FieldSendBufferLimit)
+		case attrStorages:
+			d.storages(value)
 		}
 		b = b[min((length+3)&^3, len(b)):]
 	}

@@ -76,6 +76,14 @@ recipe:
 	return cs, err
 }
 
+// setPorts sets the range of ephemeral ports, which an administrator may give the
+// wrong way round (in_pcb_lport_dest in sys/netinet/in_pcb.c).
+func setPorts(cs *tcp.Counters, first, last int32) {
+	first, last = min(first, last), max(first, last)
+	cs.Set(tcp.EphemeralPortFirst, uint64(first))
+	cs.Set(tcp.EphemeralPortLimit, uint64(last-first)+1)
+}
+
 // countersOf decodes both, as far as they can be.
 func countersOf(rawStats, rawStates []byte, osreldate int) (tcp.Counters, tcp.States, error) {
 	cs, errStats := counters(rawStats, osreldate)

@@ -55,6 +55,17 @@ func TestCounters(t *testing.T) {
 	})
 }
 
+// An administrator may give the range the wrong way round, and so the kernel takes it.
+func TestEphemeralPorts(t *testing.T) {
+	for _, r := range [][2]int32{{10000, 65535}, {65535, 10000}} {
+		var cs tcp.Counters
+		setPorts(&cs, r[0], r[1])
+		first, _ := cs.Get(tcp.EphemeralPortFirst)
+		limit, _ := cs.Get(tcp.EphemeralPortLimit)
+		assert.Equal(t, []uint64{10000, 55536}, []uint64{first, limit})
+	}
+}
+
 // Each version has its own places. Those of 14 are from its header.
 func TestCountersByVersion(t *testing.T) {
 	for _, tt := range []struct {

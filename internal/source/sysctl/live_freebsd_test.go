@@ -190,6 +190,11 @@ func TestCountsWhatHappens(t *testing.T) {
 		is, _ := after.Get(c)
 		assert.GreaterOrEqual(t, is-was, uint64(n), "counter %d", c)
 	}
+	first, _ := after.Get(tcp.EphemeralPortFirst)
+	limit, _ := after.Get(tcp.EphemeralPortLimit)
+	_, client, _ := connect(t, "tcp4", "127.0.0.1:0", true)
+	port := uint64(client.LocalAddr().(*net.TCPAddr).Port)
+	assert.True(t, first <= port && port < first+limit, "%d is not one of the %d from %d", port, limit, first)
 	states, err := s.States(t.Context())
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, states[tcp.Established], int64(2*n))

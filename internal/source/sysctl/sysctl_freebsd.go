@@ -151,7 +151,14 @@ func (r *CounterReader) Counters(ctx context.Context) (tcp.Counters, error) {
 	if err != nil {
 		return tcp.Counters{}, err
 	}
-	return counters(raw, r.osreldate)
+	cs, err := counters(raw, r.osreldate)
+	first, errFirst := mib.Int("net.inet.ip.portrange.first")
+	last, errLast := mib.Int("net.inet.ip.portrange.last")
+	if errRange := errors.Join(errFirst, errLast); errRange != nil {
+		return cs, errors.Join(err, fmt.Errorf("range of ephemeral ports: %w", errRange))
+	}
+	setPorts(&cs, first, last)
+	return cs, err
 }
 
 // CountersOf decodes the counters and states of another network stack.

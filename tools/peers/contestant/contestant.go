@@ -14,6 +14,7 @@ import (
 // The names of contestants that others are compared with.
 const (
 	Floor     = "floor"
+	Walk      = "walk"
 	GroupsBPF = "tcpstats-groups-bpf"
 	Groups    = "tcpstats-groups"
 )
@@ -67,6 +68,11 @@ func All() []Contestant {
 			Name:  "floor-c",
 			Title: "the same in C", Gives: "nothing",
 			start: func(map[string]any) (reader, error) { return newFloorC() },
+		},
+		{
+			Name:  Walk,
+			Title: "an empty walk of the BPF iterator", Gives: "nothing",
+			start: func(map[string]any) (reader, error) { return newWalk() },
 		},
 		{
 			Name:  Groups,

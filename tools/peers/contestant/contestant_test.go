@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,40 +30,32 @@ func batch(name string, values ...int64) pmetric.Metrics {
 	return md
 }
 
-func TestGateStopsScrapesAtTheirEnd(t *testing.T) {
-	g := newGate()
-	consumed := make(chan string)
-	go func() {
-		defer close(consumed)
-		for range 2 {
-			for _, md := range []pmetric.Metrics{
-				batch("tcp.count", 1), batch("tcp.connection.io", 7),
-				batch("system.network.connection.count", 3, 4), batch("system.network.connection.count", 5),
-			} {
-				consumed <- md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Name()
-				assert.NoError(t, g.consume(t.Context(), md))
-			}
-		}
-	}()
-	const end = "system.network.connection.count"
-	for _, want := range []string{"tcp.count", "tcp.connection.io", end} {
-		assert.Equal(t, want, <-consumed)
+func TestSocketCount(t *testing.T) {
+	assert.Zero(t, socketCount(batch("tcp.count", 1)))
+	assert.Equal(t, 7, socketCount(batch("system.network.connection.count", 3, 4)))
+}
+
+// One pass is one scrape, and between passes there is none.
+func TestScrapes(t *testing.T) {
+	s, err := newReceiver(map[string]any{"source": "sock_diag"})
+	require.NoError(t, err)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, err = s.first()
+	require.NoError(t, err)
+	for range 3 {
+		before := s.sockets
+		assert.Positive(t, before)
+		sockets, err := s.pass()
+		require.NoError(t, err)
+		assert.Positive(t, sockets)
+		usage := newOwn()
+		cpu := usage.cpuTime()
+		time.Sleep(50 * time.Millisecond)
+		assert.Less(t, usage.cpuTime()-cpu, 25*time.Millisecond)
 	}
-	assert.Equal(t, 7, <-g.ends)
-	select {
-	case name := <-consumed:
-		t.Fatalf("%s went on without being told", name)
-	default:
-	}
-	g.next <- struct{}{}
-	for _, want := range []string{end, "tcp.count", "tcp.connection.io", end} {
-		assert.Equal(t, want, <-consumed)
-	}
-	assert.Equal(t, 12, <-g.ends, "from one end to the next, all batches count")
-	close(g.shut)
-	assert.Equal(t, end, <-consumed)
-	_, more := <-consumed
-	assert.False(t, more)
+	require.NoError(t, s.close())
 }
 
 func TestFloorSeesSockets(t *testing.T) {

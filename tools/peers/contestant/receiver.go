@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"sync"
-	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
@@ -23,20 +21,17 @@ import (
 	tcpstats "github.com/netpulse/tcpstatsreceiver/receiver"
 )
 
-// scrapes is the receiver, driven as the collector drives it. Its pipeline
-// throws everything away, and holds the last batch of each scrape up until a
-// pass is wanted: from one pass to the next is one whole scrape, whatever the
-// receiver does at the side between them included.
+// scrapes is the receiver, which makes one scrape for each pass and hands it to a
+// pipeline that throws everything away.
 type scrapes struct {
-	receiver receiver.Metrics
-	gate     *gate
+	*tcpstats.Stepper
+	sockets int // of this pass
 }
 
 func newReceiver(options map[string]any) (*scrapes, error) {
 	factory := tcpstatsreceiver.NewFactory()
 	cfg := factory.CreateDefaultConfig()
 	keys := map[string]any{
-		"initial_delay": "0s",
 		// At the defaults this is due at every scrape.
 		"process": map[string]any{"refresh_interval": "0s"},
 	}
@@ -47,8 +42,6 @@ func newReceiver(options map[string]any) (*scrapes, error) {
 	if err := xconfmap.Validate(cfg); err != nil {
 		return nil, err
 	}
-	// It scrapes as soon as it is let, more often than users may ask for.
-	cfg.(*tcpstats.Config).CollectionInterval = time.Microsecond
 	log, err := zap.Config{
 		Level: zap.NewAtomicLevelAt(zap.WarnLevel), Encoding: "console", EncoderConfig: zap.NewDevelopmentEncoderConfig(),
 		OutputPaths: []string{"stderr"}, ErrorOutputPaths: []string{"stderr"},
@@ -61,96 +54,51 @@ func newReceiver(options map[string]any) (*scrapes, error) {
 	set.Logger = log
 	set.MeterProvider = metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
 
-	g := newGate()
-	next, err := consumer.NewMetrics(g.consume)
+	all := new(scrapes)
+	next, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
+		all.sockets += socketCount(md)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	ctx := context.Background()
-	r, err := factory.CreateMetrics(ctx, set, cfg, next)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.Start(ctx, componenttest.NewNopHost()); err != nil {
-		return nil, err
-	}
-	return &scrapes{receiver: r, gate: g}, nil
+	all.Stepper, err = tcpstats.NewStepper(context.Background(), cfg.(*tcpstats.Config), set, next)
+	return all, err
 }
 
 // first does not know how many sockets there are: where there are several
 // network namespaces, the numbers of the others are still to come.
 func (s *scrapes) first() (int, error) {
-	<-s.gate.ends
-	return unknown, nil
+	_, err := s.pass()
+	return unknown, err
 }
 
 func (s *scrapes) pass() (sockets int, err error) {
-	s.gate.next <- struct{}{}
-	return <-s.gate.ends, nil
+	s.sockets = 0
+	err = s.Scrape(context.Background())
+	return s.sockets, err
 }
 
 func (s *scrapes) close() error {
-	close(s.gate.shut)
-	if err := s.receiver.Shutdown(context.Background()); err != nil {
-		return fmt.Errorf("shut the receiver down: %w", err)
-	}
-	return nil
-}
-
-// gate is a pipeline that discards, and stops a scrape at its end until the
-// next is wanted.
-type gate struct {
-	ends chan int      // the sockets told of since the end before
-	next chan struct{} // lets it go on
-	shut chan struct{} // closed: nothing is held up any more
-
-	mu      sync.Mutex
-	begun   bool // a scrape has written something
-	sockets int
-}
-
-func newGate() *gate {
-	return &gate{ends: make(chan int), next: make(chan struct{}), shut: make(chan struct{})}
-}
-
-// consume takes the place of ConsumeMetrics. What the host as a whole has is
-// what a scrape writes last; of several such batches it stops the first.
-func (g *gate) consume(_ context.Context, md pmetric.Metrics) error {
-	sockets, last := socketCount(md)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.sockets += sockets
-	if !last || !g.begun {
-		g.begun = g.begun || !last
-		return nil
-	}
-	sockets, g.begun, g.sockets = g.sockets, false, 0
-	select {
-	case g.ends <- sockets:
-	case <-g.shut:
-		return nil
-	}
-	select {
-	case <-g.next:
-	case <-g.shut:
+	if err := s.Close(); err != nil {
+		return fmt.Errorf("close the receiver: %w", err)
 	}
 	return nil
 }
 
 // socketCount returns the number of sockets that a batch tells of.
-func socketCount(md pmetric.Metrics) (sockets int, ok bool) {
+func socketCount(md pmetric.Metrics) (sockets int) {
 	for _, resource := range md.ResourceMetrics().All() {
 		for _, scope := range resource.ScopeMetrics().All() {
 			for _, m := range scope.Metrics().All() {
 				if m.Name() != "system.network.connection.count" {
 					continue
 				}
-				ok = true
 				for _, point := range m.Sum().DataPoints().All() {
 					sockets += int(point.IntValue())
 				}
 			}
 		}
 	}
-	return sockets, ok
+	return sockets
 }

@@ -169,8 +169,19 @@ func (h *Holders) Sockets() int { return h.sockets }
 // Listeners is the number of listeners: one for each process.
 func (h *Holders) Listeners() int { return len(h.processes) }
 
+// The orders that holders take, each with a number of connections.
+const (
+	orderReplace = "replace"
+	orderSend    = "send"
+)
+
 // Replace closes n connections and opens as many.
-func (h *Holders) Replace(n int) error {
+func (h *Holders) Replace(n int) error { return h.order(orderReplace, n) }
+
+// Send has n connections send something.
+func (h *Holders) Send(n int) error { return h.order(orderSend, n) }
+
+func (h *Holders) order(order string, n int) error {
 	for n > 0 {
 		// One process after another, so that all take their turns however few
 		// are replaced at a time.
@@ -178,8 +189,8 @@ func (h *Holders) Replace(n int) error {
 		h.next++
 		share := min(n, max(1, p.held/len(h.processes)))
 		n -= share
-		if _, err := fmt.Fprintln(p.stdin, share); err != nil {
-			return fmt.Errorf("ask for other connections: %w", err)
+		if _, err := fmt.Fprintln(p.stdin, order, share); err != nil {
+			return fmt.Errorf("ask to %s connections: %w", order, err)
 		}
 		if err := p.wait(); err != nil {
 			return err

@@ -10,12 +10,14 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // Main is a holder's main function: it opens the connections of its part of a
-// plan, says so by a line, and replaces as many as each line of its input says.
+// plan, says so by a line, and does with as many of them what each line of its input
+// says.
 func Main(text string, in io.Reader, out io.Writer) error {
 	var s spec
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
@@ -38,19 +40,32 @@ func Main(text string, in io.Reader, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "ok")
 	input := bufio.NewScanner(in)
-	for next := 0; input.Scan(); {
-		count, err := strconv.Atoi(input.Text())
+	// Those that send are not those that are replaced next.
+	for replaced, sent := 0, len(pairs)/2; input.Scan(); {
+		order, number, _ := strings.Cut(input.Text(), " ")
+		count, err := strconv.Atoi(number)
 		if err != nil {
 			return err
 		}
 		for range count {
-			i := next % len(pairs)
-			next++
-			if err := reset(pairs[i]); err != nil {
-				return err
-			}
-			if pairs[i], err = connect(l, s.client(i)); err != nil {
-				return err
+			switch order {
+			case orderReplace:
+				i := replaced % len(pairs)
+				replaced++
+				if err := reset(pairs[i]); err != nil {
+					return err
+				}
+				if pairs[i], err = connect(l, s.client(i)); err != nil {
+					return err
+				}
+			case orderSend:
+				pair := pairs[sent%len(pairs)]
+				sent++
+				if err := send(pair); err != nil {
+					return err
+				}
+			default:
+				return fmt.Errorf("got order %q, takes %s, %s", order, orderReplace, orderSend)
 			}
 		}
 		fmt.Fprintln(out, "ok")
@@ -97,8 +112,17 @@ func connect(l net.Listener, from *net.TCPAddr) (pair [2]*net.TCPConn, err error
 		return pair, err
 	}
 	pair = [2]*net.TCPConn{dialed.(*net.TCPConn), accepted.(*net.TCPConn)}
-	_, err = dialed.Write([]byte("hello"))
-	return pair, err
+	return pair, send(pair)
+}
+
+// send sends something from one end to the other.
+func send(pair [2]*net.TCPConn) error {
+	message := []byte("hello")
+	if _, err := pair[0].Write(message); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(pair[1], message)
+	return err
 }
 
 // reset closes a connection so that it leaves no TIME_WAIT behind.

@@ -12,6 +12,7 @@ type Row struct{ Name, Title, Gives string }
 
 // Table is contests over different numbers of sockets, side by side.
 type Table struct {
+	Title    string
 	Rows     []Row
 	Contests []Contest
 	Floor    string // the contestant that is 1 F

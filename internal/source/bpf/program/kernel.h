@@ -77,6 +77,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct in6_addr {
 	union {
 		__be32 u6_addr32[4];
@@ -111,6 +115,7 @@ struct socket_alloc {
 
 struct sock {
 	struct sock_common __sk_common;
+	atomic_t sk_drops;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	int sk_rcvbuf;

@@ -52,6 +52,7 @@ struct listener {
 	__u64 inode;
 	__u32 queue;
 	__u32 limit;
+	__u64 drops; /* segments, 32 bits in the kernel */
 };
 
 struct connection {

@@ -41,6 +41,9 @@ struct {
  */
 __u64 since = 0;
 
+/* How many a dump has left out for that reason. The reader sets it to 0 before. */
+__u64 left_out = 0;
+
 /* The object describes only types of variables; a test reads these. */
 const struct connection *layout_of_connection = 0;
 const struct listener *layout_of_listener = 0;
@@ -116,8 +119,10 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 	if (since && c.head.state == TCP_ESTABLISHED) {
 		tp = bpf_skc_to_tcp_sock(skc);
 		rested = tp && has_rested(tp);
-		if (rested && !is_narrow())
+		if (rested && !is_narrow()) {
+			left_out++;
 			return 0;
+		}
 	}
 	/*
 	 * FIN_WAIT2 lasts in this shape, too. bpf_skc_to_tcp_timewait_sock does not know
@@ -131,8 +136,10 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 		bpf_seq_write(seq, &c.head, sizeof(c.head));
 		return 0;
 	}
-	if (rested)
+	if (rested) {
+		left_out++;
 		return 0;
+	}
 	if (cookies)
 		c.head.cookie = bpf_get_socket_cookie(skc);
 	tp = bpf_skc_to_tcp_sock(skc);
@@ -149,6 +156,7 @@ int dump_sockets(struct bpf_iter__tcp *ctx)
 		l.inode = inode_of(sk);
 		l.queue = sk->sk_ack_backlog;
 		l.limit = sk->sk_max_ack_backlog;
+		l.drops = (__u32)sk->sk_drops.counter;
 		bpf_seq_write(seq, &l, sizeof(l));
 		return 0;
 	}

@@ -16,9 +16,9 @@ func TestRead(t *testing.T) {
 	for name, text := range map[string]string{"nf_conntrack_count": "12\n", "nf_conntrack_max": "262144\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	n, err := Read("testdata", dir)
+	n, err := ReadProcfs("testdata", dir, AllParts)
 	require.NoError(t, err)
-	for family := range NumFamilies {
+	for _, family := range []Family{IPv4, IPv6} {
 		for number := range NumNumbers {
 			_, ok := n.Get(family, number)
 			assert.True(t, ok, "family %d, number %d", family, number)
@@ -33,7 +33,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, uint64(33), get(IPv4, ICMPUnreachablesReceived))
 	assert.Equal(t, uint64(61), get(IPv6, UDPNoPort))
 	assert.Equal(t, uint64(62), get(IPv6, ICMPSendErrors))
-	assert.Equal(t, &Softnet{Drops: 0x12, Squeezes: 0x34}, n.Softnet)
+	assert.Equal(t, &Softnet{Drops: 0x12, Squeezes: 0x34, HasSqueezes: true}, n.Softnet)
 	assert.Equal(t, &Conntrack{Usage: 12, Limit: 262144}, n.Conntrack)
 	require.NotEmpty(t, n.Interfaces)
 	assert.Contains(t, n.Interfaces, Interface{Name: "eth0:1", Errors: [2]uint64{3, 11}, Drops: [2]uint64{4, 12}})
@@ -41,7 +41,7 @@ func TestRead(t *testing.T) {
 
 // What the host does not have has no number, and is no error.
 func TestReadOfAHostWithoutThem(t *testing.T) {
-	n, err := Read(t.TempDir(), t.TempDir())
+	n, err := ReadProcfs(t.TempDir(), t.TempDir(), AllParts)
 	require.NoError(t, err)
 	assert.Equal(t, Numbers{}, n)
 }
@@ -60,7 +60,7 @@ func TestReadOfNonsense(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, other), of, 0o600))
 		}
-		n, err := Read(dir, dir)
+		n, err := ReadProcfs(dir, dir, AllParts)
 		assert.ErrorContains(t, err, filepath.Join(dir, name))
 		_, ok := n.Get(IPv6, UDPReceived)
 		assert.Equal(t, name != "snmp6", ok)
@@ -72,7 +72,7 @@ func TestReadLive(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("there is no procfs")
 	}
-	n, err := Read(Dir, ConntrackDir)
+	n, err := ReadProcfs(Dir, ConntrackDir, AllParts)
 	require.NoError(t, err)
 	_, ok := n.Get(IPv4, IPReceived)
 	assert.True(t, ok)

@@ -1,0 +1,185 @@
+package otlp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/process"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
+	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
+)
+
+// ending is what is remembered of the series of a connection, to end them. There is
+// one for each connection that is written, so it has nothing that the connection's
+// identity or another field gives.
+type ending struct {
+	id          tcp.Identity
+	process     *process.Process
+	local, peer netip.AddrPort
+	peerInfo    *event.Peer
+	start       int64      // nanoseconds since 1970
+	fields      tcp.Fields // of which there was a point
+	turn        uint32     // of [written], when it was last written; 0: there is nothing
+	state       tcp.State
+	stateOnly   bool // only the series with the state end
+}
+
+func (e *ending) holder() holder { return holder{e.process, e.id.Namespace} }
+
+// written are the series of connections that were written.
+//
+// They are kept by the connection's slot. Every connection is looked up here in every
+// scrape, and most have not changed: then a number is all that is written.
+type written struct {
+	pieces [][]ending // by slot; nil where none of the piece is there
+	turn   uint32     // the number of the scrape under way, less one
+
+	batch  []change // not taken by the pipeline yet
+	over   []ending // those that end though their connection, or their slot, is written
+	before int      // how many of them were there before the batch
+	fresh  []uint32 // slots that have another connection since this scrape
+}
+
+// change is what becomes of a slot once the pipeline has taken the batch.
+type change struct {
+	slot uint32
+	to   ending
+}
+
+// endingsAtOnce is how many slots a piece has: few, because a limit on the number of
+// connections leaves most slots empty.
+const endingsAtOnce = 32
+
+// at returns what is remembered at a slot, nil if nothing is.
+func (w *written) at(slot uint32) *ending {
+	if piece := int(slot / endingsAtOnce); piece < len(w.pieces) && w.pieces[piece] != nil {
+		return &w.pieces[piece][slot%endingsAtOnce]
+	}
+	return nil
+}
+
+// set remembers an ending at a slot.
+func (w *written) set(slot uint32, e ending) {
+	piece := int(slot / endingsAtOnce)
+	for piece >= len(w.pieces) {
+		w.pieces = append(w.pieces, nil)
+	}
+	if w.pieces[piece] == nil {
+		w.pieces[piece] = make([]ending, endingsAtOnce)
+	}
+	w.pieces[piece][slot%endingsAtOnce] = e
+}
+
+// add notes that a connection is in a batch.
+func (w *written) add(c *table.Connection) {
+	now := ending{
+		id: c.ID, process: c.Owner.Process, local: c.Local, peer: c.Peer, peerInfo: c.PeerInfo, start: c.Start.UnixNano(),
+		fields: c.Fields, state: c.State, turn: w.turn + 1,
+	}
+	before := w.at(c.Slot)
+	switch {
+	case before == nil || before.turn == 0:
+	case before.id != now.id || before.process != now.process || before.local != now.local || before.peer != now.peer || before.peerInfo != now.peerInfo:
+		w.over = append(w.over, *before)
+	default:
+		now.fields |= before.fields
+		if before.state != now.state {
+			only := *before
+			only.stateOnly = true
+			w.over = append(w.over, only)
+		} else if before.fields == now.fields && before.start == now.start {
+			// Nothing but the turn changes, and if the pipeline refuses the batch, what
+			// was written before it stands: that is the same.
+			before.turn = now.turn
+			return
+		}
+	}
+	w.batch = append(w.batch, change{c.Slot, now})
+}
+
+// commit notes that the pipeline took the batch.
+func (w *written) commit() {
+	for i := range w.batch {
+		slot, to := w.batch[i].slot, w.batch[i].to
+		if before := w.at(slot); before == nil || before.id != to.id {
+			w.fresh = append(w.fresh, slot)
+		}
+		w.set(slot, to)
+	}
+	w.endBatch()
+}
+
+// rollback notes that the pipeline refused the batch: what was written before it
+// stands.
+func (w *written) rollback() {
+	for i := range w.batch {
+		if before := w.at(w.batch[i].slot); before != nil && before.turn != 0 && before.id == w.batch[i].to.id {
+			before.turn = w.turn + 1
+		}
+	}
+	w.over = w.over[:w.before]
+	w.endBatch()
+}
+
+func (w *written) endBatch() {
+	clear(w.batch)
+	w.batch, w.before = w.batch[:0], len(w.over)
+}
+
+// end ends a scrape, and returns the series that were written before it and not in
+// it.
+func (w *written) end() (gone []ending) {
+	w.turn++
+	gone = w.over
+	for i, piece := range w.pieces {
+		empty := true
+		for j := range piece {
+			switch e := &piece[j]; e.turn {
+			case 0:
+			case w.turn:
+				empty = false
+			default:
+				gone = append(gone, *e)
+				*e = ending{}
+			}
+		}
+		if empty {
+			w.pieces[i] = nil
+		}
+	}
+	gone = w.withoutMoved(gone)
+	w.over, w.before, w.fresh = nil, 0, w.fresh[:0]
+	return gone
+}
+
+// withoutMoved returns the endings without those of connections that were forgotten
+// and seen anew: they have the same series, but another slot.
+func (w *written) withoutMoved(gone []ending) []ending {
+	if len(gone) == 0 || len(w.fresh) == 0 {
+		return gone
+	}
+	fresh := make(map[tcp.Identity]*ending, len(w.fresh))
+	for _, slot := range w.fresh {
+		if e := w.at(slot); e != nil {
+			fresh[e.id] = e
+		}
+	}
+	kept := gone[:0]
+	for _, e := range gone {
+		if now := fresh[e.id]; now != nil && now.process == e.process && now.local == e.local && now.peer == e.peer {
+			if now.state == e.state {
+				continue
+			}
+			e.stateOnly = true
+		}
+		kept = append(kept, e)
+	}
+	return kept
+}
+
+// keep ends a scrape that does not show what is gone.
+func (w *written) keep() { w.turn++ }
+
+// startOf is when the counters of the series were 0.
+func (e *ending) startOf() time.Time { return time.Unix(0, e.start) }
