@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # After an installation or an upgrade. deb calls it with "configure" and the version that
 # was there before, rpm with the number of versions there are, apk and pacman with a version.
 set -e

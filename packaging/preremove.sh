@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Before a removal, or before another version takes its place: deb calls it with "remove"
 # or "upgrade", rpm with the number of versions that stay, apk and pacman with a version.
 set -e

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Fails if `make generate` would change anything. It generates in a copy, so it
 # neither wants a clean work tree nor leaves anything in it.
 set -eu

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Generates internal/metadata, internal/metadatatest, documentation.md,
 # docs/registry/tcp_stats.yaml and the generated_*_test.go at the root from metadata.yaml, and the BPF programs from
 # their C. `make generate` runs it; it may be run from any folder.

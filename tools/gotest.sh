@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # go test with the output that it has without -v, and one thing more: a line for
 # each test that was skipped, with the reason, which go test keeps to itself.
 # Takes the flags and packages of go test.

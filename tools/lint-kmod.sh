@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # What `make lint-kmod` runs: the kernel module's header, manual and, given the sources
 # of a FreeBSD kernel (SYSDIR=/usr/src/sys), the module itself with clang's warnings,
 # for each processor and kernel option that change what it sees.

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # What `make lint` runs. It goes through all of it before it fails.
 set -eu
 
@@ -31,8 +33,15 @@ for module in . ${MODULES:-}; do
 	[ "$module" = . ] || [ -z "$("$GO" list -C "$module" ./... 2>/dev/null)" ] || "$GO" vet -C "$module" ./... || bad
 done
 
+echo "== licences"
+# What is generated has its generator's header, and uPlot its own.
+unlicensed=$(git ls-files '*.go' '*.sh' '*.c' '*.h' '*.js' | grep -v '/uplot/' | while read -r file; do
+	[ ! -f "$file" ] || head -n 5 "$file" | grep -q -e 'SPDX-License-Identifier' -e 'Code generated' || echo "$file has no SPDX line"
+done)
+[ -z "$unlicensed" ] || { echo "$unlicensed"; bad; }
+
 echo "== scripts"
-for script in tools/*.sh tools/*/*.sh; do
+for script in tools/*.sh tools/*/*.sh packaging/*.sh packaging/*/*.sh; do
 	sh -n "$script" || bad
 done
 bash -n .ci/run || bad

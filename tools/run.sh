@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Runs the distribution with a configuration that has a page, for `make run`. Of
 # what the collector logs it shows the page's address, which comes last, and
 # whatever is wrong.

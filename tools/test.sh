@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # The gate: `make test` runs it, and nothing else decides. It works as root and as an
 # ordinary user; what it cannot do on a machine it skips, with a line that says so.
 set -eu

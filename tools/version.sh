@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Prints the version of what is built here. The one place that names it is dist.version
 # in builder-config.yaml. The commit that is tagged with it is the release; every other
 # one is on the way there, and its version says from which commit and day it is:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package beneath reads what the host counts below TCP, for the hours when TCP is
 // not to blame: UDP, IP and ICMP, the queues between the network cards and the
 // stack, connection tracking, the interfaces, and on FreeBSD network memory, routes

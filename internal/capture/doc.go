@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package capture is where packets come from: the interface of the engines that
 // see them, what each can do, and the choice among them at start and while running.
 // Engines know nothing of what the packets carry.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package choice chooses among kinds of things that do the same: sources of sockets,
 // engines that capture packets. The user names one or leaves the choice to the ranks,
 // and may require capabilities.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package communityid computes Community IDs, version 1: a hash of a flow's
 // endpoints and protocol that is the same on both of its ends, and in the logs of
 // Zeek, Suricata and others (github.com/corelight/community-id-spec).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package detect finds what someone should look at, in what happens to connections:
 // scans, beacons, DNS tunnels, unusual egress, new listeners, stalled connections
 // and exhausted resources.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dns reads the DNS messages that a host exchanges: which names it asked
 // for, which addresses it was given for them, and how long that took.
 //

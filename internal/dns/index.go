@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package dns
 
 // index finds the numbers of things by the hashes of what they are found by, in a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e tests the built distribution as a user runs it: processes of its
 // own hold TCP sockets in every state, the collector watches them, and what it
 // sends to an OTLP receiver and shows to Prometheus is compared with what those

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package engine observes the TCP connections of one host: it owns the clock,
 // the sources, the network namespaces, the tables and the attribution, reports
 // what happens to connections to whoever listens, and shows finished scrapes to

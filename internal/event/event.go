@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package event is what happens to connections, as plain values: what is known
 // of a connection, that it opened, what it did, how it ended.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package group aggregates connections into a bounded number of groups whose
 // counters never fall, however connections come and go.
 package group

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package lru orders the places of a slice by when they were last used, and gives the
 // free ones out again. It allocates nothing for a place but its links.
 package lru

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mib reads FreeBSD's sysctl(3) variables, those above all whose
 // length nobody knows beforehand: lists of sockets, descriptors, processes.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package netns
 
 // Place is where the sockets of a network namespace are. The zero Place is the

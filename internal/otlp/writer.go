@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package otlp writes what the table and the sources know as OTLP metrics. It
 // is the only package that imports pdata.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package page serves the live page: what the connections of this host are doing
 // now, as HTML, JSON, CSV, text and a stream of events.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package process
 
 // shrinkAbove is the number of claims above which the lookup map is thrown

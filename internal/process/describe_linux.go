@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package process
 
 // stamp reads what a process can be told by. One file, whatever the process. A

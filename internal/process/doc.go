@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process tells which process holds a socket.
 //
 // A [Resolver] joins sockets with descriptors in two ways. The probe looks at

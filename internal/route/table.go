@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package route reads which gateway leads to an address. It knows the main table of
 // the network namespace alone: no rules, no other tables, no multipath.
 package route

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package source is where TCP sockets and counters come from: the interface
 // that each kernel interface is read through, what each can tell, and the
 // choice among them at start and while running.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package table remembers every live connection between scrapes: what it was
 // last seen to be, since when it exists, how much it did, and who owns it. It
 // decides, once for everybody, which end of a connection this host has, whether

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tcp is the vocabulary that all the other packages speak: sockets,
 // states, identities and system-wide counters as plain values. It does no
 // input or output and knows no operating system.

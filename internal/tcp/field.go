@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package tcp
 
 // Field names one value of a [Socket] that a source may or may not know.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package tcp
 
 // linuxStates are the states by the numbers of Linux's <net/tcp_states.h>,

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # After a removal: "purge" removes all that the package and its service left behind.
 set -e
 

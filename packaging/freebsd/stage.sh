@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Lays out the files of a FreeBSD package in a folder and makes the package where pkg(8)
 # is. It runs inside the unpacked tarball for FreeBSD:
 #

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Boots a FreeBSD kernel under qemu, without acceleration, and prints its console
 # until the guest powers off.
 #

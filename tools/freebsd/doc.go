@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package freebsd has no code, only a test: it boots a FreeBSD kernel that
 // FREEBSD_KERNEL names and runs there the tests that can only be run on FreeBSD.
 // `make test-freebsd` runs it.

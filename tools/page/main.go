@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command page takes the screenshots of the live page that are in docs/: it runs the
 // distribution over a bounded demo load of real connections and opens the page in
 // Chromium.

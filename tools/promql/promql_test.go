@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package promql runs what the receiver writes through Prometheus: its translation
 // of OTLP, its storage and its engine. A module of its own keeps Prometheus out of
 // the receiver's.

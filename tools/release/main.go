@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command release makes what is published of tcpstats from distributions that are built
 // already: packages, tarballs, an OCI image, a bill of materials, the notices of what is
 // linked, and checksums. `make packages`, `make image` and `make release` run it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command replay reads Zeek's conn.log and dns.log as events, and prints what the
 // detectors of internal/detect find in them, one JSON object a line:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package filter makes the filters that capture engines run in the kernel, in the
 // language of BPF's first version (golang.org/x/net/bpf).
 package filter

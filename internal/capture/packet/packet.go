@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package packet is what capture engines yield, and the decoder of its headers:
 // link, IP and transport.
 package packet

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tcx captures packets with BPF programs at the TCX hooks of each interface
 // (Linux 6.6), where packets that do not match cost least and are never copied.
 //

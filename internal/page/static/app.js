@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The live page: it listens to the stream, keeps what it hears, and draws it once a
 // frame.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All that is known of one connection, each value with its unit and a word on what
 // it means.
 

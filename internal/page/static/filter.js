@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The filter: words that must all hold, as in
 //   process:curl port:443 state:established peer:10.0.0.0/8 rtt>50ms -role:server
 // The words of the receiver's configuration (executables, states, local_ports,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The map: processes on the left, whom they talk to on the right, edges as wide as
 // their traffic.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Plots of what changes over time.
 
 import * as format from './format.js';

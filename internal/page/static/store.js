@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the page knows: the connections that live, those that ended lately, and the
 // history to go back in. It hears of changes alone, as the server sends them.
 

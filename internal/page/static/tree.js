@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tree of processes, roles and ports, and connections. Only the rows in sight
 // are in the document, so that fifty thousand scroll like fifty.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bpf reads Linux's TCP sockets with BPF programs: an iterator over the
 // sockets that writes only what metrics are made of, another over the
 // descriptors of all processes, and one at a tracepoint that writes the last

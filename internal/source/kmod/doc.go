@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kmod reads FreeBSD's TCP connections through the kernel module of
 // this repository: /dev/tcpstats gives all that the kernel knows of each, RTT,
 // sequence numbers and byte counts included, in one consistent walk.

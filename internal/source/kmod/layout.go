@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package kmod
 
 // Offsets and values of kmod/tcpstats.h, version 1. Later versions append

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package procfs reads Linux's /proc/net: the sockets in tcp and tcp6, and the
 // system-wide counters in snmp, netstat and sockstat.
 //

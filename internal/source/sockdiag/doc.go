@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sockdiag reads Linux's TCP sockets through netlink's sock_diag: each
 // with its full tcp_info, in one pass over both address families.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sysctl reads FreeBSD's TCP through sysctl(3): the sockets in
 // net.inet.tcp.pcblist, how many are in each state in net.inet.tcp.states, and
 // the system-wide counters in net.inet.tcp.stats.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command registry writes the names of the receiver's metrics and attributes as a
 // registry for OpenTelemetry's weaver: `make generate` runs it.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build freebsd
 
 // Init is the first process of the guest. It makes the system ready, runs the jobs

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package job is what the host and the guest's init have in common: the list of
 // jobs, and the lines on the console by which init tells what became of each.
 package job

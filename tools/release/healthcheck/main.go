@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command healthcheck asks the collector's health_check extension how it is, for the
 // image, which has no other program that could. It ends with 0 if all is well.
 package main

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What kmod/tcpstats.h says to a C compiler: the place of each member
  * ("layout"), or a walk as the module would write it ("walk GROWN"), in which

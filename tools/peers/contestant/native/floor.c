@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The floor in C: what Go's is held against. For each byte of its input it makes
  * one pass and prints the CPU time that it took, in nanoseconds.
