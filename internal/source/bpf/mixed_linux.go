@@ -110,10 +110,12 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 	if err := m.follow(); err != nil {
 		return err
 	}
-	if m.known {
-		m.few.Show(nil)
-	} else {
+	asks := !m.known
+	if asks {
 		m.few.Show(&m.storage)
+		m.known = m.changes != nil // unless changes are lost meanwhile
+	} else {
+		m.few.Show(nil)
 	}
 	visited := 0
 	var refused error // by visit
@@ -127,9 +129,9 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 	switch {
 	case err == nil:
 		m.complete, m.Source.filters = began, filters
-		m.known = m.changes != nil
 		m.lives.end(visited)
 		m.choose(visited)
+		return nil
 	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted), len(source.Partials(err)) > 0:
 	default:
 		m.refused = err
@@ -137,6 +139,7 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 		// Another dump does better, which is the iterator's.
 		err = errors.Join(source.ErrInterrupted, err, m.give())
 	}
+	m.known = m.known && !asks
 	return err
 }
 
@@ -152,10 +155,12 @@ func (m *mixed) follow() error {
 
 // adorn shows what the programs keep with a connection in its sample.
 func (m *mixed) adorn(s *tcp.Socket) error {
-	if s.State == tcp.SynSent {
+	switch {
+	case s.State == tcp.SynSent:
+		// Nothing is counted yet. Another connection of the same socket may be known.
 		s.Role = tcp.Client
-	}
-	if s.State == tcp.Listen || s.Fields == 0 {
+		return nil
+	case s.State == tcp.Listen, s.Fields == 0:
 		// What is left of a connection in TIME_WAIT still has its cookie.
 		return nil
 	}
@@ -189,6 +194,9 @@ func (m *mixed) Closes() (source.CloseStream, error) {
 	c, err := m.closes(ringLen)
 	if err != nil {
 		return nil, err
+	}
+	if m.few == nil {
+		return c, nil
 	}
 	changes, err := newChanges(c)
 	if err != nil {

@@ -205,3 +205,46 @@ func TestLivesFollow(t *testing.T) {
 		return nil
 	}))
 }
+
+// Changes that are lost while a dump is under way are asked for at the next one.
+func TestChangesLostDuringADump(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		m := mixedOf(t, opened(t))
+		closesOf(t, m)
+		l := listenPlain(t)
+		client, _ := dial(t, l)
+		sockets(t, m)
+		require.True(t, m.known)
+		clear(m.lives.of) // so that there is one of which nothing is known
+		began := false
+		require.NoError(t, m.Sockets(bg, func(*tcp.Socket) error {
+			if !began { // the listener
+				began = true
+				dial(t, l)
+				m.changes.lost++
+			}
+			return nil
+		}))
+		assert.Equal(t, tcp.Client, sockets(t, m)[endpoints(client)].Role)
+		return nil
+	}))
+}
+
+// A socket may connect again. What was kept with it until then is over, and what was
+// retransmitted then is not counted again.
+func TestALifeThatIsOver(t *testing.T) {
+	m := &mixed{lives: lives{of: map[uint64]*life{7: {role: tcp.Client, counted: true, retransmits: [tcp.NumRetransmitTypes]uint32{3, 3}}}}}
+	s := tcp.Socket{ID: tcp.Identity{Cookie: 7}, State: tcp.SynSent, Fields: tcp.Fields(0).With(tcp.FieldRetransmits)}
+	require.NoError(t, m.adorn(&s))
+	assert.Equal(t, tcp.Client, s.Role)
+	assert.False(t, s.Has(tcp.FieldRetransmitsBy))
+}
+
+// Once sock_diag is given up, nobody reads changes, and nothing is opened for them.
+func TestNoChangesWithoutSockDiag(t *testing.T) {
+	m := mixedOf(t, opened(t))
+	require.NoError(t, m.give())
+	closesOf(t, m)
+	assert.Nil(t, m.changes)
+}
