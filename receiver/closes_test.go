@@ -346,3 +346,18 @@ func TestAWatchThatComesBackWithAnotherSource(t *testing.T) {
 	r.scrapeOnce(t)
 	assert.Empty(t, r.logs.FilterMessageSnippet("notices of closes come again").All(), "it has not lasted for a minute")
 }
+
+// What was noticed before another source takes over is counted.
+func TestNoticesOfASourceThatIsLost(t *testing.T) {
+	better := &telling{scripted: scripted{name: "better", rank: 2}}
+	worse := &scripted{name: "worse", rank: 1}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{})
+	r.factories = []source.Factory{better.factory(), worse.factory()}
+	r.scrapeOnce(t)
+	better.notices = []tcp.Notice{ended(established(2, 0), 70, 3)} // which the failing dump takes
+	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.closes")
+	assert.Equal(t, 1.0, closes)
+}
