@@ -248,3 +248,29 @@ func TestNoChangesWithoutSockDiag(t *testing.T) {
 	closesOf(t, m)
 	assert.Nil(t, m.changes)
 }
+
+// A source that is opened anew, after one that could not be read, shows what the
+// programs keep that still run for its notices of ends.
+func TestASourceOpenedAnew(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		shared := new(iterator)
+		first, err := open(shared)
+		require.NoError(t, err)
+		c := closesOf(t, first)
+		l := listenPlain(t)
+		before, _ := dial(t, l)
+		require.Equal(t, tcp.Client, sockets(t, first)[endpoints(before)].Role)
+		require.NoError(t, first.Close())
+
+		m := mixedOf(t, openedBy(t, shared))
+		after, _ := dial(t, l)
+		for _, m.iterates = range []bool{true, false} {
+			all := sockets(t, m)
+			assert.Equal(t, tcp.Client, all[endpoints(before)].Role)
+			assert.Equal(t, tcp.Client, all[endpoints(after)].Role)
+		}
+		require.NoError(t, c.Close())
+		return nil
+	}))
+}
