@@ -97,9 +97,10 @@ func (s *Source) closes(ring int) (c *closes, err error) {
 	if err := s.iterator.loadCloses(s.namespace, ring, &c.objects); err != nil {
 		return nil, err
 	}
+	opened := c // c is nil once an error is returned
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	if err := s.iterator.acquire(); err != nil {
