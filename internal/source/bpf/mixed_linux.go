@@ -41,6 +41,7 @@ type mixed struct {
 	lives   lives
 	known   bool
 	changes *changes // nil: nobody asked for notices of ends, so there is no program
+	byState bool     // dumps leave out connections by their state
 }
 
 // A bucket costs the iterator some 9 ns more than sock_diag, and a socket 450 to 800 ns
@@ -129,7 +130,9 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 	switch {
 	case err == nil:
 		m.complete, m.Source.filters = began, filters
-		m.lives.end(visited)
+		if m.lives.end(visited) && m.byState {
+			m.known = false // some of them live, and may be shown in another state
+		}
 		m.choose(visited)
 		return nil
 	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted), len(source.Partials(err)) > 0:
@@ -223,6 +226,7 @@ func (m *mixed) Way() (name, why string) {
 
 // Narrow implements source.Narrower.
 func (m *mixed) Narrow(f *source.Filter, counted bool) error {
+	m.byState = f != nil && len(f.States) > 0
 	if m.few != nil {
 		if err := m.few.Narrow(f, counted); err != nil {
 			return err

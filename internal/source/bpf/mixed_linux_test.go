@@ -274,3 +274,23 @@ func TestASourceOpenedAnew(t *testing.T) {
 		return nil
 	}))
 }
+
+// With a filter of states, a connection may be shown first when it is old.
+func TestLivesThatTheFilterLeavesOut(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		m := mixedOf(t, opened(t))
+		closesOf(t, m)
+		require.NoError(t, m.Narrow(&source.Filter{States: []tcp.State{tcp.CloseWait}}, false))
+		client, server := dial(t, listenPlain(t))
+		sockets(t, m)
+		for cookie := range uint64(600) { // many that are gone
+			m.lives.of[1<<60+cookie] = new(life)
+		}
+		sockets(t, m)
+		require.NoError(t, server.Close())
+		require.Eventually(t, func() bool { return sockets(t, m)[endpoints(client)].State == tcp.CloseWait }, 5*time.Second, 10*time.Millisecond)
+		assert.Equal(t, tcp.Client, sockets(t, m)[endpoints(client)].Role)
+		return nil
+	}))
+}
