@@ -90,14 +90,14 @@ func (m *mixed) dump(ctx context.Context, visit func(*tcp.Socket) error, iterate
 		return true, m.dumpFew(ctx, visit)
 	}
 	visited := 0
-	if err := iterate(ctx, func(s *tcp.Socket) error {
+	err = iterate(ctx, func(s *tcp.Socket) error {
 		visited++
 		return visit(s)
-	}); err != nil {
-		return false, err
+	})
+	if err == nil || len(source.Partials(err)) > 0 {
+		m.choose(visited + m.leftOut)
 	}
-	m.choose(visited + m.leftOut)
-	return false, nil
+	return false, err
 }
 
 // dumpFew makes a dump by sock_diag.
@@ -135,7 +135,9 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 		}
 		m.choose(visited)
 		return nil
-	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted), len(source.Partials(err)) > 0:
+	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted):
+	case len(source.Partials(err)) > 0:
+		m.choose(visited)
 	default:
 		m.refused = err
 		m.iterator.alone.Store(true)

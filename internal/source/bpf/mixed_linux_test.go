@@ -5,6 +5,7 @@
 package bpf
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -293,4 +294,14 @@ func TestLivesThatTheFilterLeavesOut(t *testing.T) {
 		assert.Equal(t, tcp.Client, sockets(t, m)[endpoints(client)].Role)
 		return nil
 	}))
+}
+
+// A record that cannot be read, in every dump, keeps nobody from taking turns.
+func TestTurnsWithDumpsThatArePartial(t *testing.T) {
+	m := &mixed{Source: new(Source), few: new(sockdiag.Source), least: 300, most: 350, iterates: true}
+	_, err := m.dump(bg, func(*tcp.Socket) error { return nil }, func(context.Context, func(*tcp.Socket) error) error {
+		return &source.PartialError{Count: 1}
+	})
+	assert.Len(t, source.Partials(err), 1)
+	assert.False(t, m.iterates)
 }
