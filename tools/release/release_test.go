@@ -290,6 +290,21 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestReload checks that every service validates a configuration before the collector is
+// told to read it: one that is wrong would end it.
+func TestReload(t *testing.T) {
+	for service, order := range map[string]string{
+		"otelcol-tcpstats.service": `(?m)^ExecReload=\S+ validate --config .*\nExecReload=/bin/kill -HUP`,
+		"otelcol-tcpstats.openrc":  `(?m)^\s+"\$command" validate --config .* && .* --signal HUP`,
+		"freebsd/otelcol_tcpstats": `(?m)^start_precmd='.* validate --config .*'\nreload_precmd=\$start_precmd$`,
+	} {
+		body := read(t, filepath.Join("..", "..", "packaging", service))
+		if !regexp.MustCompile(order).Match(body) {
+			t.Errorf("packaging/%s reloads without looking at the configuration", service)
+		}
+	}
+}
+
 // TestRun checks what the command says of wrong arguments.
 func TestRun(t *testing.T) {
 	for want, args := range map[string][]string{
