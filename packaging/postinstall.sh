@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # After an installation or an upgrade. deb calls it with "configure" and the version that
-# was there before, rpm with the number of versions there are, apk and pacman with a version.
+# was there before, or with "abort-..." when a removal or an upgrade failed; rpm with the
+# number of versions there are, apk and pacman with a version.
 set -e
 
 user=otelcol-tcpstats
 home=/var/lib/otelcol-tcpstats
+service=otelcol-tcpstats.service
 
 # A container's image may have neither systemd nor useradd; busybox has adduser alone.
 if ! id "$user" >/dev/null 2>&1; then
@@ -21,20 +23,38 @@ if ! id "$user" >/dev/null 2>&1; then
 fi
 install -d -m 0750 -o "$user" -g "$user" "$home"
 
-# Nothing else is to be done where systemd does not run, in a chroot for instance.
-[ -d /run/systemd/system ] || exit 0
-systemctl daemon-reload
+running=false
+if [ -d /run/systemd/system ]; then
+	running=true
+	systemctl daemon-reload || true
+fi
 
+# A service that cannot be enabled or started, because it is masked for instance, is no
+# reason for the installation to fail.
 case $1 in
-configure)
-	# As Debian's packages do: a new service is enabled and started. One that somebody has
-	# disabled stays so.
-	if [ -z "$2" ]; then
-		systemctl enable --now otelcol-tcpstats.service
+configure | abort-*)
+	# As Debian's packages do: a new service is enabled, in the chroot of an image as well,
+	# and started. One that somebody has disabled stays so, also over a removal, and
+	# policy-rc.d may forbid the start.
+	if deb-systemd-helper --quiet was-enabled "$service"; then
+		deb-systemd-helper enable "$service" >/dev/null || true
 	else
-		systemctl try-restart otelcol-tcpstats.service
+		deb-systemd-helper update-state "$service" >/dev/null || true
+	fi
+	if $running; then
+		action=start
+		[ -z "$2" ] || action=restart
+		deb-systemd-invoke "$action" "$service" >/dev/null || true
 	fi
 	;;
-1) systemctl preset otelcol-tcpstats.service ;;
-*) systemctl try-restart otelcol-tcpstats.service ;;
+1)
+	if command -v systemctl >/dev/null; then
+		systemctl --no-reload preset "$service" || true
+	fi
+	;;
+*)
+	if $running; then
+		systemctl try-restart "$service" || true
+	fi
+	;;
 esac

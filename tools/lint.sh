@@ -41,7 +41,7 @@ done)
 [ -z "$unlicensed" ] || { echo "$unlicensed"; bad; }
 
 echo "== scripts"
-for script in tools/*.sh tools/*/*.sh packaging/*.sh packaging/*/*.sh; do
+for script in tools/*.sh tools/*/*.sh packaging/*.sh packaging/*/*.sh packaging/*.openrc packaging/freebsd/otelcol_tcpstats; do
 	sh -n "$script" || bad
 done
 bash -n .ci/run || bad

@@ -148,8 +148,16 @@ func TestInstall(t *testing.T) {
 		t.Errorf("validate says of the default configuration: %s", said)
 	}
 	c.serves(t, uid, gid)
+	// In the chroot of an image as well, where systemd does not run.
+	enabled := "/etc/systemd/system/multi-user.target.wants/otelcol-tcpstats.service"
+	if missing(enabled) {
+		t.Error("the service is not enabled")
+	}
 
 	// What the administrator changed stays.
+	if err := os.Remove(inside(enabled)); err != nil {
+		t.Error(err)
+	}
 	config := inside("/etc/otelcol-tcpstats/config.yaml")
 	changed := append([]byte("# changed here\n"), read(t, config)...)
 	if err := os.WriteFile(config, changed, 0o644); err != nil {
@@ -163,6 +171,28 @@ func TestInstall(t *testing.T) {
 		t.Error("the upgrade changed the configuration")
 	}
 	c.serves(t, uid, gid)
+	if !missing(enabled) {
+		t.Error("the upgrade enabled the service, which was disabled")
+	}
+
+	// What is removed and installed again runs again.
+	if err := os.Symlink("/lib/systemd/system/otelcol-tcpstats.service", inside(enabled)); err != nil {
+		t.Fatal(err)
+	}
+	asked := c.systemd(t)
+	c.run(t, "dpkg", "-r", "otelcol-tcpstats")
+	if !strings.Contains(asked(), "stop otelcol-tcpstats.service") {
+		t.Error("the removal does not stop the service")
+	}
+	c.run(t, "dpkg", "-i", c.take(t, second))
+	if missing(enabled) {
+		t.Error("after another installation the service is not enabled")
+	}
+	if !strings.Contains(asked(), "start otelcol-tcpstats.service") {
+		t.Error("after another installation the service is not started")
+	}
+	// Nor does what systemd refuses keep anybody from a removal.
+	c.systemdRefuses(t)
 
 	c.run(t, "dpkg", "-r", "otelcol-tcpstats")
 	if !missing("/usr/bin/otelcol-tcpstats") || missing("/etc/otelcol-tcpstats/config.yaml") {
@@ -180,6 +210,37 @@ func TestInstall(t *testing.T) {
 	}
 	if users := c.run(t, "getent", "passwd"); strings.Contains(users, "otelcol") {
 		t.Error("after the purge its user is still there")
+	}
+}
+
+// systemd puts a systemctl inside that says yes to everything, and returns a function with
+// what it was asked since the last call.
+func (c chroot) systemd(t *testing.T) func() string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(string(c), "run", "systemd", "system"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.systemctl(t, "echo \"$*\" >>/asked\ncase $* in *is-enabled*) echo enabled ;; *is-active*) echo active ;; esac\n")
+	return func() string {
+		path := filepath.Join(string(c), "asked")
+		said := read(t, path)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return string(said)
+	}
+}
+
+// systemdRefuses has systemctl fail from now on.
+func (c chroot) systemdRefuses(t *testing.T) {
+	t.Helper()
+	c.systemctl(t, "exit 1\n")
+}
+
+func (c chroot) systemctl(t *testing.T, body string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(string(c), "usr", "bin", "systemctl"), []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+		t.Fatal(err)
 	}
 }
 

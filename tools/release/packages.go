@@ -35,6 +35,7 @@ func (r release) linux(stage, arch string) ([]string, error) {
 			return nil, fmt.Errorf("packaging/nfpm.yaml, %s: %w", format, err)
 		}
 		info = nfpm.WithDefaults(info)
+		r.number(info, format)
 		info.MTime = r.date
 		packager, err := nfpm.Get(format)
 		if err != nil {
@@ -59,4 +60,18 @@ func (r release) linux(stage, arch string) ([]string, error) {
 		made = append(made, name)
 	}
 	return made, nil
+}
+
+// number writes the version of a prerelease where nfpm writes one that the system takes
+// for another: apk cannot compare it, and for pacman it is the release's.
+func (r release) number(info *nfpm.Info, format string) {
+	switch format {
+	case "apk":
+		info.Version = alpineVersion(r.version)
+	case "archlinux":
+		info.Version += strings.ReplaceAll(info.Prerelease, "-", "_")
+	default:
+		return
+	}
+	info.VersionSchema, info.Prerelease, info.VersionMetadata = "none", "", ""
 }

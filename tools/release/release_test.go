@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +153,24 @@ func TestPackages(t *testing.T) {
 		}
 	})
 
+	t.Run("versions", func(t *testing.T) {
+		for format, test := range map[string]struct {
+			info string
+			form *regexp.Regexp
+		}{
+			// apk cannot compare a version of another form with the next one.
+			".apk": {string(gunzip(t, read(t, ending(t, made, ".apk")))), regexp.MustCompile(`^[0-9]+(\.[0-9]+)*_pre[0-9]+(-r[0-9]+)?$`)},
+			// For pacman letters sort before the end: 0.1.0dev is older than 0.1.0.
+			".pkg.tar.zst": {string(archAll(t, ending(t, made, ".pkg.tar.zst"))["/.PKGINFO"].body), regexp.MustCompile(`^[0-9.]+dev[a-z0-9._+]+-1$`)},
+		} {
+			_, rest, _ := strings.Cut(test.info, "pkgver = ")
+			version, _, _ := strings.Cut(rest, "\n")
+			if !test.form.MatchString(version) {
+				t.Errorf("the version in %s is %q", format, version)
+			}
+		}
+	})
+
 	t.Run("checksums", func(t *testing.T) {
 		if err := r.checksums(); err != nil {
 			t.Fatal(err)
@@ -259,14 +278,29 @@ func TestNotices(t *testing.T) {
 // TestVersions checks how each packager writes a version, and that what comes before a
 // release sorts before it.
 func TestVersions(t *testing.T) {
-	for version, want := range map[string][2]string{
-		"0.1.0":                            {"0.1.0", "0.1.0"},
-		"0.1.0-rc.1":                       {"0.1.0~rc.1", "0.1.0.pre1"},
-		"0.1.0-dev.20261121+acee76f":       {"0.1.0~dev.20261121+acee76f", "0.1.0.pre20261121"},
-		"0.1.0-dev.20261121+acee76f.dirty": {"0.1.0~dev.20261121+acee76f.dirty", "0.1.0.pre20261121"},
+	for version, want := range map[string][3]string{
+		"0.1.0":                            {"0.1.0", "0.1.0", "0.1.0"},
+		"0.1.0-rc.1":                       {"0.1.0~rc.1", "0.1.0.pre1", "0.1.0_pre1"},
+		"0.1.0-dev.20261121+acee76f":       {"0.1.0~dev.20261121+acee76f", "0.1.0.pre20261121", "0.1.0_pre20261121"},
+		"0.1.0-dev.20261121+acee76f.dirty": {"0.1.0~dev.20261121+acee76f.dirty", "0.1.0.pre20261121", "0.1.0_pre20261121"},
 	} {
-		if got := [2]string{debianVersion(version), freebsdVersion(version)}; got != want {
+		if got := [3]string{debianVersion(version), freebsdVersion(version), alpineVersion(version)}; got != want {
 			t.Errorf("%s is %v, want %v", version, got, want)
+		}
+	}
+}
+
+// TestReload checks that every service validates a configuration before the collector is
+// told to read it: one that is wrong would end it.
+func TestReload(t *testing.T) {
+	for service, order := range map[string]string{
+		"otelcol-tcpstats.service": `(?m)^ExecReload=\S+ validate --config .*\nExecReload=/bin/kill -HUP`,
+		"otelcol-tcpstats.openrc":  `(?m)^\s+"\$command" validate --config .* && .* --signal HUP`,
+		"freebsd/otelcol_tcpstats": `(?m)^start_precmd='.* validate --config .*'\nreload_precmd=\$start_precmd$`,
+	} {
+		body := read(t, filepath.Join("..", "..", "packaging", service))
+		if !regexp.MustCompile(order).Match(body) {
+			t.Errorf("packaging/%s reloads without looking at the configuration", service)
 		}
 	}
 }
@@ -430,16 +464,7 @@ func readAPK(t *testing.T, name string) map[string]packed {
 }
 
 func readArch(t *testing.T, name string) map[string]packed {
-	reader, err := zstd.NewReader(bytes.NewReader(read(t, name)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	body, err := io.ReadAll(reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := readTar(t, body, "/")
+	files := archAll(t, name)
 	backup := string(files["/.PKGINFO"].body)
 	for name, file := range files {
 		if strings.HasPrefix(name, "/.") {
@@ -450,4 +475,19 @@ func readArch(t *testing.T, name string) map[string]packed {
 		}
 	}
 	return files
+}
+
+// archAll reads also what pacman reads itself.
+func archAll(t *testing.T, name string) map[string]packed {
+	t.Helper()
+	reader, err := zstd.NewReader(bytes.NewReader(read(t, name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	body, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readTar(t, body, "/")
 }

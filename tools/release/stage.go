@@ -112,6 +112,12 @@ func freebsdVersion(version string) string {
 	return release + ".pre" + before[strings.LastIndexByte(before, '.')+1:]
 }
 
+// alpineVersion sorts a prerelease before its release, as apk compares them. Of words it
+// takes only a few such as pre, and no commit.
+func alpineVersion(version string) string {
+	return strings.Replace(freebsdVersion(version), ".pre", "_pre", 1)
+}
+
 // link makes a file appear in another folder, copied where it cannot be linked.
 func link(from, to string) error {
 	if err := os.Link(from, to); err == nil {
