@@ -167,21 +167,30 @@ func (w *written) end() (gone []ending) {
 	return gone
 }
 
-// withoutMoved returns the endings without those of connections that were forgotten
-// and seen anew: they have the same series, but another slot.
+// tuple is what tells the series of one connection from those of another.
+type tuple struct {
+	namespace   uint64
+	local, peer netip.AddrPort
+}
+
+func (e *ending) tuple() tuple { return tuple{e.id.Namespace, e.local, e.peer} }
+
+// withoutMoved returns the endings without those whose series another connection has
+// now, or the same one: it was forgotten and seen anew, by another source perhaps, or
+// the endpoints are in use again.
 func (w *written) withoutMoved(gone []ending) []ending {
 	if len(gone) == 0 || len(w.fresh) == 0 {
 		return gone
 	}
-	fresh := make(map[tcp.Identity]*ending, len(w.fresh))
+	fresh := make(map[tuple]*ending, len(w.fresh))
 	for _, slot := range w.fresh {
-		if e := w.at(slot); e != nil {
-			fresh[e.id] = e
+		if e := w.at(slot); e != nil && e.turn == w.turn {
+			fresh[e.tuple()] = e
 		}
 	}
 	kept := gone[:0]
 	for _, e := range gone {
-		if now := fresh[e.id]; now != nil && w.continues(&e, now) {
+		if now := fresh[e.tuple()]; now != nil && w.continues(&e, now) {
 			if now.state == e.state {
 				continue
 			}

@@ -4,6 +4,7 @@ package otlp
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 func seen(cookie uint64, slot uint32, state tcp.State, p *process.Process) *table.Connection {
 	s := full()
 	s.ID.Cookie, s.State = cookie, state
+	s.Peer = netip.AddrPortFrom(s.Peer.Addr(), uint16(cookie))
 	c := connection(s, p)
 	c.Slot = slot
 	return c
@@ -46,6 +48,11 @@ func TestWritten(t *testing.T) {
 	type batch struct {
 		connections []*table.Connection
 		refused     bool
+	}
+	// instead is a connection with the endpoints of another.
+	instead := func(c, of *table.Connection) *table.Connection {
+		c.Peer = of.Peer
+		return c
 	}
 	took := func(all ...*table.Connection) batch { return batch{connections: all} }
 	refused := func(all ...*table.Connection) batch { return batch{all, true} }
@@ -80,6 +87,16 @@ func TestWritten(t *testing.T) {
 			{batches: []batch{took(seen(1, 3, up, nil), seen(2, 4, up, nil))}},
 			{batches: []batch{took(seen(1, 90, up, nil), seen(2, 3, half, nil))}, ends: []string{"2*"}},
 			{ends: []string{"1", "2"}},
+		},
+		"another has its endpoints, and its slot": {
+			{batches: []batch{took(seen(1, 3, up, nil))}},
+			{batches: []batch{took(instead(seen(2, 3, up, nil), seen(1, 3, up, nil)))}},
+			{ends: []string{"2"}},
+		},
+		"another has its endpoints, in another state, at another slot": {
+			{batches: []batch{took(seen(1, 3, up, nil))}},
+			{batches: []batch{took(instead(seen(2, 4, half, nil), seen(1, 3, up, nil)))}, ends: []string{"1*"}},
+			{ends: []string{"2"}},
 		},
 		"an incomplete scrape ends nothing": {
 			{batches: []batch{took(seen(1, 0, up, nil), seen(2, 1, up, nil))}},
