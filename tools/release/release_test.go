@@ -305,6 +305,26 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestOpenRC starts the service of OpenRC where it has no environment: the shells of
+// Alpine and Debian end where they cannot read a file.
+func TestOpenRC(t *testing.T) {
+	script := filepath.Join("..", "..", "packaging", "otelcol-tcpstats.openrc")
+	for _, shell := range []string{"sh", "dash", "busybox"} {
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		args := []string{"-c", `. "$0" && checkpath() { :; } && command=true && start_pre && echo "with $GOMEMLIMIT"`, script}
+		if shell == "busybox" {
+			args = append([]string{"sh"}, args...)
+		}
+		output, err := exec.Command(path, args...).CombinedOutput()
+		if err != nil || string(output) != "with 400MiB\n" {
+			t.Errorf("%s: %v: %s", shell, err, output)
+		}
+	}
+}
+
 // TestRun checks what the command says of wrong arguments.
 func TestRun(t *testing.T) {
 	for want, args := range map[string][]string{
