@@ -33,6 +33,7 @@ type telling struct {
 	lost    uint64
 	err     error
 	refuse  error
+	asked   int // for notices
 	open    int
 	wake    chan struct{}
 	closed  chan struct{}
@@ -56,6 +57,7 @@ func (s *telling) factory() source.Factory {
 func (s *telling) Closes() (source.CloseStream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	if s.refuse != nil {
 		return nil, s.refuse
 	}
@@ -315,4 +317,47 @@ func TestAWatchComesBack(t *testing.T) {
 	r.scrapeOnce(t)
 	assert.Zero(t, src.open, "it waits")
 	assert.Len(t, r.logs.FilterMessageSnippet("no more notices of closes").All(), 1, "and says it once")
+}
+
+// One that cannot be opened again is not tried at every scrape: that costs much.
+func TestAWatchThatDoesNotComeBack(t *testing.T) {
+	src := &telling{scripted: scripted{name: "a"}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{}, src)
+	r.scrapeOnce(t)
+	src.mu.Lock()
+	src.err, src.refuse = errors.New("module unloaded"), errors.New("no such device")
+	src.mu.Unlock()
+	for range 5 {
+		r.scrapeOnce(t)
+	}
+	assert.Equal(t, 1+1, src.asked, "at the next scrape, and not before ten seconds have passed")
+}
+
+// A watch that another source brings has lasted since that was opened.
+func TestAWatchThatComesBackWithAnotherSource(t *testing.T) {
+	better := &telling{scripted: scripted{name: "better", rank: 2}, refuse: errors.New("no such device")}
+	worse := &telling{scripted: scripted{name: "worse", rank: 1}}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{})
+	r.factories = []source.Factory{better.factory(), worse.factory()}
+	r.scrapeOnce(t)
+	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
+	r.scrapeOnce(t)
+	assert.Equal(t, 1, worse.open)
+	r.scrapeOnce(t)
+	assert.Empty(t, r.logs.FilterMessageSnippet("notices of closes come again").All(), "it has not lasted for a minute")
+}
+
+// What was noticed before another source takes over is counted.
+func TestNoticesOfASourceThatIsLost(t *testing.T) {
+	better := &telling{scripted: scripted{name: "better", rank: 2}}
+	worse := &scripted{name: "worse", rank: 1}
+	r := newRig(t, groupConfig("tcp.role"), &refusing{})
+	r.factories = []source.Factory{better.factory(), worse.factory()}
+	r.scrapeOnce(t)
+	better.notices = []tcp.Notice{ended(established(2, 0), 70, 3)} // which the failing dump takes
+	better.openErr, better.results = errors.New("gone"), []error{errors.New("gone")}
+	r.sink.Reset()
+	r.scrapeOnce(t)
+	_, closes := r.sums("tcp.closes")
+	assert.Equal(t, 1.0, closes)
 }

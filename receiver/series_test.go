@@ -109,6 +109,38 @@ func TestConnectionSeriesEndOfWhatWasTaken(t *testing.T) {
 	assert.Equal(t, []string{"1 ended"}, r.series("tcp.connection.rtt"))
 }
 
+// The ends that the pipeline has not taken come again, unless they live again.
+func TestConnectionSeriesWhoseEndsAreRefused(t *testing.T) {
+	src := &scripted{name: "a"}
+	next := &refusing{}
+	cfg := testConfig()
+	cfg.Connections.BatchSize = 1
+	r := newRig(t, cfg, next, src)
+	scrape := func(refuse error, sockets ...tcp.Socket) {
+		next.refuse = nil
+		if refuse != nil {
+			next.refuse = func(pmetric.Metrics) error { return refuse }
+		}
+		src.sockets = sockets
+		r.sink.Reset()
+		r.scrapeOnce(t)
+	}
+	scrape(nil, in(tcp.Established, 1), in(tcp.Established, 2))
+	scrape(errors.New("not now"))
+	scrape(nil, in(tcp.Established, 2))
+	assert.Equal(t, []string{"1 ended", "2"}, r.series("tcp.connection.rtt"))
+	scrape(nil)
+	assert.Equal(t, []string{"2 ended"}, r.series("tcp.connection.rtt"))
+	scrape(nil)
+	assert.Empty(t, r.series("tcp.connection.rtt"), "once")
+
+	// One that it never takes does not come again.
+	scrape(nil, in(tcp.Established, 1))
+	scrape(consumererror.NewPermanent(errors.New("no")))
+	scrape(nil)
+	assert.Empty(t, r.series("tcp.connection.rtt"))
+}
+
 // What falls out of the limit ends, too: it is not shown any more.
 func TestConnectionSeriesBeyondTheLimit(t *testing.T) {
 	src := &scripted{name: "a"}

@@ -173,6 +173,7 @@ func (e *Engine) watch(sp *space, notifier source.CloseNotifier) error {
 	if err != nil {
 		return err
 	}
+	sp.broken.opened = time.Now()
 	sp.table.Notified(true)
 	sp.watch = watchCloses(stream, func() {
 		// While a scrape is under way the queue grows; the scrape counts it.

@@ -271,10 +271,17 @@ func (e *Engine) sending() bool {
 // sourceChanged forgets the connections if another kind of source takes over: their
 // identities are the other one's. Those of a source that was lost and comes back are
 // still the same.
+//
+// What was noticed until now is counted: it goes with the watch.
 func (e *Engine) sourceChanged(from, to string) {
+	other := to != "" && to != e.identifies
+	for sp := range e.spaces() {
+		e.drain(sp)
+		e.countCloses(sp, other)
+	}
 	for sp := range e.spaces() {
 		sp.reconciled = time.Time{}
-		if to != "" && to != e.identifies {
+		if other {
 			sp.table.Reset()
 			sp.unexplained = nil
 		}

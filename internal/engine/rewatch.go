@@ -24,7 +24,7 @@ type brokenWatch struct {
 	at     time.Time // when it is tried again; zero: never
 	wait   time.Duration
 	since  time.Time // when the first of them broke
-	opened time.Time // when the last was opened again
+	opened time.Time // when the one that there is was opened; zero: there is none
 	// unseen is how many connections nobody had seen when the first of them broke.
 	unseen uint64
 }
@@ -32,9 +32,10 @@ type brokenWatch struct {
 // watchBroke notes that there are no more notices of closes in a namespace.
 func (e *Engine) watchBroke(sp *space, cause error) {
 	now, b := time.Now(), &sp.broken
-	if now.Sub(b.opened) >= maxRewatch {
+	if !b.opened.IsZero() && now.Sub(b.opened) >= maxRewatch {
 		b.wait = 0
 	}
+	b.opened = time.Time{}
 	b.at = now.Add(b.wait)
 	b.wait = min(max(2*b.wait, minRewatch), maxRewatch)
 	e.telemetry.sourceError(sp.sourceName(e), source.ErrorRead, 1)
@@ -70,8 +71,6 @@ func (e *Engine) rewatch(sp *space, src source.Source) {
 		}
 		if err := e.watch(sp, notifier); err != nil {
 			e.watchBroke(sp, err)
-			return
 		}
-		b.opened = now
 	}
 }

@@ -113,6 +113,7 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 		connectionsTier: tier{every: cfg.Connections.Every}, groupsTier: tier{every: cfg.Groups.Every}, systemTier: tier{every: cfg.System.Every},
 	}
 	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
+	m.written.peers = m.writer.peerAttributes
 	if cfg.Beneath != nil {
 		m.wantsBeneath = beneathParts(&cfg.Metrics)
 	}

@@ -26,6 +26,35 @@ func attributesOf(all []group.Attribute) (set attributes) {
 
 func (s attributes) has(a group.Attribute) bool { return s&(1<<a) != 0 }
 
+// of returns as much of what is known of a peer as its attributes show.
+func (s attributes) of(p *event.Peer) (seen event.Peer) {
+	if p == nil {
+		return seen
+	}
+	if s.has(group.ServerAddress) {
+		seen.Name = p.Name
+	}
+	if s.has(group.ServiceName) {
+		seen.Service = p.Service
+	}
+	if s.has(group.PeerPID) || s.has(group.PeerExecutableName) || s.has(group.PeerContainerID) {
+		seen.Process = p.Process
+	}
+	if s.has(group.TranslatedAddress) || s.has(group.TranslatedPort) {
+		seen.Translated = p.Translated
+	}
+	if s.has(group.Country) {
+		seen.Country = p.Country
+	}
+	if s.has(group.ASNumber) {
+		seen.ASN = p.ASN
+	}
+	if s.has(group.ASOrganization) {
+		seen.ASOrg = p.ASOrg
+	}
+	return seen
+}
+
 // putPeer writes what is known of the other end of a connection beside its address
 // and name, with the same attributes as groups have.
 func putPeer(attrs pcommon.Map, p *event.Peer, wanted attributes) {

@@ -107,12 +107,20 @@ func (m *Metrics) buildConnections(s *engine.Scrape, ids []tcp.Identity) (md pme
 
 // sendEnded sends the last points of the series that this scrape did not write.
 func (m *Metrics) sendEnded(ctx context.Context, s *engine.Scrape) error {
-	for chunk := range slices.Chunk(m.written.end(), m.cfg.Connections.BatchSize) {
+	var errs []error
+	gone := m.written.end()
+	for len(gone) > 0 {
+		chunk := gone[:min(len(gone), m.cfg.Connections.BatchSize)]
 		var md pmetric.Metrics
 		s.Later(func(func(tcp.Identity) *table.Connection) { md = m.writer.Ended(chunk, s.Now) })
 		if err := m.consume(ctx, md); err != nil {
-			return fmt.Errorf("hand the ends of connections to the pipeline: %w", err)
+			errs = append(errs, fmt.Errorf("hand the ends of connections to the pipeline: %w", err))
+			if !consumererror.IsPermanent(err) {
+				break // the next scrape hands it those that are left
+			}
 		}
+		gone = gone[len(chunk):]
 	}
-	return nil
+	m.written.remember(gone)
+	return errors.Join(errs...)
 }

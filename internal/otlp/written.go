@@ -4,6 +4,7 @@ package otlp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/netpulse/tcpstatsreceiver/internal/event"
@@ -27,6 +28,10 @@ type ending struct {
 	stateOnly   bool // only the series with the state end
 }
 
+// maxOver is how many series that have not been ended yet are remembered beside those
+// of slots, while no scrape is complete or the pipeline does not take them: 2 MB.
+const maxOver = 16384
+
 func (e *ending) holder() holder { return holder{e.process, e.id.Namespace} }
 
 // written are the series of connections that were written.
@@ -36,6 +41,7 @@ func (e *ending) holder() holder { return holder{e.process, e.id.Namespace} }
 type written struct {
 	pieces [][]ending // by slot; nil where none of the piece is there
 	turn   uint32     // the number of the scrape under way, less one
+	peers  attributes // that series have
 
 	batch  []change // not taken by the pipeline yet
 	over   []ending // those that end though their connection, or their slot, is written
@@ -82,7 +88,7 @@ func (w *written) add(c *table.Connection) {
 	before := w.at(c.Slot)
 	switch {
 	case before == nil || before.turn == 0:
-	case before.id != now.id || before.process != now.process || before.local != now.local || before.peer != now.peer || before.peerInfo != now.peerInfo:
+	case before.id != now.id || !w.continues(before, &now):
 		w.over = append(w.over, *before)
 	default:
 		now.fields |= before.fields
@@ -98,6 +104,12 @@ func (w *written) add(c *table.Connection) {
 		}
 	}
 	w.batch = append(w.batch, change{c.Slot, now})
+}
+
+// continues reports whether a connection has the series that it had.
+func (w *written) continues(before, now *ending) bool {
+	return before.process == now.process && before.local == now.local && before.peer == now.peer &&
+		(before.peerInfo == now.peerInfo || w.peers.of(before.peerInfo) == w.peers.of(now.peerInfo))
 }
 
 // commit notes that the pipeline took the batch.
@@ -169,7 +181,7 @@ func (w *written) withoutMoved(gone []ending) []ending {
 	}
 	kept := gone[:0]
 	for _, e := range gone {
-		if now := fresh[e.id]; now != nil && now.process == e.process && now.local == e.local && now.peer == e.peer {
+		if now := fresh[e.id]; now != nil && w.continues(&e, now) {
 			if now.state == e.state {
 				continue
 			}
@@ -181,7 +193,20 @@ func (w *written) withoutMoved(gone []ending) []ending {
 }
 
 // keep ends a scrape that does not show what is gone.
-func (w *written) keep() { w.turn++ }
+func (w *written) keep() {
+	w.turn++
+	w.remember(nil)
+	slices.Sort(w.fresh)
+	w.fresh = slices.Compact(w.fresh)
+}
+
+// remember has series end with those of the next scrape. Of too many, the oldest are
+// forgotten: they end when their backend has not heard of them for a while.
+func (w *written) remember(endings []ending) {
+	w.over = append(w.over, endings...)
+	w.over = slices.Delete(w.over, 0, max(0, len(w.over)-maxOver))
+	w.before = len(w.over)
+}
 
 // startOf is when the counters of the series were 0.
 func (e *ending) startOf() time.Time { return time.Unix(0, e.start) }

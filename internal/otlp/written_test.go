@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/event"
+	"github.com/netpulse/tcpstatsreceiver/internal/group"
 	"github.com/netpulse/tcpstatsreceiver/internal/process"
 	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
@@ -149,4 +151,67 @@ func TestWrittenTakesNoMore(t *testing.T) {
 			w.end()
 		}))
 	}
+}
+
+// What is known of the peer is found once it has been written without, and again where
+// all were forgotten. Series end by that only if they have it.
+func TestWrittenPeers(t *testing.T) {
+	named := func(p event.Peer) *table.Connection {
+		c := seen(1, 0, tcp.Established, nil)
+		c.PeerInfo = &p
+		return c
+	}
+	web := event.Peer{Service: "web", Name: "a.example"}
+	for name, tt := range map[string]struct {
+		wanted      []group.Attribute
+		first, then *table.Connection
+		ends        []string
+	}{
+		"not written":           {nil, seen(1, 0, tcp.Established, nil), named(web), nil},
+		"written":               {[]group.Attribute{group.ServiceName}, seen(1, 0, tcp.Established, nil), named(web), []string{"1"}},
+		"the same, anew":        {[]group.Attribute{group.ServiceName}, named(web), named(web), nil},
+		"another that differs":  {[]group.Attribute{group.ServiceName}, named(web), named(event.Peer{Service: "db"}), []string{"1"}},
+		"not in what is wanted": {[]group.Attribute{group.ServiceName}, named(web), named(event.Peer{Service: "web", Name: "b.example"}), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := written{peers: attributesOf(tt.wanted)}
+			w.add(tt.first)
+			w.commit()
+			assert.Empty(t, w.end())
+			w.add(tt.then)
+			w.commit()
+			assert.Equal(t, tt.ends, endings(w.end()))
+			assert.Equal(t, []string{"1"}, endings(w.end()))
+		})
+	}
+}
+
+// One that is seen anew, at another slot, with another peer, has other series.
+func TestWrittenPeersAtAnotherSlot(t *testing.T) {
+	w := written{peers: attributesOf([]group.Attribute{group.ServiceName})}
+	for slot, service := range []string{"web", "db", "db"} {
+		c := seen(1, uint32(slot), tcp.Established, nil)
+		c.PeerInfo = &event.Peer{Service: service}
+		w.add(c)
+		w.commit()
+		ends := w.end()
+		if slot != 1 {
+			assert.Empty(t, ends)
+		} else if assert.Len(t, ends, 1) {
+			assert.Equal(t, "web", ends[0].peerInfo.Service)
+		}
+	}
+}
+
+// Where no scrape is complete, what is to end does not pile up.
+func TestWrittenWithoutACompleteScrape(t *testing.T) {
+	var w written
+	for i := range 3 * maxOver {
+		w.add(seen(uint64(i), uint32(i)%4, tcp.Established, nil))
+		w.commit()
+		w.keep()
+	}
+	assert.LessOrEqual(t, len(w.over), maxOver)
+	assert.LessOrEqual(t, len(w.fresh), 4)
+	assert.Contains(t, endings(w.end()), fmt.Sprint(3*maxOver-5), "the latest are known")
 }

@@ -27,12 +27,15 @@ const ringLen = 8 << 20
 
 // closes are the connections that end in one network namespace.
 type closes struct {
-	objects closesObjects
-	links   []link.Link
-	ring    *ringbuf.Reader
-	record  ringbuf.Record // reused
-	endings endings
-	lost    uint64 // that were told of
+	// iterator shows what the programs keep with connections: it stays loaded for the
+	// sources that are opened while they run.
+	iterator *iterator
+	objects  closesObjects
+	links    []link.Link
+	ring     *ringbuf.Reader
+	record   ringbuf.Record // reused
+	endings  endings
+	lost     uint64 // that were told of
 
 	// The runtime's poller waits for the ring, by a descriptor of its own.
 	file   *os.File
@@ -94,11 +97,16 @@ func (s *Source) closes(ring int) (c *closes, err error) {
 	if err := s.iterator.loadCloses(s.namespace, ring, &c.objects); err != nil {
 		return nil, err
 	}
+	opened := c // c is nil once an error is returned
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
+	if err := s.iterator.acquire(); err != nil {
+		return nil, err
+	}
+	c.iterator = s.iterator
 	if c.ring, err = ringbuf.NewReader(c.objects.Endings); err != nil {
 		return nil, fmt.Errorf("open the ring of connections that end: %w", err)
 	}
@@ -234,7 +242,11 @@ func (c *closes) Close() error {
 	if c.ring != nil {
 		errs = append(errs, c.ring.Close())
 	}
-	if err := errors.Join(append(errs, c.objects.Close())...); err != nil {
+	errs = append(errs, c.objects.Close())
+	if c.iterator != nil {
+		errs = append(errs, c.iterator.release())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the program over connections that end: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@
 package bpf
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -213,4 +214,15 @@ func TestConnectionsThatNeverCame(t *testing.T) {
 		})
 		require.NoError(t, err)
 	}
+}
+
+// A watch that cannot be opened to its end gives back what was opened, and says why.
+func TestAWatchThatIsNotOpenedToItsEnd(t *testing.T) {
+	s := opened(t)
+	refused := errors.New("no more")
+	s.iterator.uses, s.iterator.refused = 0, refused
+	c, err := s.closes(os.Getpagesize())
+	s.iterator.uses, s.iterator.refused = 1, nil
+	assert.Nil(t, c)
+	assert.ErrorIs(t, err, refused)
 }

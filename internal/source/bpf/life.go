@@ -110,14 +110,16 @@ func (ls *lives) show(s *tcp.Socket) bool {
 }
 
 // end ends a complete dump of so many sockets: it forgets connections that it did not
-// have, once there are many.
-func (ls *lives) end(sockets int) {
+// have, once there are many, and reports whether it did.
+func (ls *lives) end(sockets int) (forgot bool) {
 	if len(ls.of) <= 2*sockets+256 {
-		return
+		return false
 	}
 	for cookie, l := range ls.of {
 		if l.pass != ls.pass {
 			delete(ls.of, cookie)
+			forgot = true
 		}
 	}
+	return forgot
 }

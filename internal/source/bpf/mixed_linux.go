@@ -41,6 +41,7 @@ type mixed struct {
 	lives   lives
 	known   bool
 	changes *changes // nil: nobody asked for notices of ends, so there is no program
+	byState bool     // dumps leave out connections by their state
 }
 
 // A bucket costs the iterator some 9 ns more than sock_diag, and a socket 450 to 800 ns
@@ -89,14 +90,14 @@ func (m *mixed) dump(ctx context.Context, visit func(*tcp.Socket) error, iterate
 		return true, m.dumpFew(ctx, visit)
 	}
 	visited := 0
-	if err := iterate(ctx, func(s *tcp.Socket) error {
+	err = iterate(ctx, func(s *tcp.Socket) error {
 		visited++
 		return visit(s)
-	}); err != nil {
-		return false, err
+	})
+	if err == nil || len(source.Partials(err)) > 0 {
+		m.choose(visited + m.leftOut)
 	}
-	m.choose(visited + m.leftOut)
-	return false, nil
+	return false, err
 }
 
 // dumpFew makes a dump by sock_diag.
@@ -110,10 +111,12 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 	if err := m.follow(); err != nil {
 		return err
 	}
-	if m.known {
-		m.few.Show(nil)
-	} else {
+	asks := !m.known
+	if asks {
 		m.few.Show(&m.storage)
+		m.known = m.changes != nil // unless changes are lost meanwhile
+	} else {
+		m.few.Show(nil)
 	}
 	visited := 0
 	var refused error // by visit
@@ -127,16 +130,21 @@ func (m *mixed) dumpFew(ctx context.Context, visit func(*tcp.Socket) error) erro
 	switch {
 	case err == nil:
 		m.complete, m.Source.filters = began, filters
-		m.known = m.changes != nil
-		m.lives.end(visited)
+		if m.lives.end(visited) && m.byState {
+			m.known = false // some of them live, and may be shown in another state
+		}
 		m.choose(visited)
-	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted), len(source.Partials(err)) > 0:
+		return nil
+	case refused != nil, ctx.Err() != nil, errors.Is(err, source.ErrInterrupted):
+	case len(source.Partials(err)) > 0:
+		m.choose(visited)
 	default:
 		m.refused = err
 		m.iterator.alone.Store(true)
 		// Another dump does better, which is the iterator's.
 		err = errors.Join(source.ErrInterrupted, err, m.give())
 	}
+	m.known = m.known && !asks
 	return err
 }
 
@@ -152,10 +160,12 @@ func (m *mixed) follow() error {
 
 // adorn shows what the programs keep with a connection in its sample.
 func (m *mixed) adorn(s *tcp.Socket) error {
-	if s.State == tcp.SynSent {
+	switch {
+	case s.State == tcp.SynSent:
+		// Nothing is counted yet. Another connection of the same socket may be known.
 		s.Role = tcp.Client
-	}
-	if s.State == tcp.Listen || s.Fields == 0 {
+		return nil
+	case s.State == tcp.Listen, s.Fields == 0:
 		// What is left of a connection in TIME_WAIT still has its cookie.
 		return nil
 	}
@@ -190,6 +200,9 @@ func (m *mixed) Closes() (source.CloseStream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.few == nil {
+		return c, nil
+	}
 	changes, err := newChanges(c)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -215,6 +228,7 @@ func (m *mixed) Way() (name, why string) {
 
 // Narrow implements source.Narrower.
 func (m *mixed) Narrow(f *source.Filter, counted bool) error {
+	m.byState = f != nil && len(f.States) > 0
 	if m.few != nil {
 		if err := m.few.Narrow(f, counted); err != nil {
 			return err

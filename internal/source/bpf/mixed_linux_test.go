@@ -5,6 +5,7 @@
 package bpf
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -204,4 +205,103 @@ func TestLivesFollow(t *testing.T) {
 		assert.Equal(t, tcp.Client, roleOf(), "or it made the dumps meanwhile")
 		return nil
 	}))
+}
+
+// Changes that are lost while a dump is under way are asked for at the next one.
+func TestChangesLostDuringADump(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		m := mixedOf(t, opened(t))
+		closesOf(t, m)
+		l := listenPlain(t)
+		client, _ := dial(t, l)
+		sockets(t, m)
+		require.True(t, m.known)
+		clear(m.lives.of) // so that there is one of which nothing is known
+		began := false
+		require.NoError(t, m.Sockets(bg, func(*tcp.Socket) error {
+			if !began { // the listener
+				began = true
+				dial(t, l)
+				m.changes.lost++
+			}
+			return nil
+		}))
+		assert.Equal(t, tcp.Client, sockets(t, m)[endpoints(client)].Role)
+		return nil
+	}))
+}
+
+// A socket may connect again. What was kept with it until then is over, and what was
+// retransmitted then is not counted again.
+func TestALifeThatIsOver(t *testing.T) {
+	m := &mixed{lives: lives{of: map[uint64]*life{7: {role: tcp.Client, counted: true, retransmits: [tcp.NumRetransmitTypes]uint32{3, 3}}}}}
+	s := tcp.Socket{ID: tcp.Identity{Cookie: 7}, State: tcp.SynSent, Fields: tcp.Fields(0).With(tcp.FieldRetransmits)}
+	require.NoError(t, m.adorn(&s))
+	assert.Equal(t, tcp.Client, s.Role)
+	assert.False(t, s.Has(tcp.FieldRetransmitsBy))
+}
+
+// Once sock_diag is given up, nobody reads changes, and nothing is opened for them.
+func TestNoChangesWithoutSockDiag(t *testing.T) {
+	m := mixedOf(t, opened(t))
+	require.NoError(t, m.give())
+	closesOf(t, m)
+	assert.Nil(t, m.changes)
+}
+
+// A source that is opened anew, after one that could not be read, shows what the
+// programs keep that still run for its notices of ends.
+func TestASourceOpenedAnew(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		shared := new(iterator)
+		first, err := open(shared)
+		require.NoError(t, err)
+		c := closesOf(t, first)
+		l := listenPlain(t)
+		before, _ := dial(t, l)
+		require.Equal(t, tcp.Client, sockets(t, first)[endpoints(before)].Role)
+		require.NoError(t, first.Close())
+
+		m := mixedOf(t, openedBy(t, shared))
+		after, _ := dial(t, l)
+		for _, m.iterates = range []bool{true, false} {
+			all := sockets(t, m)
+			assert.Equal(t, tcp.Client, all[endpoints(before)].Role)
+			assert.Equal(t, tcp.Client, all[endpoints(after)].Role)
+		}
+		require.NoError(t, c.Close())
+		return nil
+	}))
+}
+
+// With a filter of states, a connection may be shown first when it is old.
+func TestLivesThatTheFilterLeavesOut(t *testing.T) {
+	opened(t) // or skip
+	require.NoError(t, sourcetest.NewNamespace(t).Do(func() error {
+		m := mixedOf(t, opened(t))
+		closesOf(t, m)
+		require.NoError(t, m.Narrow(&source.Filter{States: []tcp.State{tcp.CloseWait}}, false))
+		client, server := dial(t, listenPlain(t))
+		sockets(t, m)
+		for cookie := range uint64(600) { // many that are gone
+			m.lives.of[1<<60+cookie] = new(life)
+		}
+		sockets(t, m)
+		require.NoError(t, server.Close())
+		require.Eventually(t, func() bool { return sockets(t, m)[endpoints(client)].State == tcp.CloseWait }, 5*time.Second, 10*time.Millisecond)
+		assert.Equal(t, tcp.Client, sockets(t, m)[endpoints(client)].Role)
+		return nil
+	}))
+}
+
+// A record that cannot be read, in every dump, keeps nobody from taking turns.
+func TestTurnsWithDumpsThatArePartial(t *testing.T) {
+	m := &mixed{Source: new(Source), few: new(sockdiag.Source), least: 300, most: 350, iterates: true}
+	_, err := m.dump(bg, func(*tcp.Socket) error { return nil }, func(context.Context, func(*tcp.Socket) error) error {
+		return &source.PartialError{Count: 1}
+	})
+	assert.Len(t, source.Partials(err), 1)
+	assert.False(t, m.iterates)
 }
