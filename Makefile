@@ -96,10 +96,13 @@ cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
 
 .PHONY: packages
 packages: $(RELEASE:%=cross/%) ## deb, rpm, apk, archlinux, tarballs, bill of materials: _build/release
+	@# Those of the last commit would be installed with them.
+	rm -f $(addprefix _build/release/*,.deb .rpm .apk .pkg.tar.zst .tar.gz .cdx.json)
 	$(PUBLISH) packages
 
 .PHONY: image
 image: $(filter linux/%,$(RELEASE:%=cross/%)) ## An OCI image for amd64 and arm64: _build/release/image
+	rm -f _build/release/*_oci.tar
 	$(PUBLISH) image
 
 .PHONY: release

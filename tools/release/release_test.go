@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -301,6 +302,26 @@ func TestReload(t *testing.T) {
 		body := read(t, filepath.Join("..", "..", "packaging", service))
 		if !regexp.MustCompile(order).Match(body) {
 			t.Errorf("packaging/%s reloads without looking at the configuration", service)
+		}
+	}
+}
+
+// TestOpenRC starts the service of OpenRC where it has no environment: the shells of
+// Alpine and Debian end where they cannot read a file.
+func TestOpenRC(t *testing.T) {
+	script := filepath.Join("..", "..", "packaging", "otelcol-tcpstats.openrc")
+	for _, shell := range []string{"sh", "dash", "busybox"} {
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		args := []string{"-c", `. "$0" && checkpath() { :; } && command=true && start_pre && echo "with $GOMEMLIMIT"`, script}
+		if shell == "busybox" {
+			args = append([]string{"sh"}, args...)
+		}
+		output, err := exec.Command(path, args...).CombinedOutput()
+		if err != nil || string(output) != "with 400MiB\n" {
+			t.Errorf("%s: %v: %s", shell, err, output)
 		}
 	}
 }
