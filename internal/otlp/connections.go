@@ -23,6 +23,8 @@ type endpoint struct {
 	// stateOnly: of those that end, only the series that have the state as an
 	// attribute do. The connection lives, and is in another state.
 	stateOnly bool
+	// fieldsOnly: only the series of its fields do.
+	fieldsOnly bool
 
 	fields              tcp.Fields
 	state               tcp.State
@@ -76,7 +78,8 @@ func (w *Writer) Ended(all []ending, now time.Time) pmetric.Metrics {
 		}
 		for _, one := range its {
 			e := endpointOf(one.local, one.peer)
-			e.process, e.stateOnly, e.fields, e.state, e.start = w.withPeer(w.under.process, one.peerInfo), one.stateOnly, one.fields, one.state, startTime(one.startOf(), now)
+			e.process, e.fields, e.state, e.start = w.withPeer(w.under.process, one.peerInfo), one.fields, one.state, startTime(one.startOf(), now)
+			e.stateOnly, e.fieldsOnly = one.stateOnly, one.fieldsOnly
 			w.endpoints = append(w.endpoints, e)
 		}
 	}
@@ -203,7 +206,11 @@ func (in *instrument) describe(s *series, e *endpoint, attrs pcommon.Map) {
 
 // writes reports whether a connection has a point of a series.
 func (in *instrument) writes(s *series, e *endpoint) bool {
-	return (s.always || e.fields.Has(s.needs)) && (in.hasState || !e.stateOnly)
+	has := e.fields.Has(s.needs)
+	if s.always {
+		has = !e.fieldsOnly
+	}
+	return has && (in.hasState || !e.stateOnly)
 }
 
 func (s *series) set(dp pmetric.NumberDataPoint, c *table.Connection, now time.Time) {

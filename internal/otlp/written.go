@@ -26,6 +26,7 @@ type ending struct {
 	turn        uint32     // of [written], when it was last written; 0: there is nothing
 	state       tcp.State
 	stateOnly   bool // only the series with the state end
+	fieldsOnly  bool // only those of the fields end: others have another connection now
 }
 
 // maxOver is how many series that have not been ended yet are remembered beside those
@@ -90,6 +91,9 @@ func (w *written) add(c *table.Connection) {
 	case before == nil || before.turn == 0:
 	case before.id != now.id || !w.continues(before, &now):
 		w.over = append(w.over, *before)
+	case now.fields == 0 && before.fields != 0:
+		// What is left of it in TIME_WAIT has its identity, and no numbers.
+		w.over = append(w.over, surplus(*before, &now)...)
 	default:
 		now.fields |= before.fields
 		if before.state != now.state {
@@ -189,16 +193,30 @@ func (w *written) withoutMoved(gone []ending) []ending {
 		}
 	}
 	kept := gone[:0]
+	var more []ending
 	for _, e := range gone {
 		if now := fresh[e.tuple()]; now != nil && w.continues(&e, now) {
-			if now.state == e.state {
-				continue
-			}
-			e.stateOnly = true
+			more = append(more, surplus(e, now)...)
+			continue
 		}
 		kept = append(kept, e)
 	}
-	return kept
+	return append(kept, more...)
+}
+
+// surplus are the endings of the series that a connection does not have which has the
+// others now.
+func surplus(e ending, now *ending) (all []ending) {
+	if rest := e.fields &^ now.fields; rest != 0 {
+		fields := e
+		fields.fields, fields.fieldsOnly = rest, true
+		all = append(all, fields)
+	}
+	if e.state != now.state {
+		e.stateOnly = true
+		all = append(all, e)
+	}
+	return all
 }
 
 // keep ends a scrape that does not show what is gone.

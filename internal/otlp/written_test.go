@@ -28,12 +28,15 @@ func seen(cookie uint64, slot uint32, state tcp.State, p *process.Process) *tabl
 }
 
 // endings are the cookies of the series that end, with a star where only those with
-// the state do.
+// the state do, and a minus where only those of fields.
 func endings(all []ending) (cookies []string) {
 	for _, e := range all {
 		text := fmt.Sprint(e.id.Cookie)
 		if e.stateOnly {
 			text += "*"
+		}
+		if e.fieldsOnly {
+			text += "-"
 		}
 		cookies = append(cookies, text)
 	}
@@ -52,6 +55,11 @@ func TestWritten(t *testing.T) {
 	// instead is a connection with the endpoints of another.
 	instead := func(c, of *table.Connection) *table.Connection {
 		c.Peer = of.Peer
+		return c
+	}
+	// bare is a connection of which the kernel keeps no numbers.
+	bare := func(c *table.Connection) *table.Connection {
+		c.Fields = 0
 		return c
 	}
 	took := func(all ...*table.Connection) batch { return batch{connections: all} }
@@ -97,6 +105,17 @@ func TestWritten(t *testing.T) {
 			{batches: []batch{took(seen(1, 3, up, nil))}},
 			{batches: []batch{took(instead(seen(2, 4, half, nil), seen(1, 3, up, nil)))}, ends: []string{"1*"}},
 			{ends: []string{"2"}},
+		},
+		"what is left in TIME_WAIT has no numbers": {
+			{batches: []batch{took(seen(1, 3, up, nil))}},
+			{batches: []batch{took(bare(seen(1, 3, tcp.TimeWait, nil)))}, ends: []string{"1*", "1-"}},
+			{batches: []batch{took(bare(seen(1, 3, tcp.TimeWait, nil)))}},
+			{ends: []string{"1"}},
+		},
+		"what is left in TIME_WAIT, at another slot, has no numbers": {
+			{batches: []batch{took(seen(1, 3, up, nil))}},
+			{batches: []batch{took(bare(seen(1, 4, tcp.TimeWait, nil)))}, ends: []string{"1*", "1-"}},
+			{ends: []string{"1"}},
 		},
 		"an incomplete scrape ends nothing": {
 			{batches: []batch{took(seen(1, 0, up, nil), seen(2, 1, up, nil))}},

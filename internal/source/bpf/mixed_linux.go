@@ -162,8 +162,13 @@ func (m *mixed) follow() error {
 func (m *mixed) adorn(s *tcp.Socket) error {
 	switch {
 	case s.State == tcp.SynSent:
-		// Nothing is counted yet. Another connection of the same socket may be known.
+		// Nothing is kept yet, but for another connection of the same socket. It has
+		// sent nothing but SYNs.
 		s.Role = tcp.Client
+		if s.Has(tcp.FieldRetransmits) {
+			s.RetransmitsBy[tcp.SYNRetransmit] = s.Retransmits
+			s.Fields = s.Fields.With(tcp.FieldRetransmitsBy)
+		}
 		return nil
 	case s.State == tcp.Listen, s.Fields == 0:
 		// What is left of a connection in TIME_WAIT still has its cookie.

@@ -237,9 +237,11 @@ func TestChangesLostDuringADump(t *testing.T) {
 func TestALifeThatIsOver(t *testing.T) {
 	m := &mixed{lives: lives{of: map[uint64]*life{7: {role: tcp.Client, counted: true, retransmits: [tcp.NumRetransmitTypes]uint32{3, 3}}}}}
 	s := tcp.Socket{ID: tcp.Identity{Cookie: 7}, State: tcp.SynSent, Fields: tcp.Fields(0).With(tcp.FieldRetransmits)}
+	s.Retransmits = 2
 	require.NoError(t, m.adorn(&s))
 	assert.Equal(t, tcp.Client, s.Role)
-	assert.False(t, s.Has(tcp.FieldRetransmitsBy))
+	assert.True(t, s.Has(tcp.FieldRetransmitsBy))
+	assert.Equal(t, [tcp.NumRetransmitTypes]uint64{tcp.SYNRetransmit: 2}, s.RetransmitsBy, "SYNs are all that it has sent")
 }
 
 // Once sock_diag is given up, nobody reads changes, and nothing is opened for them.
