@@ -215,7 +215,9 @@ func (c *Collector) Stop(t *testing.T) {
 	assert.NoError(t, c.err, "how it ended")
 	for _, e := range c.log.entries("") {
 		missed := c.missing && (strings.Contains(e.Text, "ticks are missed") || strings.Contains(e.Text, "ticks that are missed"))
-		if e.Level != "info" && !e.expected() && !missed {
+		// On FreeBSD an ordinary user may not list the bpf devices of others.
+		refused := c.uid != 0 && strings.Contains(e.Text, "what the host counts beneath TCP cannot be read")
+		if e.Level != "info" && !e.expected() && !missed && !refused {
 			t.Errorf("the collector complained: %s", e.short())
 		}
 	}
