@@ -3,16 +3,11 @@
 package receiver
 
 import (
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/consumer/consumertest"
-	"go.opentelemetry.io/collector/receiver/receivertest"
-
-	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 )
 
 // BenchmarkInsight measures what the metrics that explain cost, all that are on by
@@ -38,14 +33,7 @@ func benchmarkInsight(b *testing.B, sockets int) {
 	const rounds = 31
 	held := holdConnections(b, sockets/2)
 	start := func(change func(*Config)) *steps {
-		cfg := createDefaultConfig()
-		cfg.Process.RefreshInterval = time.Hour
-		if name := os.Getenv("BENCH_SOURCE"); name != "" {
-			cfg.Source = name
-		}
-		change(cfg)
-		s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
-		require.NoError(b, err)
+		s := startBench(b, change)
 		b.Cleanup(func() { require.NoError(b, s.close()) })
 		require.NoError(b, s.scrape())
 		return s

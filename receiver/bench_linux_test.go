@@ -84,26 +84,30 @@ func liveHeap(b *testing.B, change func(*Config)) float64 {
 	return float64(heap.HeapAlloc) / 1e6
 }
 
+// startBench starts a receiver whose defaults are changed, with the source that
+// BENCH_SOURCE names. The caller closes it.
+func startBench(b *testing.B, change func(*Config)) *steps {
+	b.Helper()
+	cfg := createDefaultConfig()
+	cfg.Process.RefreshInterval = time.Hour // the steady state walks no more often
+	if name := os.Getenv("BENCH_SOURCE"); name != "" {
+		cfg.Source = name
+	}
+	change(cfg)
+	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
+	require.NoError(b, err)
+	return s
+}
+
 func benchmarkScrape(b *testing.B, sockets int) {
 	const rounds = 9
 	held := holdConnections(b, sockets/2)
-	start := func(change func(*Config)) *steps {
-		cfg := createDefaultConfig()
-		cfg.Process.RefreshInterval = time.Hour // the steady state walks no more often
-		if name := os.Getenv("BENCH_SOURCE"); name != "" {
-			cfg.Source = name
-		}
-		change(cfg)
-		s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
-		require.NoError(b, err)
-		return s
-	}
 	floor := newRawDump(b)
 	for b.Loop() {
 		// One receiver after the other: a second one in the process would be memory for
 		// the garbage collector to look at, too.
 		measure := func(change func(*Config)) (f, first, usual, allocs float64) {
-			s := start(change)
+			s := startBench(b, change)
 			defer func() { require.NoError(b, s.close()) }()
 			scrape := func() { require.NoError(b, s.scrape()) }
 			first = float64(cpu(scrape))

@@ -3,15 +3,10 @@
 package receiver
 
 import (
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/consumer/consumertest"
-	"go.opentelemetry.io/collector/receiver/receivertest"
-
-	"github.com/netpulse/tcpstatsreceiver/internal/metadata"
 )
 
 // BenchmarkPage measures what a page that nobody looks at costs, over real sockets on
@@ -31,20 +26,9 @@ func benchmarkPage(b *testing.B, sockets int) {
 	const rounds = 41
 	held := holdConnections(b, sockets/2)
 	withPage := func(cfg *Config) { cfg.Page.Endpoint = "127.0.0.1:0" }
-	start := func(change func(*Config)) *steps {
-		cfg := createDefaultConfig()
-		cfg.Process.RefreshInterval = time.Hour
-		if name := os.Getenv("BENCH_SOURCE"); name != "" {
-			cfg.Source = name
-		}
-		change(cfg)
-		s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), consumertest.NewNop(), sources()...)
-		require.NoError(b, err)
-		return s
-	}
-	without := start(func(*Config) {})
+	without := startBench(b, func(*Config) {})
 	defer func() { require.NoError(b, without.close()) }()
-	with := start(withPage)
+	with := startBench(b, withPage)
 	defer func() { require.NoError(b, with.close()) }()
 	scrape := func(s *steps) time.Duration {
 		return cpu(func() { require.NoError(b, s.scrape()) })

@@ -140,24 +140,13 @@ func golden(t *testing.T, md pmetric.Metrics) {
 	assert.Equal(t, string(want), string(got))
 }
 
-// numberOf returns how many points a metric of any type has.
-func numberOf(m pmetric.Metric) int {
-	switch m.Type() {
-	case pmetric.MetricTypeHistogram:
-		return m.Histogram().DataPoints().Len()
-	case pmetric.MetricTypeExponentialHistogram:
-		return m.ExponentialHistogram().DataPoints().Len()
-	}
-	return points(m).Len()
-}
-
 // names maps each metric to its number of points.
 func names(md pmetric.Metrics) map[string]int {
 	all := make(map[string]int)
 	for _, rm := range md.ResourceMetrics().All() {
 		for _, sm := range rm.ScopeMetrics().All() {
 			for _, m := range sm.Metrics().All() {
-				all[m.Name()] += numberOf(m)
+				all[m.Name()] += numberOfPoints(m)
 			}
 		}
 	}
