@@ -226,10 +226,13 @@ func (s *stream) forget() {
 }
 
 // rest is called when nobody looks any more: what happens from now on is not
-// kept.
+// kept. Who has come since keeps what it was given.
 func (s *stream) rest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.viewers) > 0 {
+		return
+	}
 	s.forget()
 	s.shown, s.changed = nil, difference{}
 }

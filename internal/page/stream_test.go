@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/netpulse/tcpstatsreceiver/internal/engine"
+	"github.com/netpulse/tcpstatsreceiver/internal/table"
 	"github.com/netpulse/tcpstatsreceiver/internal/tcp"
 )
 
@@ -226,6 +228,54 @@ func TestTooManyViewers(t *testing.T) {
 	w := r.get("http://localhost/events?rows")
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
 	assert.NotEmpty(t, w.Header().Get("Retry-After"))
+}
+
+// Whoever comes is sent everything, which takes a while with many connections. The
+// scrape after the last viewer left does not wait for that: the engine's lock is held.
+func TestAScrapeWaitsForNoViewer(t *testing.T) {
+	r := newRig(t, socket(1))
+	r.get("http://localhost/connections.json")
+	r.scrape()
+	r.page.lastAsked.Store(time.Now().Add(-2 * lookingFor).UnixNano())
+	r.page.stream.mu.Lock() // as while everything is encoded
+	done := make(chan error)
+	go func() { done <- r.engine.Once(context.Background(), r.tick) }()
+	newest := func() (*engine.Scrape, int64) {
+		r.page.mu.Lock()
+		defer r.page.mu.Unlock()
+		return r.page.scrape, r.page.tick
+	}
+	assert.Eventually(t, func() bool {
+		_, tick := newest()
+		return tick == r.tick
+	}, 5*time.Second, time.Millisecond, "the scrape waits")
+	locked := make(chan struct{})
+	go func() {
+		defer close(locked)
+		scrape, _ := newest()
+		scrape.Later(func(func(tcp.Identity) *table.Connection) {})
+	}()
+	select {
+	case <-locked:
+	case <-time.After(5 * time.Second):
+		assert.Fail(t, "the engine is locked")
+	}
+	r.page.stream.mu.Unlock()
+	require.NoError(t, <-done)
+	<-locked
+}
+
+// Who comes after the last viewer left, and before the stream rests, is not forgotten.
+func TestAViewerComesAsTheStreamRests(t *testing.T) {
+	r := newRig(t, socket(1))
+	r.scrape()
+	v, first := r.page.join(context.Background(), kindEvents|kindRows, "")
+	require.Len(t, first, 1)
+	r.page.stream.rest()
+	assert.NotNil(t, r.page.stream.shown, "what the next difference is to")
+	r.page.leave(v)
+	r.page.stream.rest()
+	assert.Nil(t, r.page.stream.shown)
 }
 
 // While nobody looks, nothing is copied, and what is kept is bounded.

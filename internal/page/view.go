@@ -28,9 +28,7 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	point, elapsed := p.sampler.sample(s, p.cfg.Interval)
 	looking := p.looking(s.Now)
 	elapsed = p.sinceLast(s, elapsed)
-	if p.watched.Swap(looking) && !looking {
-		p.stream.rest()
-	}
+	left := p.watched.Swap(looking) && !looking
 	var newest *snapshot
 	// Who came after Needs has all read once this scrape is over.
 	if looking && s.Details {
@@ -39,6 +37,14 @@ func (p *Page) Scrape(s *engine.Scrape) func(context.Context) error {
 	p.mu.Lock()
 	p.scrape, p.elapsed, p.newest, p.tick = s, elapsed, newest, s.Tick
 	p.mu.Unlock()
+	if left {
+		// Not here: who is sent everything for the first time has the stream to itself for
+		// as long as that takes to encode.
+		return func(context.Context) error {
+			p.stream.rest()
+			return nil
+		}
+	}
 	if newest == nil {
 		return nil
 	}
