@@ -52,9 +52,10 @@ test: ## The gate: vet, generated files, unit, distribution and end-to-end tests
 	@GO='$(GO)' VET='$(VET)' sh tools/test.sh
 
 .PHONY: test-freebsd
-test-freebsd: ## With KERNEL=path [KMOD=path]: boot that FreeBSD kernel under qemu and test in it; COST=rounds: what the module costs
+test-freebsd: ## With KERNEL=path [KMOD=path] [PACKAGE=tarball]: boot that FreeBSD kernel under qemu and test in it; COST=rounds: what the module costs
 	@test -n '$(KERNEL)' || { echo 'make test-freebsd wants KERNEL=/path/to/kernel, and takes KMOD=/path/to/tcpstats.ko' >&2; exit 2; }
-	cd tools && GO='$(GO)' FREEBSD_KERNEL='$(abspath $(KERNEL))' FREEBSD_KMOD='$(and $(KMOD),$(abspath $(KMOD)))' FREEBSD_JOBS='$(JOBS)' FREEBSD_COST='$(COST)' \
+	cd tools && GO='$(GO)' FREEBSD_KERNEL='$(abspath $(KERNEL))' FREEBSD_KMOD='$(and $(KMOD),$(abspath $(KMOD)))' FREEBSD_PACKAGE='$(and $(PACKAGE),$(abspath $(PACKAGE)))' \
+		FREEBSD_JOBS='$(JOBS)' FREEBSD_COST='$(COST)' \
 		$(GO) test -v -count=1 -timeout 1h -run TestKernel ./freebsd
 
 .PHONY: lint

@@ -31,6 +31,7 @@ const (
 	tests   = "/tests" // test binaries
 	module  = "/boot/modules/tcpstats.ko"
 	dist    = "/bin/otelcol-tcpstats"
+	local   = "/usr/local" // of the installed package
 )
 
 // guest is the root file system of a guest in the making.
@@ -108,22 +109,57 @@ func (g *guest) files(system string) map[string]string {
 	return packages
 }
 
-// endToEnd makes a job of the tests of the distribution, with the module if there is
-// one.
-func (g *guest) endToEnd() {
-	if !g.want.MatchString("e2e") {
+// endToEnd makes jobs of the tests of the distribution, with the module if there is
+// one, and of what docs/freebsd.md says, with the files of a package if one is named.
+func (g *guest) endToEnd(tarball string) {
+	const binary = tests + "/e2e"
+	newcomer := tarball != "" && g.want.MatchString("newcomer")
+	if !g.want.MatchString("e2e") && !newcomer {
 		return
 	}
-	const binary = tests + "/e2e"
 	g.compile(repository+"/internal/e2e", binary, "test", "-c", ".")
-	g.run(repository, tool("MAKE", "make"), "--no-print-directory", "cross/freebsd/amd64")
-	g.copy(repository+"/_build/otelcol-tcpstats_freebsd_amd64", dist)
 	if g.hasModule {
 		g.add(job.Job{Name: "kldload", Args: []string{job.Init, "kldload", module}, Limit: time.Minute})
 	}
-	g.test("e2e", "internal/e2e", binary, 0)
+	if g.want.MatchString("e2e") {
+		g.run(repository, tool("MAKE", "make"), "--no-print-directory", "cross/freebsd/amd64")
+		g.copy(repository+"/_build/otelcol-tcpstats_freebsd_amd64", dist)
+		g.test("e2e", "internal/e2e", binary, 0)
+	}
+	if newcomer {
+		g.install(tarball)
+		g.add(job.Job{
+			Name: "newcomer", Dir: filepath.Join(sources, "internal/e2e"), Limit: jobLimit,
+			Args: []string{binary, "-test.v", "-test.run", "^TestNewcomer$", "-test.timeout", (jobLimit - time.Minute).String()},
+			Env:  []string{"TCPSTATS_PACKAGE=" + local},
+		})
+	}
 	if g.hasModule {
 		g.add(job.Job{Name: "kldunload", Args: []string{job.Init, "kldunload", filepath.Base(module)}, Limit: time.Minute})
+	}
+}
+
+// install puts the files of a package where pkg(8), which the guest has not, would.
+func (g *guest) install(tarball string) {
+	g.t.Helper()
+	unpacked, stage := g.t.TempDir(), g.t.TempDir()
+	g.run(".", "tar", "-xzf", tarball, "--strip-components=1", "-C", unpacked)
+	g.run(unpacked, "sh", "freebsd/stage.sh", stage)
+	list, err := os.ReadFile(filepath.Join(stage, "pkg-plist"))
+	g.must(err)
+	for line := range strings.Lines(string(list)) {
+		// A keyword may come before the path.
+		fields := strings.Fields(line)
+		name := fields[len(fields)-1]
+		to := []string{name}
+		if fields[0] == "@sample" {
+			to = append(to, strings.TrimSuffix(name, ".sample"))
+		}
+		for _, name := range to {
+			path := filepath.Join(local, name)
+			g.must(os.MkdirAll(filepath.Dir(g.path(path)), 0o755))
+			g.copy(filepath.Join(stage, local, fields[len(fields)-1]), path)
+		}
 	}
 }
 

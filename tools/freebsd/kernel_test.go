@@ -46,7 +46,7 @@ func TestKernel(t *testing.T) {
 		g.cost(rounds)
 	} else {
 		g.packages()
-		g.endToEnd()
+		g.endToEnd(os.Getenv("FREEBSD_PACKAGE"))
 	}
 	g.finish()
 
