@@ -90,6 +90,12 @@ soak: build ## Run it MINUTES=20 under churn, reloads and failing backends; a pl
 screenshots: build ## Pictures of the live page for docs/, over a demo load; wants chromium
 	cd tools/page && $(GO) run . -collector $(abspath $(DISTRIBUTION)) -out $(abspath docs/images)
 
+.PHONY: plots
+plots: build prometheus ## Pictures of the dashboards for docs/, as Prometheus plots them; wants root, chromium and npm
+	@echo "Prometheus' web pages are built once, within some minutes"
+	home=$$(GO='$(GO)' sh tools/prometheus/ui.sh _build/prometheus-ui) && cd tools/page && \
+		$(GO) run . -collector $(abspath $(DISTRIBUTION)) -prometheus $(abspath _build/prometheus) -ui "$$home" -out $(abspath docs/images)
+
 .PHONY: cross
 cross: $(CROSS:%=cross/%) ## Build the distribution for the other systems
 

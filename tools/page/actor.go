@@ -38,6 +38,8 @@ func act() (acted bool, err error) {
 		return true, hold(args[0], args[1], number(args[2]), number(args[3]))
 	case "neglect": // address, backlog: listens and accepts nothing
 		return true, neglect(args[0], number(args[1]))
+	case "dawdle": // address, backlog, bytes of an answer, milliseconds between two accepts
+		return true, dawdle(args[0], number(args[1]), number(args[2]), number(args[3]))
 	default:
 		return true, fmt.Errorf("%s=%q: there is no such act", actEnv, spec)
 	}
@@ -59,9 +61,14 @@ func serve(address string, answer int) error {
 	if err != nil {
 		return err
 	}
+	return serveOn(l, answer, 0)
+}
+
+// serveOn accepts at most one connection in each pause.
+func serveOn(l net.Listener, answer int, pause time.Duration) error {
 	ready()
 	out := make([]byte, answer)
-	for {
+	for ; ; time.Sleep(pause) {
 		c, err := l.Accept()
 		if err != nil {
 			return err

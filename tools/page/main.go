@@ -6,6 +6,9 @@
 //
 //	go run . -collector ../../_build/otelcol-tcpstats -out ../../docs/images
 //
+// With -prometheus it takes pictures of the dashboards' panels instead, as Prometheus'
+// own page plots them; `make plots` has all its flags.
+//
 // As root it does so in a network namespace of its own, with addresses as a service
 // has them; otherwise on the loopback addresses of the host. Its tests are those of
 // the page in a real browser. It is a module of its own, so that what drives the
@@ -17,7 +20,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/chromedp/chromedp"
@@ -30,8 +32,16 @@ func main() {
 	collector := flag.String("collector", "../../_build/otelcol-tcpstats", "the distribution")
 	out := flag.String("out", "../../docs/images", "where the pictures go")
 	warm := flag.Duration("warm", 25*time.Second, "how long the load runs before the first picture")
+	binary := flag.String("prometheus", "", "a Prometheus server: take pictures of its plots instead of the live page")
+	home := flag.String("ui", "", "with -prometheus: the folder in which it finds its pages, which tools/prometheus/ui.sh builds")
+	dashboards := flag.String("dashboards", "../../examples/grafana", "with -prometheus: the dashboards whose panels it plots")
 	flag.Parse()
-	exit(inOwnNetwork(func() error { return screenshots(*collector, *out, *warm) }))
+	exit(inOwnNetwork(func() error {
+		if *binary != "" {
+			return takePlots(*collector, *binary, *home, *dashboards, *out)
+		}
+		return screenshots(*collector, *out, *warm)
+	}))
 }
 
 func exit(err error) {
@@ -105,16 +115,9 @@ func screenshots(collector, out string, warm time.Duration) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		if png, err = shrink(png); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		if len(png) > maxPicture {
-			return fmt.Errorf("%s: %d bytes, more than %d", p.name, len(png), maxPicture)
-		}
-		if err := os.WriteFile(filepath.Join(out, p.name), png, 0o644); err != nil {
+		if err := save(png, out, p.name, maxPicture); err != nil {
 			return err
 		}
-		fmt.Printf("%s: %d kB\n", p.name, len(png)/1000)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type stage struct {
 	port      int
 	addresses addresses
 	interval  string
+	otlp      string // where the collector sends metrics, if anywhere
 	procs     []*actor
 	collector *exec.Cmd
 	log       bytes.Buffer
@@ -149,21 +150,11 @@ func (s *stage) url() string { return "http://127.0.0.1:" + strconv.Itoa(s.port)
 // startCollector runs the distribution until the page has had a scrape.
 func (s *stage) startCollector() error {
 	config := filepath.Join(s.dir, "config.yaml")
-	text := fmt.Sprintf(`receivers:
-  tcp_stats:
-    collection_interval: %s
-    initial_delay: 0s
-    process: {refresh_interval: 1s}
-    page: {endpoint: "127.0.0.1:%d"}
-exporters: {nop: }
-service:
-  telemetry: {metrics: {level: none}}
-  pipelines: {metrics: {receivers: [tcp_stats], exporters: [nop]}}
-`, s.interval, s.port)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.config()), 0o600); err != nil {
 		return err
 	}
 	s.collector = exec.CommandContext(s.ctx, s.binary, "--config", config)
+	s.collector.Env = append(os.Environ(), "OTEL_RESOURCE_ATTRIBUTES=host.name="+plottedHost)
 	s.collector.Stdout, s.collector.Stderr = &s.log, &s.log
 	if err := s.collector.Start(); err != nil {
 		return err
@@ -174,6 +165,26 @@ service:
 		}
 	}
 	return errors.New("the page does not answer: " + s.log.String())
+}
+
+// config is the collector's.
+func (s *stage) config() string {
+	exporter, settings := "nop", "{}"
+	if s.otlp != "" {
+		exporter, settings = "otlp_http", "{endpoint: "+s.otlp+"}"
+	}
+	return fmt.Sprintf(`receivers:
+  tcp_stats:
+    collection_interval: %s
+    initial_delay: 0s
+    process: {refresh_interval: 1s}
+    page: {endpoint: "127.0.0.1:%d"}
+processors: {resource_detection: {detectors: [env]}}
+exporters: {%s: %s}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines: {metrics: {receivers: [tcp_stats], processors: [resource_detection], exporters: [%[3]s]}}
+`, s.interval, s.port, exporter, settings)
 }
 
 func (s *stage) stopCollector() {
