@@ -28,7 +28,8 @@ func (c chroot) openrc(t *testing.T) {
 	if err := os.WriteFile(path, script, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(path)
+	defer os.Remove(path) // and its log: neither is of the Debian package
+	defer os.Remove(inside("/var/log/otelcol-tcpstats.log"))
 	// What booting by OpenRC leaves.
 	for _, dir := range strings.Fields("starting started stopping stopped inactive failed daemons options exclusive tmp") {
 		if err := os.MkdirAll(inside("/run/openrc/"+dir), 0o755); err != nil {
@@ -42,7 +43,7 @@ func (c chroot) openrc(t *testing.T) {
 	config := inside("/etc/otelcol-tcpstats/config.yaml")
 	was := read(t, config)
 	address := freePorts(t, 1)[0]
-	here := bytes.Replace(was, []byte("127.0.0.1:8890"), []byte(address), 1)
+	here := bytes.ReplaceAll(was, []byte("127.0.0.1:8890"), []byte(address))
 	write := func(text []byte) {
 		if err := os.WriteFile(config, text, 0o644); err != nil {
 			t.Fatal(err)
