@@ -111,7 +111,7 @@ func newUsers(t testing.TB) *users {
 	checks, err := unix.SysctlUint32("kern.features.invariants")
 	u := &users{apart: release < 1_400_000 && err == nil && checks != 0}
 	if u.apart {
-		t.Log("FreeBSD 13 with INVARIANTS: the module is unloaded while nobody has its devices open")
+		t.Log("a debug kernel of FreeBSD 13: the module is unloaded while nobody has its devices open")
 	}
 	return u
 }
