@@ -4,11 +4,11 @@ package otlp
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -112,10 +112,17 @@ func (c closes) Close() error {
 	return nil
 }
 
+// value is the last one of a series.
+type value struct {
+	start  pcommon.Timestamp
+	number float64
+}
+
 // backend keeps the last value of every series, as exporters that keep state do, and
 // counts what it is sent.
 type backend struct {
-	series map[string]string
+	series map[string]value
+	key    []byte // reused
 	// points and written are the points with a value and the connections that had any,
 	// by peer port, in the scrape; ends are the series that ended in it.
 	points  int
@@ -133,7 +140,19 @@ func (b *backend) take(_ context.Context, md pmetric.Metrics) error {
 		}
 	}
 	eachPoint(md, func(resource pcommon.Map, m pmetric.Metric, dp pmetric.NumberDataPoint) {
-		key := fmt.Sprint(m.Name(), resource.AsRaw(), dp.Attributes().AsRaw())
+		b.key = append(append(b.key[:0], m.Name()...), ' ')
+		for _, attributes := range []pcommon.Map{dp.Attributes(), resource} {
+			for name, value := range attributes.All() {
+				b.key = append(append(b.key, name...), '=')
+				if value.Type() == pcommon.ValueTypeInt {
+					b.key = strconv.AppendInt(b.key, value.Int(), 10)
+				} else {
+					b.key = append(b.key, value.Str()...)
+				}
+				b.key = append(b.key, ' ')
+			}
+		}
+		key := string(b.key)
 		if dp.Flags().NoRecordedValue() {
 			if _, ok := b.series[key]; !ok {
 				b.unknown = append(b.unknown, key)
@@ -145,10 +164,11 @@ func (b *backend) take(_ context.Context, md pmetric.Metrics) error {
 		b.points++
 		port, _ := dp.Attributes().Get("network.peer.port")
 		b.written[port.Int()] = true
-		b.series[key] = fmt.Sprint(dp.StartTimestamp(), dp.IntValue(), dp.DoubleValue())
+		now := value{start: dp.StartTimestamp(), number: dp.DoubleValue() + float64(dp.IntValue())}
 		if name := m.Name(); name == "tcp.connection.age" || name == "tcp.connection.idle" {
-			b.series[key] = "it grows by itself"
+			now = value{start: dp.StartTimestamp()} // it grows by itself
 		}
+		b.series[key] = now
 	})
 	return nil
 }
@@ -169,8 +189,8 @@ func (b *backend) peers() []int64 { return slices.Sorted(maps.Keys(b.written)) }
 // ended are the peer ports whose series of a metric ended in a scrape.
 func (b *backend) ended(metric string) (ports []string) {
 	for _, key := range b.ends {
-		if strings.HasPrefix(key, metric+"map") {
-			_, port, _ := strings.Cut(key, "network.peer.port:")
+		if strings.HasPrefix(key, metric+" ") {
+			_, port, _ := strings.Cut(key, "network.peer.port=")
 			port, _, _ = strings.Cut(port, " ")
 			ports = append(ports, port)
 		}
@@ -227,7 +247,7 @@ func newStillRig(t testing.TB, k *kernel, src source.Source, change func(*Metric
 	r.engine.AddView(&r.meddler)
 	r.engine.Listen(deaf{}) // without listeners no ends are looked for
 	for _, connections := range all {
-		b := &backend{series: make(map[string]string), written: make(map[int64]bool)}
+		b := &backend{series: make(map[string]value), written: make(map[int64]bool)}
 		next, err := consumer.NewMetrics(b.take)
 		require.NoError(t, err)
 		cfg := MetricsConfig{

@@ -24,7 +24,7 @@ type ending struct {
 	start      int64      // nanoseconds since 1970
 	fields     tcp.Fields // of which there was a point
 	turn       uint32     // of [written], when it was last written or rested; 0: there is nothing
-	changed    uint32     // of the connection, as it was written
+	changed    uint32     // of the connection, as it was written; 0: it is to be written again
 	period     uint32     // of [written], when it was written
 	state      tcp.State
 	stateOnly  bool // only the series with the state end
@@ -58,7 +58,7 @@ type written struct {
 	batch  []change // not taken by the pipeline yet
 	over   []ending // those that end though their connection, or their slot, is written
 	before int      // how many of them were there before the batch
-	fresh  []uint32 // slots that have another connection since this scrape
+	fresh  []uint32 // slots that have another connection, or other series, since this scrape
 }
 
 // change is what becomes of a slot once the pipeline has taken the batch.
@@ -166,14 +166,14 @@ func (w *written) continues(before, now *ending) bool {
 // commit notes that the pipeline took the batch.
 func (w *written) commit() {
 	for i := range w.batch {
-		slot, to := w.batch[i].slot, w.batch[i].to
-		if before := w.at(slot); before == nil || before.id != to.id {
-			w.fresh = append(w.fresh, slot)
-		}
-		w.set(slot, to)
+		w.set(w.batch[i].slot, w.batch[i].to)
+		w.fresh = append(w.fresh, w.batch[i].slot)
 	}
 	for _, a := range w.again {
 		e := w.at(a.slot)
+		if e.changed == 0 {
+			w.fresh = append(w.fresh, a.slot) // its end may not have been taken yet
+		}
 		e.changed, e.period = a.changed, w.period
 	}
 	w.endBatch()
@@ -249,6 +249,10 @@ func (w *written) withoutMoved(gone []ending) []ending {
 		if now := fresh[e.tuple()]; now != nil && w.continues(&e, now) {
 			more = append(more, surplus(e, now)...)
 			continue
+		} else if now != nil {
+			// Where nothing that is written distinguishes two processes, the end is that of
+			// a living series, which the next scrape goes on with.
+			now.changed = 0
 		}
 		kept = append(kept, e)
 	}
@@ -258,12 +262,12 @@ func (w *written) withoutMoved(gone []ending) []ending {
 // surplus are the endings of the series that a connection does not have which has the
 // others now.
 func surplus(e ending, now *ending) (all []ending) {
-	if rest := e.fields &^ now.fields; rest != 0 {
+	if rest := e.fields &^ now.fields; rest != 0 && !e.stateOnly {
 		fields := e
 		fields.fields, fields.fieldsOnly = rest, true
 		all = append(all, fields)
 	}
-	if e.state != now.state {
+	if e.state != now.state && !e.fieldsOnly {
 		e.stateOnly = true
 		all = append(all, e)
 	}
