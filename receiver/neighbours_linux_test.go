@@ -41,6 +41,9 @@ func neighbours() (namespaces, each int) { return 4, 5_000 }
 // resends: what is lost on the loopback, and sent again, may be counted as sent.
 const resends = false
 
+// stuckForever: Linux loses no timers.
+func stuckForever(testing.TB) map[uint64]int64 { return nil }
+
 // Without sock_diag, by /proc/net alone.
 func TestNamespacesOfProcfs(t *testing.T) {
 	next := &refusing{}

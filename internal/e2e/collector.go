@@ -83,6 +83,7 @@ func startCollectorWith(t *testing.T, receiver string, uid int, exporters, pipel
 		exporters: exporters,
 		pipelines: pipelines,
 		ended:     make(chan struct{}),
+		missing:   emulated,
 	}
 	_, port, _ := net.SplitHostPort(c.telemetry)
 	c.config = public(t, "config-"+port+".yaml")

@@ -13,6 +13,8 @@ import (
 // patience bounds each thing that a test waits for.
 const patience = 20 * time.Second
 
+const emulated = false
+
 // DeafArgs say whether a socket hears its peer.
 type DeafArgs struct {
 	Socket int

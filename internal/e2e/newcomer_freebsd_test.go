@@ -56,7 +56,8 @@ func TestNewcomer(t *testing.T) {
 		as           syscall.Credential
 	}{
 		{"Nobody", "sysctl", syscall.Credential{Uid: nobody, Gid: nobody}},
-		{"UserOfGroupNetwork", "kmod", syscall.Credential{Uid: 1001, Gid: 1001, Groups: []uint32{network}}},
+		// The first of the groups is the effective one, for setgroups(2) before FreeBSD 15.
+		{"UserOfGroupNetwork", "kmod", syscall.Credential{Uid: 1001, Gid: 1001, Groups: []uint32{1001, network}}},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			run := func(args ...string) *exec.Cmd {
@@ -103,7 +104,7 @@ func TestNewcomer(t *testing.T) {
 				return
 			}
 			t.Logf("http://127.0.0.1:8890/top:\n%s", top)
-			assert.Contains(t, top, "source "+one.source)
+			assert.Contains(t, top, "source "+one.source, "the log:\n%s", &said)
 			assert.Contains(t, top, server.Executable)
 		})
 	}

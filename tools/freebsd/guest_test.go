@@ -131,7 +131,7 @@ func (g *guest) endToEnd(tarball string) {
 		g.add(job.Job{
 			Name: "newcomer", Dir: filepath.Join(sources, "internal/e2e"), Limit: jobLimit,
 			Args: []string{binary, "-test.v", "-test.run", "^TestNewcomer$", "-test.timeout", (jobLimit - time.Minute).String()},
-			Env:  []string{"TCPSTATS_PACKAGE=" + local},
+			Env:  []string{"TCPSTATS_PACKAGE=" + local, "OTELCOL_TCPSTATS=" + local + "/bin/otelcol-tcpstats"},
 		})
 	}
 	if g.hasModule {

@@ -62,7 +62,7 @@ func debian(t *testing.T) chroot {
 		t.Skip("skipped: mmdebstrap is not installed (apt install mmdebstrap)")
 	}
 	dir := filepath.Join(t.TempDir(), "debian")
-	command := exec.Command(tool, "--variant=minbase", "--skip=cleanup/apt", "bookworm", dir)
+	command := exec.Command(tool, "--variant=minbase", "--include=openrc", "--skip=cleanup/apt", "bookworm", dir)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	command.WaitDelay = time.Second
@@ -89,6 +89,15 @@ func debian(t *testing.T) chroot {
 // run runs a command inside.
 func (c chroot) run(t *testing.T, name string, args ...string) string {
 	t.Helper()
+	output, err := c.try(name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, output)
+	}
+	return output
+}
+
+// try runs a command inside that may fail.
+func (c chroot) try(name string, args ...string) (string, error) {
 	command := exec.Command(name, args...)
 	command.SysProcAttr = &syscall.SysProcAttr{Chroot: string(c)}
 	command.Dir = "/"
@@ -96,11 +105,23 @@ func (c chroot) run(t *testing.T, name string, args ...string) string {
 	// The path is looked up inside.
 	command.Path, command.Err = "/usr/bin/env", nil
 	command.Args = append([]string{"env", name}, args...)
+	// Services run on, with its output as theirs.
+	command.WaitDelay = time.Second
 	output, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, output)
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
 	}
-	return string(output)
+	return string(output), err
+}
+
+// number is the number that a text is.
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // take copies a file of this host to the root inside.
@@ -148,6 +169,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("validate says of the default configuration: %s", said)
 	}
 	c.serves(t, uid, gid)
+	c.openrc(t)
 	// In the chroot of an image as well, where systemd does not run.
 	enabled := "/etc/systemd/system/multi-user.target.wants/otelcol-tcpstats.service"
 	if missing(enabled) {

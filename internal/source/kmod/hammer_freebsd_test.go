@@ -230,10 +230,12 @@ func TestUnloadWhileHammered(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	serve(t, l)
+	of := newUsers(t)
 	w.start("churn", 4, func() error { return churn(l) })
 	var walks, lost atomic.Int64
 	for _, name := range []string{Device, deviceText} {
 		w.start("read "+name, 3, func() error {
+			defer of.use()()
 			f, err := os.Open(name)
 			if err != nil {
 				lost.Add(1)
@@ -260,9 +262,9 @@ func TestUnloadWhileHammered(t *testing.T) {
 	for time.Now().Before(w.until) {
 		id, err := kldfind(path)
 		require.NoError(t, err)
-		if err := kldunload(id, unloads%4 != 0); err != nil {
+		if err := of.unload(id, unloads%4 != 0); err != nil {
 			require.ErrorIs(t, err, unix.EBUSY)
-			require.NoError(t, kldunload(id, true))
+			require.NoError(t, of.unload(id, true))
 		}
 		unloads++
 		require.NoError(t, kldload(path))
@@ -291,7 +293,9 @@ func TestHammerEnds(t *testing.T) {
 		w.start("churn "+address, 5, func() error { return churn(l) })
 	}
 	var seen, lost, readers, unloads atomic.Int64
+	of := newUsers(t)
 	w.start("read ends", 3, func() error {
+		defer of.use()()
 		c, err := openCloses(deviceEnds)
 		if err != nil {
 			time.Sleep(time.Millisecond)
@@ -328,6 +332,7 @@ func TestHammerEnds(t *testing.T) {
 		return nil
 	})
 	w.start("open and never read", 1, func() error {
+		defer of.use()()
 		f, err := os.Open(deviceEnds)
 		if err != nil {
 			time.Sleep(time.Millisecond)
@@ -343,6 +348,7 @@ func TestHammerEnds(t *testing.T) {
 		return nil
 	})
 	w.start("walk", 1, func() error {
+		defer of.use()()
 		if f, err := os.Open(Device); err == nil {
 			if rand.IntN(2) == 0 {
 				_ = span(f)
@@ -373,7 +379,7 @@ func TestHammerEnds(t *testing.T) {
 		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
 		id, err := kldfind(path)
 		require.NoError(t, err)
-		if err := kldunload(id, true); err != nil {
+		if err := of.unload(id, true); err != nil {
 			require.ErrorIs(t, err, unix.EBUSY)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -90,6 +91,46 @@ func kldunload(id int, force bool) error {
 		return errno
 	}
 	return nil
+}
+
+// users are those who open the devices while the module comes and goes.
+//
+// When a descriptor is used whose device is gone, FreeBSD 13's devfs_fp_check looks at a
+// pointer that it has not set (15.1's does not). Without INVARIANTS that is harmless;
+// with it, the pointer is followed, and the kernel panics now and then, whosever device
+// it is. There, nobody has a device open while the module is unloaded.
+type users struct {
+	devices sync.RWMutex
+	apart   bool
+}
+
+func newUsers(t testing.TB) *users {
+	t.Helper()
+	release, err := unix.SysctlUint32("kern.osreldate")
+	require.NoError(t, err)
+	checks, err := unix.SysctlUint32("kern.features.invariants")
+	u := &users{apart: release < 1_400_000 && err == nil && checks != 0}
+	if u.apart {
+		t.Log("FreeBSD 13 with INVARIANTS: the module is unloaded while nobody has its devices open")
+	}
+	return u
+}
+
+// use is called before a device is opened, and what it returns once that is closed.
+func (u *users) use() (done func()) {
+	if !u.apart {
+		return func() {}
+	}
+	u.devices.RLock()
+	return u.devices.RUnlock
+}
+
+func (u *users) unload(id int, force bool) error {
+	if u.apart {
+		u.devices.Lock()
+		defer u.devices.Unlock()
+	}
+	return kldunload(id, force)
 }
 
 // anyHost has a fake host's numbers, and handshakes that are not looked at.
