@@ -26,9 +26,9 @@ import (
 )
 
 // A backend that keeps the last value of each series has the same ones after every
-// scrape, be they written in each or only when something has happened: with all metrics,
-// whatever connections do, whoever has them, and whichever part of the dumps fails. Only
-// ages and idle times, which grow by themselves, are older.
+// scrape, be they written in each or only when something has happened: whatever
+// connections do, whoever has them, and whichever part of the dumps fails. Only ages and
+// idle times, which grow by themselves, are older.
 //
 // Where the pipeline refuses batches of the one and of the other, they are the same
 // after a complete scrape that it takes.
@@ -38,7 +38,7 @@ func TestUnchangedModel(t *testing.T) {
 			for _, moved := range []bool{false, true} {
 				for _, refuses := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%d/%s/moved=%t/refuses=%t", seed, name, moved, refuses), func(t *testing.T) {
-						newTraffic(t, seed, limit, moved).run(150, refuses, seed%2 == 1 && !refuses)
+						newTraffic(t, seed, limit, moved).run(120, refuses, seed%2 == 1 && !refuses)
 					})
 				}
 			}
@@ -59,7 +59,10 @@ type traffic struct {
 func newTraffic(t *testing.T, seed uint64, limit int, moved bool) *traffic {
 	k := &kernel{}
 	var r *stillRig
-	change := func(cfg *MetricsConfig) { cfg.MetricsBuilderConfig = everything() }
+	change := func(cfg *MetricsConfig) {
+		cfg.Metrics.TCPConnectionTime.Enabled, cfg.Metrics.TCPConnectionIdle.Enabled = true, true
+		cfg.Metrics.TCPConnectionPacingRate.Enabled, cfg.Metrics.TCPConnectionSlowStartThreshold.Enabled = true, true
+	}
 	config := func(unchanged int64) ConnectionsConfig {
 		return every(unchanged, func(c *ConnectionsConfig) {
 			c.Limit, c.States = limit, []tcp.State{tcp.TimeWait}
@@ -117,7 +120,7 @@ func (r *traffic) run(ticks int64, refuses, twins bool) {
 			require.Empty(r, differences(r.backends[0].series, r.backends[1].series), "tick %d", tick)
 		}
 	}
-	require.Greater(r, most, 100)
+	require.Greater(r, most, 80)
 	assert.Less(r, sent[1], sent[0]*3/4, "most rest")
 }
 
