@@ -31,8 +31,9 @@ import (
 //	first/F         the first scrape with groups: a walk over all descriptors
 //	grouped/F       a scrape with groups
 //	scrape/F        the same and every connection written
+//	resting/F       the same with unchanged_interval 1m: those that rest one time in six
 //	allocs          heap allocations of a scrape with groups in all, not per socket
-//	allocs/connection  those of a scrape with every connection written, of each
+//	allocs/connection, resting-allocs/connection  those of a scrape/F and of a resting/F, of each
 //
 // BENCH_SOCKETS has the numbers of sockets, "1000 10000 100000" by default, and
 // BENCH_SOURCE the source, "auto" by default.
@@ -124,12 +125,18 @@ func benchmarkScrape(b *testing.B, sockets int) {
 		f, first, grouped, allocs := measure(func(*Config) {})
 		_, _, every, everyAllocs := measure(func(cfg *Config) { cfg.Connections.Enabled, cfg.Connections.Limit = true, 0 })
 
+		_, _, resting, restingAllocs := measure(func(cfg *Config) {
+			cfg.Connections.Enabled, cfg.Connections.Limit, cfg.Connections.UnchangedInterval = true, 0, time.Minute
+		})
+
 		b.ReportMetric(f/float64(sockets), "F-ns")
 		b.ReportMetric(first, "first/F")
 		b.ReportMetric(grouped, "grouped/F")
 		b.ReportMetric(every, "scrape/F")
 		b.ReportMetric(allocs, "allocs")
+		b.ReportMetric(resting, "resting/F")
 		b.ReportMetric(everyAllocs/float64(sockets), "allocs/connection")
+		b.ReportMetric(restingAllocs/float64(sockets), "resting-allocs/connection")
 		b.ReportMetric(0, "ns/op")
 	}
 }

@@ -72,6 +72,9 @@ type ConnectionsConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 	// Interval is the time between two writings; 0: every scrape.
 	Interval time.Duration `mapstructure:"interval"`
+	// UnchangedInterval is the longest time between two writings of a connection with
+	// which nothing happens; 0: it is written like every other.
+	UnchangedInterval time.Duration `mapstructure:"unchanged_interval"`
 	// Limit is how many connections are written at most; 0: all.
 	Limit int `mapstructure:"limit"`
 	// OrderBy says which connections the limit keeps.

@@ -55,7 +55,7 @@ func TestEveryOption(t *testing.T) {
 		PeerCIDRs:   PatternsConfig{Include: []string{"10.0.0.0/8", "2001:db8::/32"}, Exclude: []string{"10.9.9.9"}},
 		Executables: PatternsConfig{Include: []string{"nginx", "/^python3/"}, Exclude: []string{"/test$/"}},
 	}
-	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, Limit: 50, OrderBy: "rtt", BatchSize: 10, PeerAttributes: []string{"server.address", "service.peer.name"}}
+	want.Connections = ConnectionsConfig{Enabled: true, Interval: 15 * time.Second, UnchangedInterval: time.Minute, Limit: 50, OrderBy: "rtt", BatchSize: 10, PeerAttributes: []string{"server.address", "service.peer.name"}}
 	want.Groups = GroupsConfig{
 		Interval:   30 * time.Second,
 		By:         []string{"process.owner", "tcp.role", "network.peer.address"},
@@ -126,12 +126,17 @@ func TestBadConfigurations(t *testing.T) {
 		"short timeout":  {func(c *Config) { c.Timeout = 1 }, `timeout: got 1ns, takes 1ms or more, or 0s for no limit`},
 		"nothing to do": {func(c *Config) { c.Groups.Enabled, c.System.Enabled = false, false },
 			`connections::enabled, groups::enabled, system::enabled: got false for each, takes true for one of them at least`},
-		"attributes":        {func(c *Config) { c.Process.Attributes = "both" }, `process::attributes: got "both", takes one of resource, data_point`},
-		"refresh":           {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process::refresh_interval: got -1s, takes 0s or more`},
-		"limit":             {func(c *Config) { c.Connections.Limit = -1 }, `connections::limit: got -1, takes a number of connections, or 0 for all of them`},
-		"batch size":        {func(c *Config) { c.Connections.BatchSize = 0 }, `connections::batch_size: got 0, takes a number of connections from 1 up`},
-		"order":             {func(c *Config) { c.Connections.OrderBy = "size" }, `connections::order_by: got "size", takes one of io, retransmits, rtt, age`},
-		"no multiple":       {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"attributes":      {func(c *Config) { c.Process.Attributes = "both" }, `process::attributes: got "both", takes one of resource, data_point`},
+		"refresh":         {func(c *Config) { c.Process.RefreshInterval = -time.Second }, `process::refresh_interval: got -1s, takes 0s or more`},
+		"limit":           {func(c *Config) { c.Connections.Limit = -1 }, `connections::limit: got -1, takes a number of connections, or 0 for all of them`},
+		"batch size":      {func(c *Config) { c.Connections.BatchSize = 0 }, `connections::batch_size: got 0, takes a number of connections from 1 up`},
+		"order":           {func(c *Config) { c.Connections.OrderBy = "size" }, `connections::order_by: got "size", takes one of io, retransmits, rtt, age`},
+		"no multiple":     {func(c *Config) { c.Connections.Interval = 15 * time.Second }, `connections::interval: got 15s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
+		"unchanged":       {func(c *Config) { c.Connections.UnchangedInterval = -1 }, `connections::unchanged_interval: got -1ns, takes 0s or more`},
+		"short unchanged": {func(c *Config) { c.Connections.UnchangedInterval = 5 * time.Second }, `connections::unchanged_interval: got 5s, takes collection_interval (10s) or more, or 0s to write every connection each time`},
+		"unchanged between": {func(c *Config) {
+			c.Connections.Interval, c.Connections.UnchangedInterval = 30*time.Second, 20*time.Second
+		}, `connections::unchanged_interval: got 20s, takes connections::interval (30s) or more, or 0s to write every connection each time`},
 		"system multiple":   {func(c *Config) { c.System.Interval = time.Second }, `system::interval: got 1s, takes a multiple of collection_interval (10s) or 0s for every scrape`},
 		"group attribute":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "pid"} }, `groups::by: got "pid", takes one of process.pid, process.executable.name,`},
 		"attribute twice":   {func(c *Config) { c.Groups.By = []string{"tcp.role", "tcp.role"} }, `groups::by: got "tcp.role" twice, takes each attribute once`},

@@ -219,8 +219,9 @@ func (c *Config) metrics() (otlp.MetricsConfig, error) {
 		MetricsBuilderConfig: c.MetricsBuilderConfig,
 		ProcessOnPoints:      c.Process.Attributes == onDataPoint,
 		Connections: otlp.ConnectionsConfig{
-			Every: c.ticks(c.Connections.Enabled, c.Connections.Interval),
-			Limit: c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
+			Every:     c.ticks(c.Connections.Enabled, c.Connections.Interval),
+			Unchanged: int64(c.Connections.UnchangedInterval / c.CollectionInterval),
+			Limit:     c.Connections.Limit, OrderBy: order, BatchSize: c.Connections.BatchSize,
 			States: filter.States, PeerAttributes: peerAttributes,
 		},
 		Groups: otlp.GroupsConfig{

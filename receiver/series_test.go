@@ -157,6 +157,45 @@ func TestConnectionSeriesBeyondTheLimit(t *testing.T) {
 	assert.Equal(t, []string{"1", "2 ended"}, r.series("tcp.connection.rtt"))
 }
 
+// With unchanged_interval, a connection with which nothing happens is written once in
+// the interval, whether the dumps have it or not, and lives on until it ends.
+func TestConnectionSeriesThatRest(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		t.Run(fmt.Sprintf("moved=%t", moved), func(t *testing.T) {
+			cfg := testConfig()
+			cfg.Connections.Limit, cfg.Connections.UnchangedInterval = 0, 45*time.Millisecond
+			src := &incremental{telling: telling{scripted: scripted{name: "a", sockets: []tcp.Socket{established(1, 10), established(2, 10), established(3, 10), established(4, 10)}}}}
+			if moved {
+				cfg.Groups.Enabled = true // nobody waits for ends otherwise
+			}
+			r := newRig(t, cfg, &refusing{}, src)
+			r.scrapeOnce(t)
+			assert.Equal(t, []string{"1", "2", "3", "4"}, r.series("tcp.connection.rtt"))
+			var written [][]string
+			for range 8 {
+				r.sink.Reset()
+				r.scrapeOnce(t)
+				written = append(written, r.series("tcp.connection.rtt"))
+			}
+			// Four ticks of 10 ms, one slot in each.
+			turns := [][]string{{"4"}, {"3"}, {"2"}, {"1"}}
+			assert.Equal(t, slices.Concat(turns, turns), written)
+			assert.Equal(t, moved, src.moved > 0)
+
+			// The next turn is 4's. The script has nothing for dumps of what has moved.
+			ages := []string{"1 close_wait", "1 established ended", "2 established ended", "4 established"}
+			if moved {
+				src.tell(ended(established(2, 10), 10, 10))
+				ages = ages[2:]
+			}
+			src.sockets = []tcp.Socket{in(tcp.CloseWait, 1), established(3, 10), established(4, 10)}
+			r.sink.Reset()
+			r.scrapeOnce(t)
+			assert.Equal(t, ages, r.series("tcp.connection.age"))
+		})
+	}
+}
+
 // 33,000 of 39,000 series were of connections that had ended.
 func TestNoSeriesWithoutNumbers(t *testing.T) {
 	sockets := []tcp.Socket{in(tcp.Established, 1), in(tcp.TimeWait, 2), in(tcp.SynReceived, 3), in(tcp.SynSent, 4)}

@@ -85,7 +85,7 @@ func (c *Config) validateFilter() error {
 }
 
 func (c *Config) validateConnections() error {
-	errs := []error{c.multiple("connections::interval", c.Connections.Interval)}
+	errs := []error{c.multiple("connections::interval", c.Connections.Interval), c.validateUnchanged()}
 	if c.Connections.Limit < 0 {
 		errs = append(errs, fmt.Errorf("connections::limit: got %d, takes a number of connections, or 0 for all of them", c.Connections.Limit))
 	}
@@ -99,6 +99,24 @@ func (c *Config) validateConnections() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// validateUnchanged refuses an interval between two writings of an unchanged connection
+// that is shorter than that between any two: it would do nothing.
+func (c *Config) validateUnchanged() error {
+	const key = "connections::unchanged_interval"
+	got := c.Connections.UnchangedInterval
+	if err := notNegative(key, got); err != nil {
+		return err
+	}
+	least, of := c.CollectionInterval, "collection_interval"
+	if c.Connections.Interval > least {
+		least, of = c.Connections.Interval, "connections::interval"
+	}
+	if got != 0 && got < least {
+		return fmt.Errorf("%s: got %s, takes %s (%s) or more, or 0s to write every connection each time", key, got, of, least)
+	}
+	return nil
 }
 
 func (c *Config) validateGroups() error {

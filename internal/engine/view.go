@@ -80,10 +80,17 @@ type Scrape struct {
 // Connections iterates over the connections and listeners that this scrape saw
 // and that are wanted.
 func (s *Scrape) Connections() iter.Seq[*table.Connection] {
+	return s.Those(func(*table.Connection) bool { return true })
+}
+
+// Those iterates over those of Connections that want accepts, which must not use their
+// Details: see [table.Table.Those].
+func (s *Scrape) Those(want func(*table.Connection) bool) iter.Seq[*table.Connection] {
+	both := func(c *table.Connection) bool { return s.engine.wanted(c) && want(c) }
 	return func(yield func(*table.Connection) bool) {
 		for sp := range s.engine.spaces() {
-			for c := range sp.table.All() {
-				if s.engine.wanted(c) && !yield(c) {
+			for c := range sp.table.Those(both) {
+				if !yield(c) {
 					return
 				}
 			}

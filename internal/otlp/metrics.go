@@ -59,6 +59,9 @@ type ConnectionsConfig struct {
 	States    []tcp.State
 	OrderBy   table.Order
 	BatchSize int
+	// Unchanged is how many ticks a connection with which nothing happens is not
+	// written for, at most; 0: it is written like every other.
+	Unchanged int64
 	// PeerAttributes are what their points have of the other end, where it is known.
 	PeerAttributes []group.Attribute
 }
@@ -114,6 +117,9 @@ func NewMetrics(cfg MetricsConfig, now time.Time) (*Metrics, error) {
 	}
 	m.writer.processOnPoints, m.writer.peerAttributes = cfg.ProcessOnPoints, attributesOf(cfg.Connections.PeerAttributes)
 	m.written.peers = m.writer.peerAttributes
+	if cfg.Connections.Every > 0 {
+		m.written.every = uint64(cfg.Connections.Unchanged / cfg.Connections.Every)
+	}
 	if cfg.Beneath != nil {
 		m.wantsBeneath = beneathParts(&cfg.Metrics)
 	}

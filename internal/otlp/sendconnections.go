@@ -43,7 +43,10 @@ func (m *Metrics) hasSeries(c *table.Connection) bool {
 // would take some kilobytes each.
 func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error {
 	stop := m.phase(s, metadata.AttributePhaseSelect)
-	kept, left := table.Top(m.kept[:0], s.Connections(), m.cfg.Connections.OrderBy, m.cfg.Connections.Limit, m.hasSeries)
+	if s.Tick != engine.FinalTick {
+		m.written.period = uint32(s.Tick / m.connectionsTier.every)
+	}
+	kept, left := m.selectConnections(s)
 	m.writer.SortByHolder(kept)
 	ids := make([]tcp.Identity, len(kept))
 	for i, c := range kept {
@@ -83,6 +86,19 @@ func (m *Metrics) sendConnections(s *engine.Scrape) func(context.Context) error 
 		}
 		return errors.Join(errs...)
 	}
+}
+
+// selectConnections returns the connections that are written, in m.kept, and how many
+// the limit leaves out.
+func (m *Metrics) selectConnections(s *engine.Scrape) (kept []*table.Connection, left int) {
+	order, limit := m.cfg.Connections.OrderBy, m.cfg.Connections.Limit
+	if limit == 0 {
+		// What rests need not be brought up to this scrape to be left out.
+		want := func(c *table.Connection) bool { return m.hasSeries(c) && !m.written.rests(c) }
+		return slices.AppendSeq(m.kept[:0], s.Those(want)), 0
+	}
+	kept, left = table.Top(m.kept[:0], s.Connections(), order, limit, m.hasSeries)
+	return slices.DeleteFunc(kept, m.written.rests), left
 }
 
 // buildConnections builds a batch of those of the connections that are still

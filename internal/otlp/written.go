@@ -15,18 +15,22 @@ import (
 
 // ending is what is remembered of the series of a connection, to end them. There is
 // one for each connection that is written, so it has nothing that the connection's
-// identity or another field gives.
+// identity or another field gives. What is looked at in every scrape comes first, in a
+// cache line of its own.
 type ending struct {
-	id          tcp.Identity
-	process     *process.Process
+	id         tcp.Identity
+	process    *process.Process
+	peerInfo   *event.Peer
+	start      int64      // nanoseconds since 1970
+	fields     tcp.Fields // of which there was a point
+	turn       uint32     // of [written], when it was last written or rested; 0: there is nothing
+	changed    uint32     // of the connection, as it was written; 0: it is to be written again
+	period     uint32     // of [written], when it was written
+	state      tcp.State
+	stateOnly  bool // only the series with the state end
+	fieldsOnly bool // only those of the fields end: others have another connection now
+
 	local, peer netip.AddrPort
-	peerInfo    *event.Peer
-	start       int64      // nanoseconds since 1970
-	fields      tcp.Fields // of which there was a point
-	turn        uint32     // of [written], when it was last written; 0: there is nothing
-	state       tcp.State
-	stateOnly   bool // only the series with the state end
-	fieldsOnly  bool // only those of the fields end: others have another connection now
 }
 
 // maxOver is how many series that have not been ended yet are remembered beside those
@@ -44,10 +48,17 @@ type written struct {
 	turn   uint32     // the number of the scrape under way, less one
 	peers  attributes // that series have
 
+	// every is in how many periods a connection with which nothing happens is written
+	// once; 0 or 1: it does not rest. period is the one under way. Periods are counted by
+	// the clock: one that was missed counts.
+	every  uint64
+	period uint32
+
+	again  []again  // not taken by the pipeline yet, and nothing changed but the numbers
 	batch  []change // not taken by the pipeline yet
 	over   []ending // those that end though their connection, or their slot, is written
 	before int      // how many of them were there before the batch
-	fresh  []uint32 // slots that have another connection since this scrape
+	fresh  []uint32 // slots that have another connection, or other series, since this scrape
 }
 
 // change is what becomes of a slot once the pipeline has taken the batch.
@@ -55,6 +66,9 @@ type change struct {
 	slot uint32
 	to   ending
 }
+
+// again is that the series of a slot have been written once more.
+type again struct{ slot, changed uint32 }
 
 // endingsAtOnce is how many slots a piece has: few, because a limit on the number of
 // connections leaves most slots empty.
@@ -84,7 +98,7 @@ func (w *written) set(slot uint32, e ending) {
 func (w *written) add(c *table.Connection) {
 	now := ending{
 		id: c.ID, process: c.Owner.Process, local: c.Local, peer: c.Peer, peerInfo: c.PeerInfo, start: c.Start.UnixNano(),
-		fields: c.Fields, state: c.State, turn: w.turn + 1,
+		fields: c.Fields, state: c.State, turn: w.turn + 1, changed: c.Changed(), period: w.period,
 	}
 	before := w.at(c.Slot)
 	switch {
@@ -104,10 +118,43 @@ func (w *written) add(c *table.Connection) {
 			// Nothing but the turn changes, and if the pipeline refuses the batch, what
 			// was written before it stands: that is the same.
 			before.turn = now.turn
+			if w.mayRest() {
+				w.again = append(w.again, again{c.Slot, now.changed})
+			}
 			return
 		}
 	}
 	w.batch = append(w.batch, change{c.Slot, now})
+}
+
+// mayRest reports whether connections with which nothing happens are not written each
+// time.
+func (w *written) mayRest() bool { return w.every > 1 }
+
+// rests reports whether all that there is to say of a connection has been written, and
+// its turn to be written all the same has not come. Its series then live on.
+//
+// It looks at no more of the connection than it must: one with the same [Changed] as
+// before is the same connection, with the same numbers.
+func (w *written) rests(c *table.Connection) bool {
+	if !w.mayRest() {
+		return false
+	}
+	before := w.at(c.Slot)
+	if before == nil || before.turn == 0 || before.changed != c.Changed() || before.state != c.State || before.process != c.Owner.Process ||
+		before.peerInfo != c.PeerInfo && w.peers.of(before.peerInfo) != w.peers.of(c.PeerInfo) || w.isDue(c.Slot, before.period) {
+		return false
+	}
+	before.turn = w.turn + 1
+	return true
+}
+
+// isDue reports whether the series of a slot that were last written in a period are due
+// though nothing has happened. Slots take turns: those that were all written at once, as
+// all are in the first scrape, are not all due at once for ever.
+func (w *written) isDue(slot, last uint32) bool {
+	offset := uint64(slot) % w.every
+	return (uint64(w.period)+offset)/w.every != (uint64(last)+offset)/w.every
 }
 
 // continues reports whether a connection has the series that it had.
@@ -119,17 +166,21 @@ func (w *written) continues(before, now *ending) bool {
 // commit notes that the pipeline took the batch.
 func (w *written) commit() {
 	for i := range w.batch {
-		slot, to := w.batch[i].slot, w.batch[i].to
-		if before := w.at(slot); before == nil || before.id != to.id {
-			w.fresh = append(w.fresh, slot)
+		w.set(w.batch[i].slot, w.batch[i].to)
+		w.fresh = append(w.fresh, w.batch[i].slot)
+	}
+	for _, a := range w.again {
+		e := w.at(a.slot)
+		if e.changed == 0 {
+			w.fresh = append(w.fresh, a.slot) // its end may not have been taken yet
 		}
-		w.set(slot, to)
+		e.changed, e.period = a.changed, w.period
 	}
 	w.endBatch()
 }
 
 // rollback notes that the pipeline refused the batch: what was written before it
-// stands.
+// stands, and what made the connections of the batch be written still does.
 func (w *written) rollback() {
 	for i := range w.batch {
 		if before := w.at(w.batch[i].slot); before != nil && before.turn != 0 && before.id == w.batch[i].to.id {
@@ -142,7 +193,7 @@ func (w *written) rollback() {
 
 func (w *written) endBatch() {
 	clear(w.batch)
-	w.batch, w.before = w.batch[:0], len(w.over)
+	w.again, w.batch, w.before = w.again[:0], w.batch[:0], len(w.over)
 }
 
 // end ends a scrape, and returns the series that were written before it and not in
@@ -198,6 +249,10 @@ func (w *written) withoutMoved(gone []ending) []ending {
 		if now := fresh[e.tuple()]; now != nil && w.continues(&e, now) {
 			more = append(more, surplus(e, now)...)
 			continue
+		} else if now != nil {
+			// Where nothing that is written distinguishes two processes, the end is that of
+			// a living series, which the next scrape goes on with.
+			now.changed = 0
 		}
 		kept = append(kept, e)
 	}
@@ -207,12 +262,12 @@ func (w *written) withoutMoved(gone []ending) []ending {
 // surplus are the endings of the series that a connection does not have which has the
 // others now.
 func surplus(e ending, now *ending) (all []ending) {
-	if rest := e.fields &^ now.fields; rest != 0 {
+	if rest := e.fields &^ now.fields; rest != 0 && !e.stateOnly {
 		fields := e
 		fields.fields, fields.fieldsOnly = rest, true
 		all = append(all, fields)
 	}
-	if e.state != now.state {
+	if e.state != now.state && !e.fieldsOnly {
 		e.stateOnly = true
 		all = append(all, e)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 
@@ -123,6 +124,12 @@ func TestWritten(t *testing.T) {
 			{keep: true},
 			{batches: []batch{took(seen(2, 1, half, nil))}, ends: []string{"1", "2*"}},
 		},
+		"another process and back, before a scrape is complete": {
+			{batches: []batch{took(seen(1, 3, up, nil))}},
+			{batches: []batch{took(seen(1, 3, up, other))}, keep: true},
+			{batches: []batch{took(seen(1, 3, up, nil))}, ends: []string{"1"}},
+			{ends: []string{"1"}},
+		},
 		"what is refused was not written": {
 			{batches: []batch{took(seen(1, 0, up, nil))}},
 			{batches: []batch{refused(seen(1, 0, half, nil), seen(2, 1, up, nil))}},
@@ -161,6 +168,8 @@ func TestWritten(t *testing.T) {
 // A limit leaves most slots empty, and connections come and go: what is not there
 // takes no memory. What is written again and again allocates nothing.
 func TestWrittenTakesNoMore(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(ending{}), uintptr(128), "two cache lines")
+	assert.LessOrEqual(t, unsafe.Offsetof(ending{}.local), uintptr(64), "the first has what is looked at in every scrape")
 	var w written
 	for turn := range 50 {
 		var all []*table.Connection

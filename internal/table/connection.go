@@ -34,6 +34,8 @@ type Connection struct {
 	marks  marks
 	told   tcp.State // the state that was reported last
 	Reason process.Reason
+
+	changed uint32 // see Changed
 }
 
 // Places outside of Table.live.
@@ -71,6 +73,15 @@ func (c *Connection) Established() bool { return c.marks.has(established) }
 // Settled reports whether its process and its peer are decided, which is right before
 // it is first reported.
 func (c *Connection) Settled() bool { return c.marks.has(reported) }
+
+// Changed is the number of the dump that last showed something else of the connection
+// than the one before, apart from how much time has passed: any of its numbers, its
+// state, or that it is there. No two dumps of tables that share their Slots have the
+// same number, so that another connection at the same slot has another one. What others
+// decide of a connection (Owner, Process, PeerInfo) does not count.
+//
+// Numbers that only Details has count while those are kept.
+func (c *Connection) Changed() uint32 { return c.changed }
 
 // FirstSeen returns when the first dump that had a connection began, up to a second
 // late; false if none had it.

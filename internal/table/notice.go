@@ -103,7 +103,7 @@ func (t *Table) endLive(c *Connection, n *tcp.Notice) {
 	t.take(c, n)
 	t.finish(c, n, stays)
 	if stays {
-		c.Fields = 0 // what is left of it has none of these numbers
+		c.Fields, c.changed = 0, t.number // what is left of it has none of these numbers
 		t.free(c)
 		return
 	}

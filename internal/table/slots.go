@@ -13,8 +13,9 @@ import (
 // remembers the counters that somebody asked to follow, so that connections take
 // no more memory where nobody does.
 type Slots struct {
-	free []uint32
-	next uint32
+	free  []uint32
+	next  uint32
+	dumps uint32 // how many began in all tables
 
 	kinds []event.Kind
 	// rows are what is remembered of each connection, some thousand to a piece, so

@@ -68,6 +68,7 @@ type Table struct {
 	listening []*Connection // the listeners of the last dump
 
 	pass     uint32
+	number   uint32    // of the dump under way, among those of all tables
 	first    time.Time // when the first dump began
 	began    time.Time // of the dump under way
 	complete time.Time // when the last complete dump began, or Options.Since; zero before the first
@@ -144,9 +145,16 @@ func (t *Table) Len() int { return len(t.live) }
 // All iterates over the connections and listeners that the last dump had, or that
 // it left out because they had not changed, in no order that means anything.
 func (t *Table) All() iter.Seq[*Connection] {
+	return t.Those(func(*Connection) bool { return true })
+}
+
+// Those iterates over those of All that want accepts. It is asked before the Details of
+// a connection that the last dump left out are brought up to it, so that one which is
+// passed over costs no look at them; it must not use them.
+func (t *Table) Those(want func(*Connection) bool) iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
 		for _, c := range t.live {
-			if !t.isThere(c) {
+			if !t.isThere(c) || !want(c) {
 				continue
 			}
 			if c.pass != t.pass && c.Details != nil {
@@ -251,6 +259,8 @@ func (t *Table) Begin(now time.Time) {
 		t.first = now
 	}
 	t.pass++
+	t.opts.Slots.dumps++
+	t.number = t.opts.Slots.dumps
 	t.began, t.seen, t.cursor, t.moved, t.few = now, 0, 0, false, false
 	clear(t.listening)
 	t.listening = t.listening[:0]
@@ -632,7 +642,7 @@ func (t *Table) fresh(s *tcp.Socket) *Connection {
 
 // put makes a connection live.
 func (t *Table) put(c *Connection) {
-	c.place = int32(len(t.live))
+	c.place, c.changed = int32(len(t.live)), t.number
 	t.live = append(t.live, c)
 	t.index[c.ID.Cookie] = c
 	t.steady(c, event.NoState, c.State)

@@ -115,17 +115,30 @@ func (t *Table) keep(c *Connection, s *tcp.Socket) {
 	}
 	c.Local, c.Peer, c.State, c.Inode, c.Fields = s.Local, s.Peer, s.State, s.Inode, s.Fields
 	if c.Traits == nil || c.CongestionControl != s.CongestionControl || c.Stack != s.Stack {
-		c.Traits = t.traitsOf(s)
+		c.Traits, c.changed = t.traitsOf(s), t.number
 	}
 	if s.Has(tcp.FieldSmoothedRTT) || c.known == 0 {
 		c.SmoothedRTT = s.SmoothedRTT
 	}
 	c.BytesSent, c.BytesReceived, c.Retransmits = s.BytesSent, s.BytesReceived, s.Retransmits
 	if c.Details != nil {
+		if differs(&c.Sample, s) {
+			c.changed = t.number
+		}
 		c.At, c.Sample = t.began, *s
 		// Once is enough: the garbage collector follows each pointer.
 		c.Sample.Local, c.Sample.Peer, c.Sample.CongestionControl, c.Sample.Stack = netip.AddrPort{}, netip.AddrPort{}, "", ""
 	}
+}
+
+// differs reports whether a sample has something else than the one before, apart from
+// how much time has passed. It gives the one before what must not count, which is
+// compared elsewhere or will be replaced anyway: then every value counts that a sample
+// may have, a new one as well.
+func differs(old, now *tcp.Socket) bool {
+	old.Local, old.Peer, old.CongestionControl, old.Stack = now.Local, now.Peer, now.CongestionControl, now.Stack
+	old.Age, old.SinceDataSent, old.SinceDataReceived, old.SinceACKReceived = now.Age, now.SinceDataSent, now.SinceDataReceived, now.SinceACKReceived
+	return *old != *now
 }
 
 // maxTraits is how many are remembered to be shared.

@@ -26,7 +26,7 @@ type setting struct {
 func settings() []setting {
 	ours := []string{
 		contestant.Floor, contestant.Walk, contestant.Groups, contestant.GroupsBPF,
-		"tcpstats-connections", "tcpstats-connections-bpf",
+		"tcpstats-connections", "tcpstats-connections-bpf", "tcpstats-connections-resting",
 	}
 	return []setting{
 		{name: "busy", title: "Busy: every connection has sent something since the last pass", sending: 1},

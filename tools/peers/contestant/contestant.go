@@ -60,6 +60,7 @@ func All() []Contestant {
 		return func(map[string]any) (reader, error) { return function(read), nil }
 	}
 	connections := map[string]any{"enabled": true, "limit": 0}
+	resting := map[string]any{"enabled": true, "limit": 0, "unchanged_interval": "1m"}
 	return []Contestant{
 		{
 			Name:  Floor,
@@ -99,6 +100,12 @@ func All() []Contestant {
 			Title: "**tcpstats**, every connection, `bpf`", Gives: "the same",
 			Receiver: true,
 			start:    receiver(map[string]any{"source": "bpf", "connections": connections}),
+		},
+		{
+			Name:  "tcpstats-connections-resting",
+			Title: "**tcpstats**, every connection, `unchanged_interval: 1m`, `bpf`", Gives: "the same, of idle connections in every sixth scrape",
+			Receiver: true,
+			start:    receiver(map[string]any{"source": "bpf", "connections": resting}),
 		},
 		{
 			Name:  "vishvananda",
