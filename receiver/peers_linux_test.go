@@ -59,6 +59,7 @@ func TestProcessesOfBothEnds(t *testing.T) {
 	cfg.System.Enabled = false
 	cfg.Filter.States = []string{"established", "listen"}
 	cfg.Filter.LocalPorts = []any{port, conn.RemoteAddr().(*net.TCPAddr).Port}
+	cfg.Filter.PeerPorts = cfg.Filter.LocalPorts // connections of others may have the same local port
 	next := &refusing{}
 	s, err := newSteps(cfg, receivertest.NewNopSettings(metadata.Type), next, sockdiag.Factory())
 	require.NoError(t, err)
