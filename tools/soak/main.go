@@ -73,7 +73,12 @@ func run(ctx context.Context) error {
 	events := schedule(*duration)
 	samples, err := observe(ctx, *duration, collector, events, faults{sink: sink, load: load, collector: collector})
 	load.stop()
+	plot := filepath.Join(*out, "soak.svg")
 	if err != nil {
+		// What there was until then is what shows why.
+		if len(samples) > 1 {
+			err = errors.Join(fmt.Errorf("%w; the plot until then is %s", err, plot), drawing(plot, samples, events))
+		}
 		return err
 	}
 	// The last collection is made when it stops.
@@ -83,7 +88,7 @@ func run(ctx context.Context) error {
 	}
 
 	verdict := judge(samples, load.made(), sink.closes(load.port()))
-	if err := drawing(filepath.Join(*out, "soak.svg"), samples, events); err != nil {
+	if err := drawing(plot, samples, events); err != nil {
 		return err
 	}
 	report := verdict.String()
@@ -92,7 +97,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if !verdict.good() {
-		return errors.New("the verdict is bad; the plot is " + filepath.Join(*out, "soak.svg"))
+		return errors.New("the verdict is bad; the plot is " + plot)
 	}
 	return nil
 }

@@ -100,18 +100,18 @@ func observe(ctx context.Context, duration time.Duration, c *collector, events [
 		now := time.Since(begun)
 		rss, descriptors, cpu, err := c.use()
 		if err != nil {
-			return nil, err
+			return samples, err
 		}
 		samples = append(samples, sample{at: now, rss: rss, descriptors: descriptors, cpu: cpu})
 		switch {
 		case end != nil && now >= until:
 			if err := end(); err != nil {
-				return nil, err
+				return samples, err
 			}
 			end = nil
 		case end == nil && len(events) > 0 && now >= events[0].at:
 			if end, err = f.begin(events[0].what); err != nil {
-				return nil, fmt.Errorf("%s: %w", events[0].what, err)
+				return samples, fmt.Errorf("%s: %w", events[0].what, err)
 			}
 			until = now + events[0].lasts
 			events = events[1:]
@@ -121,7 +121,7 @@ func observe(ctx context.Context, duration time.Duration, c *collector, events [
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return samples, ctx.Err()
 		case <-ticker.C:
 		}
 	}
