@@ -6,6 +6,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,19 @@ func TestSchedule(t *testing.T) {
 				t.Errorf("%s: %s at %s for %s", duration, e.what, e.at, e.lasts)
 			}
 		}
+	}
+}
+
+// TestItEndsBeforeItsTime checks that the samples until then are kept: they show why.
+func TestItEndsBeforeItsTime(t *testing.T) {
+	c := &collector{command: exec.Command("sleep", "1.5"), ended: make(chan error, 1)}
+	if err := c.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { c.ended <- c.command.Wait() }()
+	samples, err := observe(t.Context(), time.Minute, c, nil, faults{})
+	if err == nil || len(samples) == 0 {
+		t.Errorf("%d samples, %v", len(samples), err)
 	}
 }
 
