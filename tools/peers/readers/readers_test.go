@@ -83,7 +83,7 @@ func (r *reading) stop() {
 	require.NoError(r.t, r.Close())
 }
 
-// Each reader sees every query, every answer and nothing else.
+// Each reader sees every query, and next to nothing but DNS.
 func TestReaders(t *testing.T) {
 	for _, factory := range append(engines.All(), All(device)...) {
 		t.Run(factory.Name, func(t *testing.T) {
@@ -103,16 +103,21 @@ func TestReaders(t *testing.T) {
 			sent, _ := stop()
 			stopOthers()
 			stopAnswers()
-			netnstest.Eventually(t, "all packets are seen", func() bool {
-				stats := r.Stats()
-				return r.Counts().Queries >= uint64(sent) && stats.Delivered+stats.Dropped >= stats.Seen
-			})
+			defer func() {
+				if t.Failed() {
+					t.Logf("%d sent, %+v, %+v", sent, r.Counts(), r.Stats())
+				}
+			}()
+			netnstest.Eventually(t, "all queries are seen", func() bool { return r.Counts().Queries == uint64(sent) })
 			counts := r.Counts()
 			assert.Equal(t, dns.Counts{Queries: uint64(sent), Answers: counts.Answers}, counts)
+			// gopacket binds its sockets before they have the filter, so a few packets may
+			// have come before that.
+			const unfiltered = 10
 			for range 2 { // reading the counters changes nothing
 				stats := r.Stats()
-				assert.Equal(t, counts.Queries+counts.Answers, stats.Seen)
-				assert.Equal(t, stats.Seen, stats.Delivered)
+				assert.InDelta(t, counts.Queries+counts.Answers, stats.Seen, unfiltered)
+				assert.InDelta(t, stats.Seen, stats.Delivered, unfiltered)
 				assert.Zero(t, stats.Dropped)
 				assert.Greater(t, stats.Bytes, 40*stats.Delivered)
 			}

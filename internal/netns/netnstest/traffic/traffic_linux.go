@@ -110,7 +110,7 @@ func (l Load) send(fd int, ended chan struct{}) (sent int, err error) {
 			return sent, nil
 		default:
 		}
-		for due := int(time.Since(began).Seconds() * float64(l.Rate)); sent < due; sent++ {
+		for due := int(time.Since(began).Seconds() * float64(l.Rate)); sent < due; {
 			switch l.Role {
 			case Ask:
 				data[0], data[1] = byte(sent>>8), byte(sent)
@@ -118,7 +118,11 @@ func (l Load) send(fd int, ended chan struct{}) (sent int, err error) {
 			case Harass:
 				_, _ = random.Read(data) // never fails
 			}
-			if _, err := unix.Write(fd, data); err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOBUFS) {
+			switch _, err := unix.Write(fd, data); {
+			case errors.Is(err, unix.ECONNREFUSED): // an earlier one was, and this one is not sent
+			case err == nil, errors.Is(err, unix.ENOBUFS):
+				sent++
+			default:
 				return sent, err
 			}
 		}
