@@ -3,7 +3,6 @@
 package engines
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/capture/packet"
 	"github.com/netpulse/tcpstatsreceiver/internal/dns"
 	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest"
+	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest/traffic"
 )
 
 // flood opens a socket that sends to the other end of a pair of interfaces, where
@@ -85,27 +85,31 @@ func BenchmarkPackets(b *testing.B) {
 func BenchmarkTraffic(b *testing.B) {
 	factories := append([]capture.Factory{{Name: "none"}}, All()...)
 	for _, kind := range []struct {
-		name, role string
-		port, rate int
-	}{{"200k other packets", "send", 9999, 200_000}, {"10k lookups", "ask", 53, 10_000}, {"100k hostile messages", "harass", 53, 100_000}} {
+		name string
+		load traffic.Load
+	}{
+		{"200k other packets", traffic.Load{Role: traffic.Send, Port: 9999, Rate: 200_000}},
+		{"10k lookups", traffic.Load{Role: traffic.Ask, Port: dns.Port, Rate: 10_000}},
+		{"100k hostile messages", traffic.Load{Role: traffic.Harass, Port: dns.Port, Rate: 100_000}},
+	} {
 		for _, factory := range factories {
 			b.Run(kind.name+"/"+factory.Name, func(b *testing.B) {
 				host, other := netnstest.New(b), netnstest.New(b)
-				netnstest.Connect(host, other, "first", 76)
+				netnstest.Connect(host, other, "first", traffic.Network)
 				watcher := dns.NewWatcher(dns.Options{Names: dns.NewNames(dns.DefaultNames)})
 				var engine *running
 				if factory.Open != nil {
 					engine = run(host, factory, func(p *packet.Packet) { watcher.Packet(p) })
 				}
-				stopAnswers := start(other, fmt.Sprint("answer ", kind.port, " 0"))
+				stopAnswers := traffic.Start(other, traffic.Load{Role: traffic.Answer, Port: kind.load.Port})
 				var took, elapsed, sender time.Duration
 				sent := 0
 				for b.Loop() {
-					stop := start(host, fmt.Sprint(kind.role, " ", kind.port, " ", kind.rate))
+					stop := traffic.Start(host, kind.load)
 					time.Sleep(200 * time.Millisecond) // until it runs
-					began, before := time.Now(), used()
+					began, before := time.Now(), traffic.CPUTime()
 					time.Sleep(2 * time.Second)
-					took += used() - before
+					took += traffic.CPUTime() - before
 					elapsed += time.Since(began)
 					n, by := stop()
 					sent += n
