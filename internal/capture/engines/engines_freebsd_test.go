@@ -94,6 +94,7 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, "one.example", names.Lookup(addr("192.0.2.1"), time.Now(), 0))
 	assert.Equal(t, "www.example", names.Lookup(addr("2001:db8::2"), time.Now(), 0))
 	assert.Equal(t, "tcp.example", names.Lookup(addr("192.0.2.4"), time.Now(), 0))
+	expire(t, names, "192.0.2.1", "192.0.2.4")
 	stats := engine.Stats()
 	assert.Zero(t, stats.Dropped)
 	assert.Equal(t, stats.Seen, stats.Delivered)

@@ -98,6 +98,7 @@ func testNames(t *testing.T, factory capture.Factory) {
 	before.Foreign = 2
 	assert.Equal(t, before, watcher.Counts())
 	assert.Equal(t, "www.example", name("192.0.2.2"))
+	expire(t, names, "192.0.2.1", "192.0.2.2")
 
 	stats := engine.Stats()
 	assert.Zero(t, stats.Dropped)
