@@ -20,6 +20,13 @@ var complaint = regexp.MustCompile(`(?i)panic: |fatal trap|double fault|KDB: |lo
 	`sleeping (thread|on)|locked @|recursed on|WITNESS|INVARIANTS|KASSERT|assertion .*failed|held too long|` +
 	`after free|duplicate free|leaked|was not empty|redzone|use after`)
 
+// harmless is what FreeBSD 15.1 printed once as a vnet jail went: of the routes of its
+// network stack, with which nothing of ours has to do.
+var harmless = regexp.MustCompile(`UMA keg \(rtentry\) was not empty`)
+
+// complains reports whether a line is a complaint of the kernel.
+func complains(line string) bool { return complaint.MatchString(line) && !harmless.MatchString(line) }
+
 // death is after what there is no further job.
 var death = regexp.MustCompile(`^(panic: |Fatal trap|Fatal double fault)`)
 
@@ -77,7 +84,7 @@ func (c *console) follow(t *testing.T) (done []string) {
 		case job.Over:
 			c.over = true
 		case job.Kernel:
-			if len(done) > 0 && !c.over && complaint.MatchString(line.Text) {
+			if len(done) > 0 && !c.over && complains(line.Text) {
 				t.Errorf("the kernel, between two jobs: %s", line.Text)
 			}
 		}
@@ -87,7 +94,7 @@ func (c *console) follow(t *testing.T) (done []string) {
 // job is the test of one job.
 func (c *console) job(t *testing.T) {
 	var output, kernel []string
-	complains, ended := false, false
+	complained, ended := false, false
 	for !ended {
 		line, ok := c.next(t)
 		if !ok {
@@ -102,13 +109,13 @@ func (c *console) job(t *testing.T) {
 			ended = true
 		case job.Output:
 			output = append(output, line.Text)
-			complains = complains || complaint.MatchString(line.Text)
+			complained = complained || complains(line.Text)
 		default:
 			kernel = append(kernel, line.Text)
-			complains = complains || complaint.MatchString(line.Text)
+			complained = complained || complains(line.Text)
 		}
 	}
-	if complains {
+	if complained {
 		t.Error("the kernel complains")
 	}
 	if t.Failed() {
@@ -196,16 +203,17 @@ func TestConsole(t *testing.T) {
 		"Freed UMA keg (tcpstats) was not empty (3 items).  Lost 1 pages of memory.",
 		"Fatal trap 12: page fault while in kernel mode",
 	} {
-		if !complaint.MatchString(line) {
+		if !complains(line) {
 			t.Errorf("not seen as a complaint: %s", line)
 		}
 	}
 	for _, line := range []string{
 		"lo0: link state changed to UP",
 		"tcpstats: loaded",
+		"Freed UMA keg (rtentry) was not empty (3 items).  Lost 1 pages of memory.",
 		"",
 	} {
-		if complaint.MatchString(line) {
+		if complains(line) {
 			t.Errorf("taken for a complaint: %s", line)
 		}
 	}
