@@ -93,7 +93,7 @@ func neighbours() (namespaces, each int) { return 3, 400 }
 const resends = true
 
 // stuckForever counts the connections in TIME_WAIT of each network stack. FreeBSD 15.1 loses
-// the timer of one in a thousand or so, seen with the module loaded and not in use: they
+// the timer of one in some thousand, seen with the module loaded and not in use: they
 // stay, and with them their jail, which cannot die. FreeBSD 13 loses none, and there the
 // end of a connection comes before TIME_WAIT.
 func stuckForever(tb testing.TB) map[uint64]int64 {
