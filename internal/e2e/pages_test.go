@@ -142,20 +142,18 @@ func (p *pages) telemetry(t *testing.T, source string, merged int) {
 	}
 	assert.EqualValues(t, 1, of("source_info", "source", source))
 	// What the collector's own count has: it needs no other.
-	accepted := 0.0
-	for key, value := range p.own {
-		if strings.HasPrefix(key, "otelcol_receiver_accepted_metric_points") {
-			accepted += value
+	total := func(name string) (sum float64) {
+		for key, value := range p.own {
+			if strings.HasPrefix(key, name) {
+				sum += value
+			}
 		}
+		return sum
 	}
+	accepted := total("otelcol_receiver_accepted_metric_points")
 	assert.GreaterOrEqual(t, accepted, float64(p.from.points))
 	assert.LessOrEqual(t, accepted, float64(p.to.points))
-	missed := 0.0
-	for key, value := range p.own {
-		if strings.HasPrefix(key, ownPrefix+"missed_ticks") {
-			missed += value
-		}
-	}
+	missed := total(ownPrefix + "missed_ticks")
 	for _, phase := range []string{"dump", "attribute", "select", "write", "system"} {
 		count := of("scrape_duration_count", "source", source, "phase", phase)
 		assert.Greater(t, count, float64(p.from.scrapes), phase)

@@ -6,8 +6,6 @@ package readers
 
 import (
 	"context"
-	"log"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -22,16 +20,7 @@ import (
 	"github.com/netpulse/tcpstatsreceiver/internal/netns/netnstest/traffic"
 )
 
-// The test binary is also the processes that send what is read.
-func TestMain(m *testing.M) {
-	if played, err := traffic.Play(); played {
-		if err != nil {
-			log.Fatal(err)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { traffic.Main(m) }
 
 // device is the interface that the host sends with.
 const device = "outside"

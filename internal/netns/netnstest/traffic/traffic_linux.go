@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -49,18 +51,19 @@ type Load struct {
 	Rate int // datagrams a second
 }
 
-// Play does what this process was started for, if that was by Start. It is the first
-// thing that TestMain calls.
-func Play() (played bool, err error) {
-	var l Load
+// Main is the TestMain of a test binary that is also the processes that Start starts.
+func Main(m *testing.M) {
 	spec := os.Getenv(variable)
 	if spec == "" {
-		return false, nil
+		os.Exit(m.Run())
 	}
+	var l Load
 	if _, err := fmt.Sscan(spec, &l.Role, &l.Port, &l.Rate); err != nil {
-		return true, fmt.Errorf("read %s: %w", variable, err)
+		log.Fatalf("read %s: %v", variable, err)
 	}
-	return true, l.play()
+	if err := l.play(); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // play sends or answers until the input ends. Who sends prints how many datagrams that
